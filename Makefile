@@ -1,0 +1,49 @@
+# Every target makes the environment it needs by itself. PYTHON must be a Python 3.11.
+PYTHON ?= python3.11
+VENV := .venv
+PEERS := .venv-peers
+STAMP := $(VENV)/.installed
+PEERS_STAMP := $(PEERS)/.installed
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench bench-peers clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV), once; this takes a few minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e ".[train,report,dev]" -c constraints.txt
+	touch $@
+
+$(PEERS_STAMP): Makefile
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet robosuite==1.5.2 mujoco==3.3.7
+	touch $@
+
+demo: $(STAMP)  ## turn the flywheel once on Grasp: results, plot and video under runs/
+	$(BIN)/python baselines/dexflywheel.py --preset quick --task Grasp
+
+test: $(STAMP)  ## run the tests on two processes, slowest listed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p no:benchmark --durations=20 tests
+
+check: $(STAMP)  ## lint, format and types, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## apply the formatter and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure the speed of the environments against raw MuJoCo
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmark/speed -p no:xdist --benchmark-only -s
+
+bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's Lift in an environment of its own
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py
+
+clean:  ## remove environments, caches and builds; runs/ and results/ stay
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The harness: from per-episode records to tables with intervals."""

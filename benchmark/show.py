@@ -1,0 +1,171 @@
+"""`python -m benchmark show`: the figures of the cells, straight from the per-episode records.
+
+A cell is one (method, variant, task, iteration, policy, split); its seeds are pooled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.stats import wilson
+from dexfw_envs.records import Record, read_records
+
+CELL = ("method", "variant", "task", "iteration", "policy", "split")
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print success with 95 % Wilson intervals, jerk and length from the stored records.
+
+    With --json, --method and --task one cell is printed as one line; what is left open is filled
+    in: the method itself, its last iteration, the combined policy, the split T_OEP. An unknown
+    cell, or one not run, exits with 1.
+    """
+
+    method: str | None = None
+    """Only this method, e.g. dexflywheel."""
+    task: str | None = None
+    """Only this task, e.g. Grasp."""
+    split: str | None = None
+    """Only this split, e.g. T_OEP."""
+    variant: str | None = None
+    """Only this variant; "" is the method itself."""
+    iteration: int | None = None
+    """Only this flywheel iteration."""
+    policy: str | None = None
+    """Only this policy: base, combined, ..."""
+    per_object: bool = False
+    """One row per object."""
+    json: bool = False
+    """One JSON line per cell instead of a table."""
+    root: Path = Path("results/records")
+    """Folder of the records."""
+
+
+def cells(records: list[Record], per_object: bool = False) -> dict[tuple, list[Record]]:
+    """Group records by cell, and by object if asked, in sorted order."""
+    names = (*CELL, "object") if per_object else CELL
+    groups: dict[tuple, list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(record[name] for name in names), []).append(record)
+    return dict(sorted(groups.items()))
+
+
+def figures(records: list[Record]) -> dict[str, Any]:
+    """Return the figures of one cell; success as fraction, jerk and length as means."""
+    n, successes = len(records), sum(record["success"] for record in records)
+    low, high = wilson(successes, n)
+    return {
+        "success": successes / n,
+        "n": n,
+        "low": low,
+        "high": high,
+        "seeds": sorted({record["seed"] for record in records}),
+        "commit": ",".join(sorted({record["commit"] for record in records})),
+        "jerk": float(np.mean([record["jerk"] for record in records])),
+        "length": float(np.mean([record["length"] for record in records])),
+    }
+
+
+def select(records: list[Record], options: Show) -> list[Record]:
+    """Keep the records that match what the options name."""
+    wanted = {name: getattr(options, name) for name in CELL}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    return [r for r in records if all(r[name] == value for name, value in wanted.items())]
+
+
+def narrow(records: list[Record], options: Show) -> list[Record]:
+    """Fill in what the options leave open, so that one cell is left if there is any doubt.
+
+    Raises:
+        ValueError: Several cells are left and nothing says which is meant.
+    """
+    usual = {"variant": "", "split": "T_OEP", "policy": "combined"}
+    for name in ("variant", "split", "policy", "iteration"):
+        values = sorted({record[name] for record in records})
+        if len(values) < 2:
+            continue
+        value = values[-1] if name == "iteration" else usual[name]
+        if value not in values:
+            raise ValueError(f"name one --{name} of {', '.join(map(repr, values))}")
+        records = [record for record in records if record[name] == value]
+    return records
+
+
+def policy_path(cell: tuple, seeds: list[int], root: Path) -> str | None:
+    """Where the kept policy of a cell lies (its first seed), None if it is not there."""
+    method, variant, task, iteration, _, _ = cell
+    folder = root.parent / "policies" / (f"{method}-{variant}" if variant else method) / task
+    for seed in seeds:
+        path = folder / f"i{iteration}-seed{seed}.safetensors"
+        if path.is_file():
+            return path.as_posix()
+    return None
+
+
+def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
+    line = {**dict(zip(CELL, cell, strict=True)), **figures(records)}
+    line["policy_path"] = policy_path(cell, line["seeds"], options.root)
+    if options.per_object:
+        objects = cells(records, per_object=True)
+        line["per_object"] = {
+            key[-1]: {k: v for k, v in figures(rows).items() if k not in ("seeds", "commit")}
+            for key, rows in objects.items()
+        }
+    return json.dumps(line)
+
+
+def _percent(figure: dict[str, Any]) -> str:
+    success, low, high = (100 * figure[name] for name in ("success", "low", "high"))
+    return f"{success:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def table(records: list[Record], per_object: bool = False) -> Table:
+    """Build the table of all cells."""
+    names = (*CELL, "object") if per_object else CELL
+    result = Table(box=box.MARKDOWN)
+    for name in (*names, "n", "seeds", "success [95 %]", "jerk", "length"):
+        result.add_column(name, justify="left" if name in names else "right")
+    for cell, rows in cells(records, per_object).items():
+        figure = figures(rows)
+        result.add_row(
+            *map(str, cell),
+            str(figure["n"]),
+            ",".join(map(str, figure["seeds"])),
+            _percent(figure),
+            f"{figure['jerk']:.4f}",
+            f"{figure['length']:.0f}",
+        )
+    return result
+
+
+def show(options: Show) -> int:
+    """Print what the options ask for and return the exit code."""
+    try:
+        records = select(read_records(options.root, options.method, options.task), options)
+        if options.json and options.method and options.task:
+            records = narrow(records, options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not records:
+        named = {name: getattr(options, name) for name in CELL}
+        asked = " ".join(f"{name}={value}" for name, value in named.items() if value is not None)
+        print(f"not run: no records in {options.root} for {asked or 'any cell'}", file=sys.stderr)
+        return 1
+    if options.json:
+        for cell, rows in cells(records).items():
+            print(_json_line(cell, rows, options))
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 240)
+        console.print(table(records, options.per_object), markup=False)
+    return 0

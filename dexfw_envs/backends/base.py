@@ -1,0 +1,52 @@
+"""The contract between environments and the worlds they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dexfw_envs.scenario import Scenario
+from dexfw_envs.world import WorldState
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do; tasks never ask, evaluators and recorders may."""
+
+    exact_restore: bool  # a restored state continues bit for bit
+    true_objects: bool  # object states are ground truth, not estimates
+    parallel_worlds: bool
+    real_time: bool  # time passes by itself between commands
+
+
+class Backend(Protocol):
+    """N worlds that can be reset, commanded, observed and drawn."""
+
+    num_worlds: int
+    capabilities: Capabilities
+
+    def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> None:
+        """Set the worlds of `mask` (N,) to their scenarios, one per world of the mask, in order."""
+
+    def apply(self, joint_targets: np.ndarray) -> None:
+        """Hold joint targets [rad], (N, A, 7 + 6), for one control period."""
+
+    def world(self) -> WorldState:
+        """Read the state of all worlds."""
+
+    def render(self, index: int, camera: str, height: int, width: int) -> np.ndarray:
+        """Draw one world: uint8 (height, width, 3)."""
+
+    def get_state(self) -> np.ndarray:
+        """Read everything the continuation depends on, (N, S) float64. Simulators only."""
+
+    def set_state(
+        self, mask: np.ndarray, states: np.ndarray, scenarios: Sequence[Scenario]
+    ) -> None:
+        """Restore worlds of `mask` from rows of `get_state`. Simulators only."""
+
+    def close(self) -> None:
+        """Release threads, contexts, connections."""

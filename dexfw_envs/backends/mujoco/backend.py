@@ -1,0 +1,273 @@
+"""Parallel MuJoCo worlds: one compiled model, its fields varied per world, stepped in threads."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch, SimulationError
+
+from dexfw_envs import transforms as tf
+from dexfw_envs.backends.base import Capabilities
+from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
+from dexfw_envs.backends.mujoco.robot_model import prefix
+from dexfw_envs.backends.mujoco.scene import SUPPORTS, SceneNeeds, build_model
+from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.catalog.surroundings import get_surroundings
+from dexfw_envs.robots.spec import FINGERS
+from dexfw_envs.scenario import Scenario
+from dexfw_envs.world import WorldState
+
+CONTROL_PERIOD = 0.05  # [s], 20 Hz
+TIMESTEP = 0.0025  # [s]
+OPTIONS = ("threads", "timestep", "friction_scale")
+START_NOISE = 0.02  # uniform half-width on every arm joint at reset [rad]
+SPEED_LIMIT = 50.0  # [m/s] or [rad/s]: an object beyond this has been blown up by the solver
+FAULT_HISTORY = 20  # control periods kept before a fault
+STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
+SURROUNDING_FIELDS = ("light_diffuse", "light_ambient", "light_dir", "geom_matid")
+
+
+class MujocoBackend:
+    """N worlds of one task's scene.
+
+    Args:
+        needs: The scene.
+        num_worlds: N.
+        threads: Threads that step worlds; results do not depend on it.
+        timestep: Physics step [s]; must divide the control period of 50 ms.
+        friction_scale: Multiplies hand-object and table friction, for robustness tests.
+    """
+
+    capabilities = Capabilities(
+        exact_restore=True, true_objects=True, parallel_worlds=True, real_time=False
+    )
+
+    def __init__(
+        self,
+        needs: SceneNeeds,
+        num_worlds: int,
+        threads: int = 2,
+        timestep: float = TIMESTEP,
+        friction_scale: float = 1.0,
+    ) -> None:
+        self._substeps = _substeps(timestep)
+        self.needs, self.num_worlds = needs, num_worlds
+        self.friction_scale = friction_scale
+        self.model = build_model(needs, timestep)
+        self.batch = Batch(self.model, num_worlds, min(threads, num_worlds), persistent=True)
+        self._bind()
+        self._fields = {
+            name: self.batch.expand(name)
+            for name in (*GEOM_FIELDS, *BODY_FIELDS, *SURROUNDING_FIELDS)
+        }
+        self._fault = np.zeros(num_worlds, dtype=bool)
+        self._history: collections.deque[np.ndarray] = collections.deque(maxlen=FAULT_HISTORY)
+        self.fault_dumps: dict[int, np.ndarray] = {}
+        self._renderers: dict[tuple[int, int], object] = {}
+
+    def _bind(self) -> None:
+        model, robot, bind = self.model, self.needs.robot, self.batch.bind
+        self._qpos, self._qvel, self._ctrl = bind("qpos"), bind("qvel"), bind("ctrl")
+        self._time, self._sensors = bind("time"), bind("sensordata")
+        self._site_position, self._site_matrix = bind("site_xpos"), bind("site_xmat")
+        pre = [prefix(robot, arm) for arm in range(robot.arms)]
+        arm_names = [[f"{p}joint{i + 1}" for i in range(robot.arm.joints)] for p in pre]
+        hand_names = [[f"{p}{name}" for name in robot.hand.joint_names] for p in pre]
+        self._arm_q, self._arm_v = _addresses(model, arm_names)
+        self._hand_q, self._hand_v = _addresses(model, hand_names)
+        objects = [f"object{i}" for i in range(self.needs.objects)]
+        q, v = _addresses(model, [objects])
+        self._object_q = q[0][:, None] + np.arange(7)  # (O, 7)
+        self._object_v = v[0][:, None] + np.arange(6)
+        self._object_body = [model.body(name).id for name in objects]
+        self._object_geoms = [
+            slice(model.body(name).geomadr[0], model.body(name).geomadr[0] + 3) for name in objects
+        ]
+        self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
+        self._tip_sites = np.array([[model.site(f"{p}{f}_tip").id for f in FINGERS] for p in pre])
+        self._bind_sensors(pre, objects)
+
+    def _bind_sensors(self, pre: list[str], objects: list[str]) -> None:
+        address = {s.name: s.adr[0] for s in map(self.model.sensor, range(self.model.nsensor))}
+        self._touch = np.array([[address[f"{p}{o}_contact"] for o in objects] for p in pre])
+        self._force = np.array(
+            [[address[f"{p}{f}_force"] + np.arange(3) for f in FINGERS] for p in pre]
+        )
+        self._support = np.array([[address[f"{o}_{s}_contact"] for s in SUPPORTS] for o in objects])
+        self._arm_arm = address.get("arm_arm_contact")
+
+    # --- commands
+
+    def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> None:
+        """Set worlds to scenarios: models, poses, and start noise drawn from the scenario's seed."""
+        ids = np.flatnonzero(mask)
+        if len(ids) != len(scenarios):
+            raise ValueError(f"{len(ids)} worlds to reset but {len(scenarios)} scenarios given")
+        if not len(ids):
+            return
+        self._write_models(ids, scenarios)
+        self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        for world, scenario in zip(ids, scenarios, strict=True):
+            self._write_start(world, scenario)
+        self._fault[ids] = False
+        self.batch.forward(ids)
+
+    def _write_models(self, ids: np.ndarray, scenarios: Sequence[Scenario]) -> None:
+        for world, scenario in zip(ids, scenarios, strict=True):
+            for index, object_id in enumerate(scenario.objects):
+                self._write_object(world, index, object_id)
+            self._write_surroundings(world, scenario)
+        self.batch.set_const(ids)
+
+    def _write_object(self, world: int, index: int, object_id: str) -> None:
+        rows = object_fields(object_id)
+        geoms, body = self._object_geoms[index], self._object_body[index]
+        for name in GEOM_FIELDS:
+            self._fields[name][world, geoms] = rows[name]
+        for name in BODY_FIELDS:
+            self._fields[name][world, body] = rows[name]
+        self._fields["geom_friction"][world, geoms, 0] *= self.friction_scale
+
+    def _write_surroundings(self, world: int, scenario: Scenario) -> None:
+        around, fields = get_surroundings(scenario.surroundings), self._fields
+        rolling = get_object(scenario.objects[0]).rolling
+        friction = (around.table_friction * self.friction_scale, 0.01, rolling)
+        table = self.model.geom("table").id
+        fields["geom_friction"][world, table] = friction
+        fields["geom_rgba"][world, table] = around.table_rgba
+        fields["geom_matid"][world, table] = self.model.material(around.table_texture).id
+        fields["light_diffuse"][world, 0] = around.light_diffuse
+        fields["light_ambient"][world, 0] = around.light_ambient
+        direction = np.asarray(around.light_direction, dtype=float)
+        fields["light_dir"][world, 0] = direction / np.linalg.norm(direction)
+
+    def _write_start(self, world: int, scenario: Scenario) -> None:
+        robot = self.needs.robot
+        noise = np.random.default_rng(scenario.seed)
+        hand = robot.hand.full_positions(np.array(robot.home_hand))
+        for arm, mount in enumerate(robot.mounts):
+            start = np.array(mount.home) + noise.uniform(-START_NOISE, START_NOISE, 7)
+            self._qpos[world, self._arm_q[arm]] = start
+            self._qpos[world, self._hand_q[arm]] = hand
+            self._ctrl[world, 13 * arm : 13 * arm + 7] = start
+            self._ctrl[world, 13 * arm + 7 : 13 * arm + 13] = robot.home_hand
+        for index, pose in enumerate(scenario.object_poses):
+            self._qpos[world, self._object_q[index]] = pose
+
+    def apply(self, joint_targets: np.ndarray) -> None:
+        """Hold joint targets [rad], (N, A, 13), for one control period."""
+        self._history.append(self.batch.state.copy())
+        self._ctrl[:] = joint_targets.reshape(self.num_worlds, -1)
+        warned = self.batch.warning.copy()
+        try:
+            self.batch.step(nstep=self._substeps, stage=STAGE)
+        except SimulationError as error:
+            self._record_faults(np.isin(np.arange(self.num_worlds), error.ids))
+        self._record_faults((self.batch.warning != warned).reshape(self.num_worlds, -1).any(axis=1) | self._blown_up())
+
+    def _blown_up(self) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return ~(np.abs(self._qvel).max(axis=1) < SPEED_LIMIT)
+
+    def _record_faults(self, broken: np.ndarray) -> None:
+        for world in np.flatnonzero(broken & ~self._fault):
+            self.fault_dumps[int(world)] = np.stack([state[world] for state in self._history])
+        self._fault |= broken
+
+    # --- observation
+
+    def world(self) -> WorldState:
+        """Read the state of all worlds, as copies."""
+        pose, twist = self._qpos[:, self._object_q], self._qvel[:, self._object_v]
+        quaternion = pose[..., 3:7]
+        matrix = self._site_matrix.reshape(self.num_worlds, -1, 3, 3)[:, self._palm_sites]
+        force = self._sensors[:, self._force]
+        arm_arm = np.zeros(self.num_worlds, dtype=bool)
+        if self._arm_arm is not None:
+            arm_arm = self._sensors[:, self._arm_arm] > 0
+        return WorldState(
+            time=self._time.reshape(-1).copy(),
+            arm_position=self._qpos[:, self._arm_q],
+            arm_velocity=self._qvel[:, self._arm_v],
+            hand_position=self._qpos[:, self._hand_q],
+            hand_velocity=self._qvel[:, self._hand_v],
+            end_effector_position=self._site_position[:, self._palm_sites],
+            end_effector_quaternion=tf.quat_from_matrix(matrix),
+            fingertip_position=self._site_position[:, self._tip_sites],
+            fingertip_force=np.sqrt((force * force).sum(axis=-1)),
+            object_position=pose[..., :3],
+            object_quaternion=quaternion,
+            object_linear_velocity=twist[..., :3],
+            object_angular_velocity=tf.quat_rotate(quaternion, twist[..., 3:]),
+            contents_position=np.zeros((self.num_worlds, 0, 3)),
+            hand_object_contact=self._sensors[:, self._touch] > 0,
+            object_support_contact=(self._sensors[:, self._support] > 0).any(axis=-1),
+            arm_arm_contact=arm_arm,
+            fault=self._fault.copy(),
+        )
+
+    def render(self, index: int, camera: str, height: int, width: int) -> np.ndarray:
+        """Draw one world: uint8 (height, width, 3)."""
+        from dexfw_envs.backends.mujoco.render import OffscreenRenderer
+
+        key = (height, width)
+        if key not in self._renderers:
+            self._renderers[key] = OffscreenRenderer(self.model, height, width)
+        return self._renderers[key].draw(self.batch, index, camera)  # type: ignore[attr-defined]
+
+    # --- state
+
+    def get_state(self) -> np.ndarray:
+        """Read integration state, sensors and the fault flag of every world, (N, S) float64."""
+        return np.concatenate(
+            [self.batch.state, self._sensors, self._fault[:, None].astype(float)], axis=1
+        )
+
+    def set_state(
+        self, mask: np.ndarray, states: np.ndarray, scenarios: Sequence[Scenario]
+    ) -> None:
+        """Restore worlds of `mask` from rows of `get_state`, one per world of the mask."""
+        ids = np.flatnonzero(mask)
+        size = self.batch.nstate
+        expected = size + self._sensors.shape[1] + 1
+        if states.shape != (len(ids), expected):
+            raise ValueError(f"state has shape {states.shape}, expected {(len(ids), expected)}")
+        if not len(ids):
+            return
+        self._write_models(ids, scenarios)
+        self.batch.state[ids] = states[:, :size]
+        self.batch.forward(ids)
+        self.batch.state[ids] = states[:, :size]  # forward overwrites the solver's warm start
+        self._restored_sensors(ids, states[:, size:-1])
+        self._fault[ids] = states[:, -1] > 0
+
+    def _restored_sensors(self, ids: np.ndarray, sensors: np.ndarray) -> None:
+        self._sensors.flags.writeable = True
+        self._sensors[ids] = sensors
+        self._sensors.flags.writeable = False
+
+    def close(self) -> None:
+        """Release render contexts."""
+        for renderer in self._renderers.values():
+            renderer.close()  # type: ignore[attr-defined]
+        self._renderers.clear()
+
+
+def _substeps(timestep: float) -> int:
+    count = round(CONTROL_PERIOD / timestep)
+    if count < 1 or abs(count * timestep - CONTROL_PERIOD) > 1e-9:
+        raise ValueError(
+            f"timestep {timestep} s does not divide the control period of {CONTROL_PERIOD} s; "
+            "use for example 0.00125, 0.0025 or 0.005"
+        )
+    return count
+
+
+def _addresses(model: mujoco.MjModel, names: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return addresses of named joints in qpos and qvel, each (rows, joints)."""
+    joints = [[model.joint(name) for name in row] for row in names]
+    q = np.array([[joint.qposadr[0] for joint in row] for row in joints])
+    return q, np.array([[joint.dofadr[0] for joint in row] for row in joints])

@@ -1,0 +1,79 @@
+"""Catalogue objects as rows of MuJoCo model fields, ready to be written into a running world."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import mujoco
+import numpy as np
+
+from dexfw_envs.backends.mujoco.bits import OBJECT
+from dexfw_envs.backends.mujoco.scene import SLOTS
+from dexfw_envs.catalog.objects import ObjectSpec, get_object
+
+GEOM_FIELDS = (
+    "geom_type",
+    "geom_size",
+    "geom_pos",
+    "geom_quat",
+    "geom_rbound",
+    "geom_aabb",
+    "geom_sameframe",
+    "geom_friction",
+    "geom_rgba",
+    "geom_contype",
+    "geom_conaffinity",
+)
+BODY_FIELDS = ("body_mass", "body_inertia")
+KINDS = {
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+}
+
+
+@lru_cache(maxsize=None)
+def object_fields(object_id: str) -> dict[str, np.ndarray]:
+    """Compile one object alone and return its rows of `GEOM_FIELDS` and `BODY_FIELDS`."""
+    spec = mujoco.MjSpec()
+    item = get_object(object_id)
+    body = spec.worldbody.add_body(
+        name="object",
+        explicitinertial=True,
+        ipos=(0, 0, 0),
+        iquat=(1, 0, 0, 0),
+        mass=item.mass,
+        inertia=item.inertia,
+    )
+    body.add_freejoint()
+    for slot in range(SLOTS):
+        _add_part(body, item, slot)
+    model = spec.compile()
+    fields = {name: np.array(getattr(model, name)) for name in GEOM_FIELDS}
+    fields |= {name: np.array(getattr(model, name)[1]) for name in BODY_FIELDS}
+    return fields
+
+
+def _add_part(body: mujoco.MjsBody, item: ObjectSpec, slot: int) -> None:
+    if slot >= len(item.parts):  # an unused slot: a grain that touches nothing and is not drawn
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_SPHERE,
+            size=(1e-3, 0, 0),
+            contype=0,
+            conaffinity=0,
+            rgba=(0, 0, 0, 0),
+        )
+        return
+    part = item.parts[slot]
+    body.add_geom(
+        type=KINDS[part.kind],
+        size=part.size,
+        pos=part.position,
+        quat=part.quaternion,
+        friction=(item.friction, 0.01, 0.0005),
+        rgba=item.rgba,
+        contype=OBJECT,
+        conaffinity=OBJECT,
+    )

@@ -1,0 +1,98 @@
+"""Which objects, surroundings and pose cells each iteration of a task adds: one table."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from dexfw_envs.catalog.lookup import find
+from dexfw_envs.catalog.surroundings import SURROUNDINGS
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What one task is trained and tested on; entry k of a tuple belongs to iteration k + 1.
+
+    Attributes:
+        new_objects: Object ids that each iteration adds.
+        surroundings: How many surroundings each iteration uses, the first ones of the catalogue.
+        poses: How many pose cells each iteration uses, the first ones of `cells`.
+        cells: Centre of each pose cell from `WORKSPACE_CENTRE`: x, y [m], yaw [deg].
+        jitter: Half width of every cell: x, y [m], yaw [deg].
+        support_height: Height of the surface under the objects above the table [m].
+    """
+
+    new_objects: tuple[tuple[str, ...], ...]
+    surroundings: tuple[int, ...]
+    poses: tuple[int, ...]
+    cells: tuple[tuple[float, float, float], ...]
+    jitter: tuple[float, float, float]
+    support_height: float = 0.0
+
+
+# The one table of tasks: the first five Grasp cells lie near the seed's pose, later ones further.
+CURRICULA: dict[str, Curriculum] = {
+    "Grasp": Curriculum(
+        new_objects=(
+            ("baseball",),
+            ("tennis_ball", "billiard_ball", "lacrosse_ball", "petanque_boule", "softball",
+             "slim_can", "drink_can", "food_can", "spice_jar", "vitamin_jar"),
+            ("apple_tiny", "apple_small", "apple_medium", "apple_large", "pear", "egg",
+             "painted_egg", "eggplant", "bottle", "cube", "small_carton"),
+        ),
+        surroundings=(3, 8, 12),
+        poses=(5, 10, 15),
+        cells=(
+            (0.000, 0.000, 0.0), (0.015, 0.020, 5.0), (-0.015, 0.020, -5.0),
+            (0.015, -0.020, -5.0), (-0.015, -0.020, 5.0),
+            (0.030, 0.000, 10.0), (-0.030, 0.000, -10.0), (0.000, 0.040, -12.0),
+            (0.000, -0.040, 12.0), (0.025, 0.045, 8.0),
+            (0.050, 0.060, -15.0), (-0.050, 0.060, 15.0), (0.050, -0.060, 20.0),
+            (-0.050, -0.060, -20.0), (0.000, 0.070, 18.0),
+        ),
+        jitter=(0.010, 0.010, 5.0),
+    ),
+}  # fmt: skip
+
+
+def curriculum(task: str) -> Curriculum:
+    """The curriculum of a task; ``ValueError`` names the valid tasks."""
+    return find(CURRICULA, task, "task")
+
+
+def iterations(task: str) -> int:
+    """How many iterations the curriculum has; later iterations reuse the last one."""
+    return len(curriculum(task).new_objects)
+
+
+def new_objects(task: str, iteration: int) -> tuple[str, ...]:
+    """Ids of the objects introduced at an iteration, counted from 1."""
+    entry = curriculum(task)
+    count = len(entry.new_objects)
+    if iteration not in range(1, count + 1):
+        raise ValueError(f"{task} introduces objects at iterations 1 to {count}, not {iteration!r}")
+    return entry.new_objects[iteration - 1]
+
+
+def objects_for(task: str, iteration: int) -> tuple[str, ...]:
+    """Ids of all objects in use at an iteration, counted from 1."""
+    entry = curriculum(task)
+    return tuple(itertools.chain(*entry.new_objects[: _stage(task, iteration) + 1]))
+
+
+def surroundings_for(task: str, iteration: int) -> tuple[str, ...]:
+    """Ids of the surroundings in use at an iteration, counted from 1."""
+    count = curriculum(task).surroundings[_stage(task, iteration)]
+    return tuple(entry.id for entry in SURROUNDINGS[:count])
+
+
+def poses_for(task: str, iteration: int) -> tuple[int, ...]:
+    """Indices of the pose cells in use at an iteration, counted from 1."""
+    return tuple(range(curriculum(task).poses[_stage(task, iteration)]))
+
+
+def _stage(task: str, iteration: int) -> int:
+    """Row of the curriculum of an iteration; a run may go on beyond the last row."""
+    if isinstance(iteration, bool) or not isinstance(iteration, int) or iteration < 1:
+        raise ValueError(f"iteration must be an integer of at least 1, got {iteration!r}")
+    return min(iteration, iterations(task)) - 1

@@ -1,0 +1,162 @@
+"""From actions in [-1, 1] to joint targets: the action map of every environment.
+
+`ee_pose` commands an absolute palm pose in the table frame. Absolute, because demonstrations are
+edited as poses relative to objects (an absolute target is moved by one rigid transform, a delta is
+not), and because errors of a replayed or learned delta add up. Rotation is a rotation vector from
+the nominal grasp orientation: three numbers without a constraint, far from the singularity at pi
+for every grasp of the tasks. Commands are slew-limited, so no action can ask for a jump.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dexfw_envs import transforms as tf
+from dexfw_envs.robots.kinematics import ArmKinematics
+from dexfw_envs.robots.spec import RobotSpec
+
+CONTROL_MODES = ("ee_pose", "joint")
+POSITION_CENTRE = np.array([-0.10, 0.0, 0.20])  # palm position of action zero [m]
+POSITION_UNIT = 0.25  # palm displacement of action one [m]
+ROTATION_UNIT = 0.8  # palm rotation of action one [rad]
+POSITION_SLEW = 0.02  # per control step [m]: 0.4 m/s
+ROTATION_SLEW = 0.10  # per control step [rad]: 2 rad/s
+HAND_SLEW = 0.15  # per control step [rad]: 3 rad/s
+CONTROL_PERIOD = 0.05  # [s]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """End-effector targets: position (..., A, 3) [m], quaternion (..., A, 4), hand (..., A, 6) [rad]."""
+
+    position: np.ndarray
+    quaternion: np.ndarray
+    hand: np.ndarray
+
+
+class PoseCodec:
+    """Convert between `ee_pose` actions (..., 12 A) and targets in the table frame."""
+
+    def __init__(self, robot: RobotSpec) -> None:
+        self.arms = robot.arms
+        self.nominal = np.array([mount.nominal_quaternion for mount in robot.mounts])
+        lower, upper = robot.hand.driven_limits()
+        self._middle, self._half = (upper + lower) / 2, (upper - lower) / 2
+
+    @property
+    def size(self) -> int:
+        """Length of an action."""
+        return 12 * self.arms
+
+    def decode(self, action: np.ndarray) -> Targets:
+        """Return the targets that an action asks for."""
+        a = np.asarray(action, dtype=float)
+        a = a.reshape(*a.shape[:-1], self.arms, 12)
+        turn = tf.quat_from_rotvec(a[..., 3:6] * ROTATION_UNIT)
+        return Targets(
+            position=POSITION_CENTRE + a[..., :3] * POSITION_UNIT,
+            quaternion=tf.quat_multiply(turn, self.nominal),
+            hand=self._middle + a[..., 6:] * self._half,
+        )
+
+    def encode(self, targets: Targets) -> np.ndarray:
+        """Return the action that asks for targets; not clipped to [-1, 1]."""
+        turn = tf.quat_multiply(targets.quaternion, tf.quat_conjugate(self.nominal))
+        parts = (
+            (targets.position - POSITION_CENTRE) / POSITION_UNIT,
+            tf.rotvec_from_quat(turn) / ROTATION_UNIT,
+            (targets.hand - self._middle) / self._half,
+        )
+        action = np.concatenate(parts, axis=-1)
+        return action.reshape(*action.shape[:-2], self.size)
+
+
+class Controller:
+    """Turn actions into joint targets for N worlds, remembering each world's last command.
+
+    The command (arm joints, palm pose, hand joints) is part of the full state of an episode.
+    """
+
+    def __init__(self, robot: RobotSpec, num_worlds: int, mode: str) -> None:
+        if mode not in CONTROL_MODES:
+            raise ValueError(f"unknown control_mode {mode!r}; choose one of {CONTROL_MODES}")
+        self.robot, self.mode = robot, mode
+        self.codec = PoseCodec(robot)
+        self._kinematics = [ArmKinematics(robot, mount) for mount in robot.mounts]
+        self._hand_limits = robot.hand.driven_limits()
+        self._lower = np.concatenate([robot.arm.lower, self._hand_limits[0]])
+        self._upper = np.concatenate([robot.arm.upper, self._hand_limits[1]])
+        self._joint_slew = np.concatenate(
+            [np.array(robot.arm.velocity) * CONTROL_PERIOD, np.full(6, HAND_SLEW)]
+        )
+        self.joints = np.zeros((num_worlds, robot.arms, 13))  # last joint command [rad]
+        self.position = np.zeros((num_worlds, robot.arms, 3))  # last palm command [m]
+        self.quaternion = np.zeros((num_worlds, robot.arms, 4))
+
+    @property
+    def action_size(self) -> int:
+        """Length of an action: 12 per arm for `ee_pose`, 13 for `joint`."""
+        return self.codec.size if self.mode == "ee_pose" else 13 * self.robot.arms
+
+    def reset(self, mask: np.ndarray, arm_position: np.ndarray) -> None:
+        """Start the commands of `mask` (N,) at measured arm joints (N, A, 7) [rad]."""
+        self.joints[mask, :, :7] = arm_position[mask]
+        self.joints[mask, :, 7:] = self.robot.home_hand
+        for arm, kinematics in enumerate(self._kinematics):
+            position, quaternion = kinematics.forward(arm_position[mask, arm])
+            self.position[mask, arm] = position
+            self.quaternion[mask, arm] = quaternion
+
+    def targets(self, action: np.ndarray) -> np.ndarray:
+        """Advance the commands by one control step.
+
+        Args:
+            action: In [-1, 1], (N, action_size); values outside are clipped.
+
+        Returns:
+            Joint targets [rad], (N, A, 13).
+        """
+        action = np.clip(action, -1.0, 1.0)
+        if self.mode == "joint":
+            self._advance_joints(action.reshape(-1, self.robot.arms, 13))
+        else:
+            self._advance_pose(self.codec.decode(action))
+        return self.joints.copy()
+
+    def _advance_joints(self, action: np.ndarray) -> None:
+        goal = self._lower + (action + 1) / 2 * (self._upper - self._lower)
+        self.joints += np.clip(goal - self.joints, -self._joint_slew, self._joint_slew)
+
+    def _advance_pose(self, goal: Targets) -> None:
+        self.position += _limited(goal.position - self.position, POSITION_SLEW)
+        turn = tf.quat_multiply(goal.quaternion, tf.quat_conjugate(self.quaternion))
+        turn = tf.quat_from_rotvec(_limited(tf.rotvec_from_quat(turn), ROTATION_SLEW))
+        self.quaternion[:] = tf.quat_normalize(tf.quat_multiply(turn, self.quaternion))
+        hand = self.joints[:, :, 7:]
+        hand += np.clip(goal.hand - hand, -HAND_SLEW, HAND_SLEW)
+        slew = self._joint_slew[:7]
+        for arm, kinematics in enumerate(self._kinematics):
+            last = self.joints[:, arm, :7]
+            found = kinematics.inverse(last, self.position[:, arm], self.quaternion[:, arm])
+            self.joints[:, arm, :7] = last + np.clip(found - last, -slew, slew)
+
+    def get_state(self) -> np.ndarray:
+        """Read the commands as rows, (N, 20 A)."""
+        parts = (self.joints, self.position, self.quaternion)
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def set_state(self, mask: np.ndarray, rows: np.ndarray) -> None:
+        """Restore the commands of `mask` from rows of `get_state`."""
+        arms, start = self.robot.arms, 0
+        for part, width in ((self.joints, 13), (self.position, 3), (self.quaternion, 4)):
+            stop = start + width * arms
+            part[mask] = rows[:, start:stop].reshape(-1, arms, width)
+            start = stop
+
+
+def _limited(step: np.ndarray, limit: float) -> np.ndarray:
+    """Shorten vectors (..., 3) to at most `limit`."""
+    length = np.sqrt((step * step).sum(axis=-1, keepdims=True))
+    return step * np.minimum(1.0, limit / np.maximum(length, 1e-12))

@@ -1,0 +1,1 @@
+"""Demonstrations: stored episodes, their editing and recording."""

@@ -1,0 +1,178 @@
+"""Recorded motions as trajectory editing takes them: targets, and the poses they belong to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs import transforms as tf
+from dexfw_envs.control import HAND_SLEW, POSITION_SLEW, ROTATION_SLEW, Targets
+from dexfw_envs.demos.segments import Segmentation, Subtask, check_segments, cut_at_pregrasp
+from dexfw_envs.transforms import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A recorded motion of T steps of A arms among O objects, ready to be edited.
+
+    Attributes:
+        position: End-effector targets as commanded [m], (T, A, 3).
+        quaternion: Their orientations, (T, A, 4).
+        hand: Hand joint targets [rad], (T, A, 6).
+        objects: Object poses before each step and after the last, (T+1, O, 7).
+        measured: End-effector poses before each step and after the last, (T+1, A, 7).
+        segments: Subtasks of each arm; without any, all of it is one subtask of object 0.
+        object_ids: Catalogue ids of the objects, for choosing among sources.
+        label: Where the motion comes from, such as the id of the stored episode.
+    """
+
+    position: Array
+    quaternion: Array
+    hand: Array
+    objects: Array
+    measured: Array
+    segments: Segmentation = ()
+    object_ids: tuple[str, ...] = ()
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        steps, arms = self.hand.shape[:2]
+        shapes = {
+            "position": (steps, arms, 3),
+            "quaternion": (steps, arms, 4),
+            "objects": (steps + 1, self.objects.shape[1], 7),
+            "measured": (steps + 1, arms, 7),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, need {shape}")
+        if not self.segments:
+            whole = ((Subtask(0, steps, reference=0),),) * arms
+            object.__setattr__(self, "segments", whole)
+        check_segments(self.segments, steps, arms, self.objects.shape[1])
+
+    @property
+    def steps(self) -> int:
+        """Number of control steps T."""
+        return len(self.hand)
+
+    @property
+    def arms(self) -> int:
+        """Number of arms A."""
+        return self.hand.shape[1]
+
+    @classmethod
+    def from_episode(
+        cls,
+        episode: Any,
+        codec: Any,
+        segment: Callable[[Source], Segmentation] = cut_at_pregrasp,
+        label: str = "",
+        smoothing: float = 0.0,
+        settle: int = 10,
+    ) -> Source:
+        """Read a motion from a stored or just finished episode of pose actions.
+
+        What is kept is not what the actions asked for but what the slew-limited controller made
+        of them: a policy may ask for far-away targets, and only the commands that were really
+        issued mean the same motion at another speed.
+
+        Args:
+            episode: Has `scenario`, `actions` (T, 12 A) and `observations` with the groups
+                "proprio" (its last 7 A numbers are the end-effector poses) and "object".
+            codec: Turns actions into targets (`env.codec`).
+            segment: Finds the cuts.
+            label: Kept with the source.
+            smoothing: Width (standard deviation) of a zero-phase low-pass on the commands
+                [steps], against the jerks of policies; 0 leaves them as they are.
+            settle: For how many more steps the last action is held. An episode ends in the moment
+                of success; without this a replay would stop short just there.
+        """
+        proprio, seen = (np.asarray(episode.observations[k], float) for k in ("proprio", "object"))
+        measured = end_effector_poses(proprio, arms=np.shape(episode.actions)[-1] // 12)
+        actions = _hold(np.clip(np.asarray(episode.actions, float), -1.0, 1.0), settle)
+        issued = smooth(slew(codec.decode(actions), measured[0]), smoothing)
+        source = cls(
+            position=issued.position,
+            quaternion=issued.quaternion,
+            hand=issued.hand,
+            objects=_hold(seen.reshape(len(seen), -1, 13)[..., :7], settle),
+            measured=_hold(measured, settle),
+            object_ids=tuple(episode.scenario.objects),
+            label=label,
+        )
+        return dataclasses.replace(source, segments=segment(source))
+
+
+def _hold(values: Array, steps: int) -> Array:
+    """Repeat the last row some more times."""
+    return np.concatenate([values, np.repeat(values[-1:], steps, axis=0)])
+
+
+def end_effector_poses(proprio: Array, arms: int) -> Array:
+    """Cut the end-effector poses (..., A, 7) out of the proprio observation (..., 69 A or 130)."""
+    end = proprio[..., -7 * arms :]
+    position = end[..., : 3 * arms].reshape(*end.shape[:-1], arms, 3)
+    quaternion = end[..., 3 * arms :].reshape(*end.shape[:-1], arms, 4)
+    return np.concatenate([position, tf.quat_normalize(quaternion)], axis=-1)
+
+
+def slew(targets: Targets, start: Array) -> Targets:
+    """Return the commands that the controller issues for targets (T, A, ...).
+
+    Args:
+        targets: What the actions ask for.
+        start: End-effector poses at the start, (A, 7). The hand starts at its first target.
+    """
+    position, quaternion, hand = start[:, :3], start[:, 3:], targets.hand[0]
+    issued: dict[str, list[Array]] = {"position": [], "quaternion": [], "hand": []}
+    for step in range(len(targets.hand)):
+        position = position + _limit(targets.position[step] - position, POSITION_SLEW)
+        turn = tf.quat_multiply(targets.quaternion[step], tf.quat_conjugate(quaternion))
+        turn = tf.quat_from_rotvec(_limit(tf.rotvec_from_quat(turn), ROTATION_SLEW))
+        quaternion = tf.quat_normalize(tf.quat_multiply(turn, quaternion))
+        hand = hand + np.clip(targets.hand[step] - hand, -HAND_SLEW, HAND_SLEW)
+        for name, value in (("position", position), ("quaternion", quaternion), ("hand", hand)):
+            issued[name].append(value)
+    return Targets(**{name: np.stack(values) for name, values in issued.items()})
+
+
+def _limit(step: Array, limit: float) -> Array:
+    length = np.linalg.norm(step, axis=-1, keepdims=True)
+    return step * np.minimum(1.0, limit / np.maximum(length, 1e-12))
+
+
+def smooth(targets: Targets, width: float) -> Targets:
+    """Low-pass targets (T, A, ...) without delay; the ends stay where they are.
+
+    Args:
+        targets: To be smoothed.
+        width: Standard deviation of the Gaussian [steps]; 0 returns the targets as they are.
+    """
+    if width <= 0.0:
+        return targets
+    # Neighbouring quaternions on one side, so that their mean is a mean of rotations.
+    along = (targets.quaternion[1:] * targets.quaternion[:-1]).sum(axis=-1, keepdims=True)
+    sign = np.cumprod(np.where(along < 0.0, -1.0, 1.0), axis=0)
+    quaternion = np.concatenate([targets.quaternion[:1], sign * targets.quaternion[1:]])
+    return Targets(
+        position=_low_pass(targets.position, width),
+        quaternion=tf.quat_normalize(_low_pass(quaternion, width)),
+        hand=_low_pass(targets.hand, width),
+    )
+
+
+def _low_pass(values: Array, width: float) -> Array:
+    """Gaussian filter along the first axis; continued beyond the ends by point reflection."""
+    half = min(int(np.ceil(3.0 * width)), len(values) - 1)
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / width) ** 2)
+    kernel /= kernel.sum()
+    before = 2.0 * values[:1] - values[half:0:-1]
+    after = 2.0 * values[-1:] - values[-2 : -half - 2 : -1]
+    padded = np.concatenate([before, values, after])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=0)
+    return windows @ kernel

@@ -1,0 +1,285 @@
+"""A folder of episodes that many workers can write into and a killed run can resume.
+
+Each episode is one immutable file, `<id>.h5` (see `episode_file`). The id follows from the settings
+of the collection and the episode's index, so a worker knows without asking what is still missing,
+and merging two stores is copying files. `manifest.jsonl` only saves opening every file: it may lag
+or be torn by a kill, is checked against the files when read, and can be rebuilt from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dexfw_envs.demos.episode_file import (
+    HEADER_FIELDS,
+    SOURCES,
+    DamagedEpisode,
+    EpisodeMismatch,
+    StoredEpisode,
+    check_origin,
+    load_episode,
+    load_header,
+    make_header,
+    save_episode,
+)
+from dexfw_envs.runs import atomic_write_bytes, json_form
+
+__all__ = [
+    "SOURCES",
+    "DamagedEpisode",
+    "EpisodeMismatch",
+    "EpisodeStore",
+    "StoredEpisode",
+    "load_episode",
+    "save_episode",
+]
+MANIFEST = "manifest.jsonl"
+
+
+class EpisodeStore:
+    """Episodes of one env version and control mode in one folder.
+
+    Args:
+        folder: The folder; made by the first `add`.
+        env_id: Id with version that the episodes are of; needed to write into an empty store.
+        control_mode: Control mode that they are of; needed to write into an empty store.
+
+    Attributes:
+        damaged: Id and reason of each damaged file met so far.
+
+    Raises:
+        EpisodeMismatch: The folder holds episodes of another env version or control mode.
+        NotADirectoryError: `folder` is a file.
+    """
+
+    def __init__(
+        self, folder: str | Path, env_id: str | None = None, control_mode: str | None = None
+    ):
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"an episode store is a folder, {self.folder} is a file")
+        self.damaged: dict[str, str] = {}
+        self.env_id, self.control_mode = env_id, control_mode
+        first = next(self._rows(), None)
+        if first is not None:
+            check_origin(first, self.folder, env_id=env_id, control_mode=control_mode)
+            self.env_id, self.control_mode = first["env_id"], first["control_mode"]
+
+    def __len__(self) -> int:
+        return len(self.ids())
+
+    def __contains__(self, identifier: str) -> bool:
+        return self._path(identifier).is_file()
+
+    def ids(self) -> list[str]:
+        """Return the ids of all files there are, damaged ones included, sorted."""
+        return sorted(p.stem for p in self.folder.glob("*.h5") if not p.name.startswith("."))
+
+    def identifier(
+        self, index: int, *, source: str, seed: int, config: Mapping[str, Any] | None = None
+    ) -> str:
+        """Return the id of an episode: the same on every machine and in every worker.
+
+        Args:
+            index: Number of the episode within its collection.
+            source: Where it comes from, one of `SOURCES`.
+            seed: Seed of the collection.
+            config: What else tells this collection from others (iteration, checkpoint, ...); JSON.
+        """
+        self._require_origin()
+        parts = [self.env_id, self.control_mode, source, seed, dict(config or {})]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=json_form)
+        return f"{source}-{hashlib.sha256(text.encode()).hexdigest()[:12]}-{index:06d}"
+
+    def missing(
+        self, count: int, *, source: str, seed: int, config: Mapping[str, Any] | None = None
+    ) -> list[int]:
+        """Return which of the first `count` indices have no file yet: what is left after a kill."""
+        there = set(self.ids())
+        same: dict[str, Any] = {"source": source, "seed": seed, "config": config}
+        return [i for i in range(count) if self.identifier(i, **same) not in there]
+
+    def add(
+        self,
+        episode: Any,
+        *,
+        source: str,
+        seed: int,
+        config: Mapping[str, Any] | None = None,
+        index: int | None = None,
+        mujoco_version: str | None = None,
+    ) -> str:
+        """Store an episode, unless it is there already, and return its id.
+
+        Args:
+            episode: An object with the attributes of `rollout.Episode`, with trajectories.
+            source: Where it comes from, one of `SOURCES`.
+            seed: Seed of the collection.
+            config: What else tells this collection from others; see `identifier`.
+            index: Number within the collection; `episode.index` by default.
+            mujoco_version: The installed one by default.
+
+        Raises:
+            ValueError: The episode does not fit together, the store's env is not known, or the id
+                already belongs to an episode of another scenario.
+            OSError: The file cannot be written; nothing stored before is lost.
+        """
+        self._require_origin()
+        origin: dict[str, Any] = {
+            "env_id": self.env_id,
+            "control_mode": self.control_mode,
+            "source": source,
+            "seed": seed,
+            "index": index,
+            "mujoco_version": mujoco_version,
+        }
+        header = make_header(episode, **origin)
+        identifier = self.identifier(header["index"], source=source, seed=seed, config=config)
+        if not self._holds(identifier, header["scenario"]):
+            save_episode(self._path(identifier), episode, **origin)
+            self._note(_row(identifier, header))
+        return identifier
+
+    def load(self, identifier: str, observation_keys: Sequence[str] | None = None) -> StoredEpisode:
+        """Read one episode.
+
+        Raises:
+            KeyError: There is no such episode.
+            DamagedEpisode: Its file is truncated or altered.
+            EpisodeMismatch: It is of another env version or control mode than the store.
+        """
+        if identifier not in self:
+            there = self.ids()
+            raise KeyError(
+                f"no episode {identifier!r} in {self.folder}; it holds {len(there)}, "
+                f"such as {there[:3]}"
+            )
+        return load_episode(
+            self._path(identifier),
+            env_id=self.env_id,
+            control_mode=self.control_mode,
+            observation_keys=observation_keys,
+        )
+
+    def episodes(
+        self,
+        *,
+        success: bool | None = None,
+        source: str | None = None,
+        observation_keys: Sequence[str] | None = None,
+    ) -> Iterator[StoredEpisode]:
+        """Yield the stored episodes in the order of their ids; damaged files are reported, skipped.
+
+        Args:
+            success: Only successes or only failures; both by default.
+            source: Only those of this source; all by default.
+            observation_keys: The observation groups to read; all by default.
+        """
+        if source is not None and source not in SOURCES:
+            raise ValueError(f"unknown source {source!r}; valid: {', '.join(SOURCES)}")
+        for row in self._rows():
+            if success not in (None, row["success"]) or source not in (None, row["source"]):
+                continue
+            try:
+                yield self.load(row["id"], observation_keys)
+            except DamagedEpisode as error:
+                self._report(row["id"], error)
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """Return one row per sound file: its id, origin, scenario and outcome, without arrays."""
+        return list(self._rows())
+
+    def rebuild_manifest(self) -> int:
+        """Write the manifest anew from the files and return the number of its rows."""
+        rows = [row for row in map(self._row_of_file, self.ids()) if row is not None]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        atomic_write_bytes(self.folder / MANIFEST, text.encode())
+        return len(rows)
+
+    def verify(self) -> dict[str, str]:
+        """Read every file whole; return id and reason of those that are damaged or do not fit."""
+        bad: dict[str, str] = {}
+        for identifier in self.ids():
+            try:
+                self.load(identifier)
+            except (DamagedEpisode, EpisodeMismatch) as error:
+                bad[identifier] = str(error)
+        return bad
+
+    def _path(self, identifier: str) -> Path:
+        return self.folder / f"{Path(identifier).name}.h5"
+
+    def _require_origin(self) -> None:
+        if not self.env_id or not self.control_mode:
+            raise ValueError(
+                f"{self.folder} is empty: to write, open it with env_id and control_mode"
+            )
+
+    def _holds(self, identifier: str, scenario: str) -> bool:
+        """Whether the episode is stored soundly; a damaged file of its name is to be replaced."""
+        path = self._path(identifier)
+        if not path.exists():
+            return False
+        try:
+            stored = load_header(path)["scenario"]
+        except DamagedEpisode as error:
+            self._report(identifier, error)
+            return False
+        if stored != scenario:
+            raise ValueError(
+                f"{identifier} already holds an episode of another scenario; give the collection "
+                "a config, seed or index that tells it from the older one"
+            )
+        return True
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        """Append a row to the manifest."""
+        # Should this fail, the episode itself is safe and the row is found again in its file.
+        with (
+            contextlib.suppress(OSError),
+            open(self.folder / MANIFEST, "ab", buffering=0) as file,
+        ):
+            file.write(json.dumps(row).encode() + b"\n")
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        noted = self._noted()
+        for identifier in self.ids():
+            row = noted.get(identifier) or self._row_of_file(identifier)
+            if row is not None:
+                yield row
+
+    def _noted(self) -> dict[str, dict[str, Any]]:
+        """Return the manifest's readable rows by id; torn lines are passed over."""
+        path = self.folder / MANIFEST
+        rows = {}
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            try:
+                row = json.loads(line)
+                if row.keys() >= {"id", *HEADER_FIELDS}:
+                    rows[row["id"]] = row
+            except (ValueError, AttributeError):
+                continue
+        return rows
+
+    def _row_of_file(self, identifier: str) -> dict[str, Any] | None:
+        try:
+            return _row(identifier, load_header(self._path(identifier)))
+        except DamagedEpisode as error:
+            self._report(identifier, error)
+            return None
+
+    def _report(self, identifier: str, error: DamagedEpisode) -> None:
+        self.damaged[identifier] = error.reason
+        warnings.warn(f"skipped: {error}", stacklevel=3)
+
+
+def _row(identifier: str, header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest row; scenario and info become objects instead of text."""
+    unpacked = {name: json.loads(header[name]) for name in ("scenario", "info")}
+    return {"id": identifier, **header, **unpacked}

@@ -1,0 +1,95 @@
+"""The single environment: the batch of one behind Gymnasium's ordinary interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dexfw_envs.scenario import Scenario
+from dexfw_envs.vector_env import DexVectorEnv
+
+
+class DexEnv(gym.Env):
+    """One world of a task; the arguments are those of `DexVectorEnv`, which it is a batch of.
+
+    Observations, rewards and info are the vector environment's without the leading axis.
+    """
+
+    metadata = {
+        key: value for key, value in DexVectorEnv.metadata.items() if key != "autoreset_mode"
+    }
+
+    def __init__(self, task: str = "Grasp", **options: Any) -> None:
+        fixed = {"num_envs", "autoreset"} & set(options)
+        if fixed:
+            raise ValueError(f"{sorted(fixed)} belong to gym.make_vec, not to a single environment")
+        self.batch = DexVectorEnv(task, num_envs=1, autoreset=False, **options)
+        self.render_mode = self.batch.render_mode
+        self.action_space = self.batch.single_action_space
+        self.observation_space = self.batch.single_observation_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start an episode; `options={"scenario": Scenario}` chooses its scene."""
+        super().reset(seed=seed)
+        options = dict(options or {})
+        if "scenario" in options:
+            options["scenarios"] = [options.pop("scenario")]
+        if seed is None:
+            # A reset without a seed continues the environment's own stream.
+            self.batch._generators = [self.np_random]
+            observation, info = self.batch.reset(options=options)
+        else:
+            observation, info = self.batch.reset(seed=seed, options=options)
+            self.np_random = self.batch._generators[0]
+        return _first(observation), _first(info)
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Advance by one control period of 50 ms; see `DexVectorEnv.step`."""
+        action = np.asarray(action, dtype=float)
+        if action.shape != self.action_space.shape:
+            expected = self.action_space.shape
+            raise ValueError(f"action has shape {action.shape}, expected {expected}")
+        observation, reward, terminated, truncated, info = self.batch.step(action[None])
+        return (
+            _first(observation),
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            _first(info),
+        )
+
+    @property
+    def scenario(self) -> Scenario | None:
+        """The scenario of the episode in progress."""
+        return self.batch.scenarios[0]
+
+    def render(self) -> Any:
+        """Draw the world: uint8 (size, size, 3), or the window in human mode."""
+        frames = self.batch.render()
+        return None if frames is None else frames[0]
+
+    def get_state(self) -> dict[str, Any]:
+        """Read everything the continuation depends on: arrays and strings only."""
+        return self.batch.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Restore what `get_state` returned, bit for bit; return the observation."""
+        return _first(self.batch.set_state(state))
+
+    def close(self) -> None:
+        """Release the backend and the window."""
+        self.batch.close()
+
+
+def _first(value: Any) -> Any:
+    """Take the first world out of nested batches, as scalars where nothing else remains."""
+    if isinstance(value, dict):
+        return {key: _first(item) for key, item in value.items()}
+    item = value[0]
+    return item.item() if isinstance(item, np.generic) else item

@@ -1,0 +1,243 @@
+"""The one evaluator, for scripts and users: a policy and scenarios in, per-episode records out.
+
+    records = evaluate(policy, "DexFW/Grasp-v0", split="T_VAL", episodes=200, seed=0)
+    print(json.dumps(summary(records)))
+    write_records(records, method="dexflywheel", task="Grasp", iteration=3)
+
+The same split, number of episodes and seed give the same scenarios for every method, so that
+methods can be compared episode by episode.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing, nullcontext
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dexfw_envs.records import Record, read_records, write_records
+from dexfw_envs.rollout import Episode, Policy, ProgressCallback, run_episodes
+
+if TYPE_CHECKING:
+    from dexfw_envs.scenario import Scenario
+
+__all__ = ["evaluate", "per_object", "read_records", "summary", "wilson", "write_records"]
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a success probability.
+
+    Args:
+        successes: Number of successes.
+        n: Number of episodes; 0 gives (0, 1).
+        confidence: Coverage in (0, 1).
+
+    Returns:
+        Lower and upper end in [0, 1].
+
+    Raises:
+        ValueError: Not 0 <= successes <= n, or `confidence` outside (0, 1).
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"need 0 <= successes <= n, got {successes} of {n}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    p, scale = successes / n, 1 + z**2 / n
+    centre = (p + z**2 / (2 * n)) / scale
+    half = z / scale * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low = 0.0 if successes == 0 else float(centre - half)
+    high = 1.0 if successes == n else float(centre + half)
+    return low, high
+
+
+def _rate(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    successes, n = sum(bool(record["success"]) for record in records), len(records)
+    low, high = wilson(successes, n)
+    return {"success": successes / n, "n": n, "low": low, "high": high}
+
+
+def per_object(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return success, n and the Wilson interval of each object, by id in order of first use."""
+    groups: dict[str, list] = {}
+    for record in records:
+        groups.setdefault(record["object"], []).append(record)
+    return {name: _rate(group) for name, group in groups.items()}
+
+
+def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the scripts' `--evaluate --json` prints.
+
+    Args:
+        records: What `evaluate` returned.
+
+    Returns:
+        "success" (fraction), "n", "low" and "high" (95 % Wilson interval), "per_object" with
+        the same four for each object; ready for `json.dumps`.
+
+    Raises:
+        ValueError: There are no records.
+    """
+    if not records:
+        raise ValueError("no records to sum up")
+    return {**_rate(records), "per_object": per_object(records)}
+
+
+def evaluate(
+    policy: Policy,
+    env: Any,
+    *,
+    split: str | None = None,
+    episodes: int = 200,
+    seed: int = 0,
+    scenarios: Iterable[Scenario] | None = None,
+    num_envs: int = 32,
+    env_options: Mapping[str, Any] | None = None,
+    videos: int = 0,
+    video_folder: str | Path = "videos",
+    progress: str | ProgressCallback | None = None,
+) -> list[Record]:
+    """Run a policy once in every scenario of a split, or of a list.
+
+    Args:
+        policy: See `rollout.Policy`. It draws its own random numbers: seed it yourself.
+        env: An id such as "DexFW/Grasp-v0", made and closed here, or a `DexVectorEnv` built
+            with `autoreset=False`, left open.
+        split: Name of a split, such as "T_OEP"; this or `scenarios`.
+        episodes: Number of episodes drawn from the split.
+        seed: Seed of the split's scenarios, also written to the records.
+        scenarios: The scenarios themselves, instead of a split.
+        num_envs: Worlds stepped together, when the env is made here.
+        env_options: Further options of the env, when it is made here.
+        videos: Number of first episodes that are filmed.
+        video_folder: Where the videos go: `episode-<number>-<object>-<outcome>.mp4`.
+        progress: Title of a progress bar, or a callback (done, total, episode).
+
+    Returns:
+        One record per scenario in the order of the scenarios, with the columns of
+        `records.COLUMNS` except those that `write_records` adds.
+
+    Raises:
+        ValueError: Both or neither of `split` and `scenarios`, options for a finished env, or
+            an env without a spec.
+    """
+    if (split is None) == (scenarios is None):
+        raise ValueError("give either split or scenarios")
+    if not isinstance(env, str) and env_options:
+        raise ValueError(f"env_options {sorted(env_options)} need an env id, got a finished env")
+    with ExitStack() as stack:
+        if isinstance(env, str):
+            env = _make(env, num_envs, videos, env_options or {})
+            stack.callback(env.close)
+        labels = {**_identity(env), "split": split or "custom", "seed": seed}
+        chosen = list(scenarios or ())
+        if split is not None:
+            chosen = _draw(labels["task"], split, episodes, seed)
+        start = time.perf_counter()
+        finished = _run(env, policy, chosen, progress, videos, Path(video_folder))
+        labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
+    return [_record(episode, labels) for episode in finished]
+
+
+def _run(
+    env: Any,
+    policy: Policy,
+    scenarios: Sequence[Scenario],
+    progress: str | ProgressCallback | None,
+    videos: int,
+    folder: Path,
+) -> list[Episode]:
+    """Run and film; the episodes come back in the order of the scenarios."""
+    film = _Film(env, scenarios, videos, folder) if videos else None
+    finished = []
+    with closing(film) if film else nullcontext():
+        for episode in run_episodes(
+            env, policy, scenarios, progress, trajectories=False, on_step=film
+        ):
+            finished.append(episode)
+            if film:
+                film.finish(episode)
+    return sorted(finished, key=lambda episode: episode.index)
+
+
+def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -> Any:
+    import gymnasium
+
+    options = {"render_mode": "rgb_array", **options} if videos else dict(options)
+    return gymnasium.make_vec(env_id, num_envs=num_envs, autoreset=False, **options).unwrapped
+
+
+def _draw(task: str, split: str, episodes: int, seed: int) -> list[Scenario]:
+    from dexfw_envs.catalog import splits
+
+    return splits.split(task, split, episodes, seed)
+
+
+def _identity(env: Any) -> dict[str, Any]:
+    """Task, id and version of an env, from its spec "DexFW/<task>-v<version>"."""
+    if env.spec is None:
+        raise ValueError("the env has no spec that names it: make it by gymnasium.make_vec")
+    env_id = env.spec.id
+    task, _, version = env_id.rpartition("/")[2].rpartition("-v")
+    return {"task": task, "env_id": env_id, "env_version": int(version)}
+
+
+def _record(episode: Episode, labels: Mapping[str, Any]) -> Record:
+    scenario = episode.scenario
+    return {
+        **labels,
+        "episode": episode.index,
+        "scenario": scenario.to_json(),
+        "object": scenario.objects[0],
+        "surroundings": scenario.surroundings,
+        "pose": scenario.pose,
+        "success": episode.success,
+        "raised": episode.raised,
+        "hold": episode.hold,
+        "length": episode.length,
+        "jerk": episode.jerk,
+        "failure": episode.failure,
+    }
+
+
+class _Film:
+    """Films the first episodes; called by `run_episodes` after every reset and step."""
+
+    def __init__(self, env: Any, scenarios: Sequence[Scenario], count: int, folder: Path):
+        self.env, self.scenarios, self.count, self.folder = env, scenarios, count, folder
+        self.fps = float(env.metadata.get("render_fps", 20))
+        self.writers: dict[int, Any] = {}
+
+    def __call__(self, indices: np.ndarray, lengths: np.ndarray) -> None:
+        """Append a frame for every filmed episode under way."""
+        worlds = np.flatnonzero((indices >= 0) & (indices < self.count))
+        if len(worlds) == 0:
+            return
+        for world, frame in zip(worlds, self.env.render(worlds=worlds), strict=True):
+            self._writer(int(indices[world])).add(frame)
+
+    def _writer(self, index: int) -> Any:
+        from dexfw_envs.video import VideoWriter
+
+        if index not in self.writers:
+            self.writers[index] = VideoWriter(self._path(index, "unfinished"), self.fps)
+        return self.writers[index]
+
+    def _path(self, index: int, outcome: str) -> Path:
+        return self.folder / f"episode-{index:03d}-{self.scenarios[index].objects[0]}-{outcome}.mp4"
+
+    def finish(self, episode: Episode) -> None:
+        """Close the video of an ended episode, if it was filmed, and name it by its outcome."""
+        if writer := self.writers.pop(episode.index, None):
+            writer.close(self._path(episode.index, episode.failure or "success"))
+
+    def close(self) -> None:
+        """Drop the videos of episodes that did not end."""
+        while self.writers:
+            self.writers.popitem()[1].discard()

@@ -1,0 +1,192 @@
+"""Per-episode records of evaluations: their columns, and the Parquet files that keep them.
+
+Every table is made from these files: `results/records/<method>/<task>/<name>.parquet`, one row
+per episode. pyarrow is imported when a file is written or read.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dexfw_envs import runs
+
+Record = dict[str, Any]
+
+#: Name, type and meaning of every column; the one place that defines them.
+COLUMNS: dict[str, tuple[type, str]] = {
+    "method": (str, "baseline script, e.g. dexflywheel"),
+    "variant": (str, "variant or ablation of the method, empty for the method itself"),
+    "task": (str, "Grasp, Pour, Lift or Handover"),
+    "iteration": (int, "flywheel iteration, 0 where the method has none"),
+    "policy": (str, "base, combined, ..."),
+    "split": (str, "split of scenarios, or custom"),
+    "seed": (int, "seed of the run that made the policy"),
+    "episode": (int, "number of the scenario within the split"),
+    "scenario": (str, "scenario as JSON"),
+    "object": (str, "id of the manipulated object"),
+    "surroundings": (str, "id of the surroundings"),
+    "pose": (int, "pose cell"),
+    "success": (bool, "success with the hold"),
+    "raised": (bool, "raised far enough, held or not"),
+    "hold": (int, "longest hold [steps]"),
+    "length": (int, "episode length [steps]"),
+    "jerk": (float, "mean second difference of the actions"),
+    "failure": (str, "reason of failure, empty for a success"),
+    "env_id": (str, "Gymnasium id"),
+    "env_version": (int, "version in the id"),
+    "commit": (str, "git commit, with -dirty where tracked files differ from it"),
+    "command": (str, "command that made the record"),
+    "wall_time_s": (float, "the episode's share of the evaluation's wall time [s]"),
+}
+
+
+def _import_pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "records need pyarrow: pip install pyarrow (part of the extras train and report)"
+        ) from error
+    return pyarrow
+
+
+def current_command() -> str:
+    """Return the command line of this process, its script relative to the working folder."""
+    script, *arguments = sys.argv
+    if os.path.isabs(script):
+        script = os.path.relpath(script)
+    return shlex.join(["python", script, *arguments])
+
+
+def _complete(record: Mapping[str, Any]) -> Record:
+    unknown = sorted(set(record) - set(COLUMNS))
+    missing = sorted(set(COLUMNS) - set(record))
+    if unknown or missing:
+        raise ValueError(f"record with unknown columns {unknown}, missing columns {missing}")
+    return {name: kind(record[name]) for name, (kind, _) in COLUMNS.items()}
+
+
+def write_records(
+    records: Iterable[Mapping[str, Any]],
+    root: str | Path = "results/records",
+    *,
+    method: str,
+    task: str,
+    variant: str = "",
+    iteration: int = 0,
+    policy: str = "combined",
+    seed: int | None = None,
+    commit: str | None = None,
+    command: str | None = None,
+    name: str | None = None,
+) -> Path:
+    """Write the records of one evaluation, replacing an earlier file of the same name at once.
+
+    Args:
+        records: What `evaluate` returned.
+        root: Folder of all records.
+        method: Baseline script without its suffix.
+        task: Task name; the records must be of this task.
+        variant: Variant or ablation, "" for the method itself.
+        iteration: Flywheel iteration.
+        policy: "base", "combined", ...
+        seed: Seed of the run that made the policy; default is the evaluation's own.
+        commit: Git commit, default the clone's.
+        command: Command line, default this process's.
+        name: File name without suffix, default made of variant, iteration, policy, split, seed.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: No records, or records of another task or with wrong columns.
+    """
+    labels = {"method": method, "variant": variant, "iteration": iteration, "policy": policy}
+    labels["commit"] = runs.commit() if commit is None else commit
+    labels["command"] = current_command() if command is None else command
+    labels |= {} if seed is None else {"seed": seed}
+    rows = [_complete({**record, **labels}) for record in records]
+    if not rows:
+        raise ValueError("no records to write")
+    if others := {row["task"] for row in rows} - {task}:
+        raise ValueError(f"records of task {sorted(others)} cannot be written as task {task!r}")
+    path = Path(root) / method / task / f"{name or _file_name(rows[0])}.parquet"
+    _write_parquet(path, rows)
+    return path
+
+
+def _file_name(row: Record) -> str:
+    split = row["split"].replace("(", "").replace(")", "")
+    parts = [row["variant"], f"i{row['iteration']}", row["policy"], split, f"seed{row['seed']}"]
+    return "-".join(part for part in parts if part)
+
+
+def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
+    arrow = _import_pyarrow()
+    types = {str: arrow.string(), int: arrow.int64(), bool: arrow.bool_(), float: arrow.float64()}
+    schema = arrow.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
+    sink = arrow.BufferOutputStream()
+    arrow.parquet.write_table(arrow.Table.from_pylist(rows, schema), sink, compression="zstd")
+    runs.atomic_write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def read_record_file(path: str | Path) -> list[Record]:
+    """Read one file of records.
+
+    Raises:
+        ValueError: The file lacks columns.
+        OSError: The file is damaged or cannot be opened.
+    """
+    arrow = _import_pyarrow()
+    try:
+        table = arrow.parquet.ParquetFile(path).read()
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise OSError(f"damaged file of records {path}: {error}") from error
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise ValueError(f"{path} lacks the columns {missing}")
+    return table.select(list(COLUMNS)).to_pylist()
+
+
+def read_records(
+    root: str | Path = "results/records", method: str | None = None, task: str | None = None
+) -> list[Record]:
+    """Read all records below `root`, in the order of the file names.
+
+    Args:
+        root: Folder of all records.
+        method: Only this method's.
+        task: Only this task's.
+
+    Returns:
+        One dict per episode. Damaged files are reported by a warning and skipped.
+
+    Raises:
+        ValueError: A file lacks columns, or two files hold the same episodes, which would
+            count them twice.
+    """
+    records: list[Record] = []
+    owners: dict[tuple, Path] = {}
+    for path in sorted(Path(root).glob(f"{method or '*'}/{task or '*'}/*.parquet")):
+        try:
+            rows = read_record_file(path)
+        except OSError as error:
+            warnings.warn(f"skipped: {error}", stacklevel=2)
+            continue
+        for row in rows:
+            owner = owners.setdefault(_identity(row), path)
+            if owner != path:
+                raise ValueError(f"{owner} and {path} hold the same episodes; remove one")
+        records += rows
+    return records
+
+
+def _identity(row: Record) -> tuple:
+    names = ("method", "variant", "task", "iteration", "policy", "split", "seed", "scenario")
+    return tuple(row[name] for name in names)

@@ -1,0 +1,57 @@
+"""The one table of tasks, and the one place that registers them with Gymnasium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gymnasium
+
+from dexfw_envs.tasks.base import Task
+from dexfw_envs.tasks.grasp import GraspTask
+
+NAMESPACE = "DexFW"
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One registered task."""
+
+    name: str
+    version: int  # raised whenever behaviour changes; the task's History says why
+    make: Callable[[], Task]
+    tags: tuple[str, ...]
+
+    @property
+    def env_id(self) -> str:
+        """The id under which Gymnasium knows the task."""
+        return f"{NAMESPACE}/{self.name}-v{self.version}"
+
+
+TASKS: tuple[TaskEntry, ...] = (TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),)
+
+
+def entry(name: str) -> TaskEntry:
+    """Return the entry of a task by name ("Grasp") or id ("DexFW/Grasp-v0").
+
+    Raises:
+        ValueError: The task is unknown; the message names the known ones.
+    """
+    for item in TASKS:
+        if name in (item.name, item.env_id, f"dexfw_envs:{item.env_id}"):
+            return item
+    raise ValueError(f"unknown task {name!r}; choose one of {[item.name for item in TASKS]}")
+
+
+def register_all() -> None:
+    """Register every task, with its native vector environment."""
+    for item in TASKS:
+        if item.env_id in gymnasium.registry:
+            raise RuntimeError(f"{item.env_id} is registered already")
+        gymnasium.register(
+            id=item.env_id,
+            entry_point="dexfw_envs.env:DexEnv",
+            vector_entry_point="dexfw_envs.vector_env:DexVectorEnv",
+            max_episode_steps=item.make().max_episode_steps,
+            kwargs={"task": item.name},
+        )

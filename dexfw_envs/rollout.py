@@ -1,0 +1,298 @@
+"""Running episodes of a policy on a batch of worlds: the one loop behind evaluation and collection.
+
+The env is built with ``autoreset=False``: a world whose episode ends is given its next scenario at
+once by a masked reset, so that no world waits for the slowest one. Each scenario is run exactly
+once. With a deterministic policy the episodes do not depend on the number of worlds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dexfw_envs.scenario import Scenario
+
+Observation = dict[str, np.ndarray]
+ProgressCallback = Callable[[int, "int | None", "Episode"], None]
+StepCallback = Callable[[np.ndarray, np.ndarray], None]
+
+
+class Policy(Protocol):
+    """What can be run: scripted experts, trained policies, recorded actions."""
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Forget the past of the worlds in `mask`, (N,) bool; called after their env reset."""
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the actions in [-1, 1], (N, action), for observations of shape (N, ...)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One finished episode of T steps; with `trajectories=False` its arrays have no rows.
+
+    Attributes:
+        index: Place of the scenario in the order given to `run_episodes`.
+        scenario: The scene it was run in.
+        observations: Observation groups from the reset to the last step, (T+1, ...) each.
+        actions: Actions as executed, (T, action).
+        rewards: Rewards, (T,).
+        states: State vectors (simulator, controller, memory), from the reset on, (T+1, S).
+        success: Whether the task's success condition was met, hold included.
+        raised: Whether the object was ever raised far enough, held or not.
+        hold: Longest run of steps for which the success condition held.
+        length: Number of steps T.
+        failure: Reason of failure ("dropped", "timeout", "fault"), "" for a success.
+        jerk: Mean second difference of the actions (see `mean_second_difference`).
+        info: `reward_terms` summed over the episode and `success_terms` that were ever true.
+    """
+
+    index: int
+    scenario: Scenario
+    observations: Observation
+    actions: np.ndarray
+    rewards: np.ndarray
+    states: np.ndarray
+    success: bool
+    raised: bool
+    hold: int
+    length: int
+    failure: str
+    jerk: float
+    info: dict[str, Any]
+
+
+def mean_second_difference(actions: np.ndarray) -> float:
+    """Measure how jerky a motion is: the mean of |a[t+1] - 2 a[t] + a[t-1]|.
+
+    Args:
+        actions: Actions of one episode in env units, (T, action).
+
+    Returns:
+        Mean over inner steps and action elements; 0 for fewer than three steps.
+    """
+    actions = np.asarray(actions, dtype=np.float64)
+    if actions.ndim != 2:
+        raise ValueError(f"actions must have shape (T, action), got {actions.shape}")
+    if len(actions) < 3:
+        return 0.0
+    return float(np.abs(np.diff(actions, n=2, axis=0)).mean())
+
+
+class _Recorder:
+    """Buffers of the episodes under way, one row per world, allocated once."""
+
+    def __init__(self, env: Any, trajectories: bool, observation_keys: Sequence[str] | None):
+        self.env, self.trajectories, self.keys = env, trajectories, observation_keys
+        count, self.max_steps = env.num_envs, int(env.max_episode_steps)
+        self.index = np.full(count, -1)
+        self.scenarios: list[Any] = [None] * count
+        self.length = np.zeros(count, dtype=np.int64)
+        self.hold = np.zeros(count, dtype=np.int64)
+        self.success = np.zeros(count, dtype=bool)
+        self.reward_terms: dict[str, np.ndarray] = {}
+        self.success_terms: dict[str, np.ndarray] = {}
+        space = env.single_action_space
+        self.actions = np.zeros((count, self.max_steps, *space.shape), dtype=space.dtype)
+        self.rewards = np.zeros((count, self.max_steps if trajectories else 0))
+        self.observations: Observation = {}
+        self.states = np.zeros((count, 0, 0))
+
+    @property
+    def active(self) -> np.ndarray:
+        """Worlds with an episode under way, (N,) bool."""
+        return self.index >= 0
+
+    def start(self, mask: np.ndarray, items: list[tuple[int, Any]], seen: Observation) -> None:
+        """Begin the episodes `items` (index, scenario) in the first worlds of `mask`."""
+        terms = (*self.reward_terms.values(), *self.success_terms.values())
+        for array in (self.length, self.hold, self.success, *terms):
+            array[mask] = 0
+        self.index[mask] = -1
+        for world, (index, scenario) in zip(np.flatnonzero(mask), items, strict=False):
+            self.index[world], self.scenarios[world] = index, scenario
+        if self.trajectories:
+            if not self.observations:
+                self._allocate(seen)
+            self._save_frame(seen, np.flatnonzero(mask))
+
+    def _allocate(self, observation: Observation) -> None:
+        keys = observation if self.keys is None else self.keys
+        unknown = [key for key in keys if key not in observation]
+        if unknown:
+            raise ValueError(f"unknown observation keys {unknown}; valid: {sorted(observation)}")
+        self.observations = {
+            key: np.empty((len(value), self.max_steps + 1, *value.shape[1:]), value.dtype)
+            for key, value in observation.items()
+            if key in keys
+        }
+        states = self.env.state_vectors()
+        self.states = np.empty((len(states), self.max_steps + 1, states.shape[1]), states.dtype)
+
+    def _save_frame(self, observation: Observation, worlds: np.ndarray) -> None:
+        at = (worlds, self.length[worlds])
+        for key, buffer in self.observations.items():
+            buffer[at] = observation[key][worlds]
+        self.states[at] = self.env.state_vectors()[worlds]
+
+    def save_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Keep the actions of the active worlds and return what all worlds shall execute.
+
+        Worlds without an episode repeat their last action, whatever the policy says for them.
+        """
+        if actions.shape != (shape := (len(self.index), *self.actions.shape[2:])):
+            raise ValueError(f"the policy returned actions of shape {actions.shape}, need {shape}")
+        actions = np.clip(actions, -1.0, 1.0).astype(self.actions.dtype)
+        worlds, idle = np.flatnonzero(self.active), np.flatnonzero(~self.active)
+        if len(worlds) and self.length[worlds].max() >= self.max_steps:
+            raise RuntimeError(f"an episode passed max_episode_steps = {self.max_steps}")
+        self.actions[worlds, self.length[worlds]] = actions[worlds]
+        actions[idle] = self.actions[idle, np.maximum(self.length[idle] - 1, 0)]
+        return actions
+
+    def save_step(self, observation: Observation, reward: np.ndarray, info: dict) -> None:
+        """Keep what the env returned for the active worlds."""
+        worlds = np.flatnonzero(self.active)
+        if self.trajectories:
+            self.rewards[worlds, self.length[worlds]] = reward[worlds]
+        self.length[worlds] += 1
+        if self.trajectories:
+            self._save_frame(observation, worlds)
+        self.success[worlds] |= info["success"][worlds]
+        self.hold[worlds] = np.maximum(self.hold[worlds], info["hold"][worlds])
+        for name, value in info["success_terms"].items():
+            ever = self.success_terms.setdefault(name, np.zeros(len(value), dtype=bool))
+            ever[worlds] |= value[worlds]
+        for name, value in info["reward_terms"].items():
+            total = self.reward_terms.setdefault(name, np.zeros(len(value)))
+            total[worlds] += value[worlds]
+
+    def finish(self, world: int, failure: str) -> Episode:
+        """Copy the episode of `world` out of the buffers and mark the world as free."""
+        steps, index = int(self.length[world]), int(self.index[world])
+        self.index[world] = -1
+        actions = self.actions[world, :steps].copy()
+        frames = steps + 1 if self.trajectories else 0
+        success = bool(self.success[world])
+        return Episode(
+            index=index,
+            scenario=self.scenarios[world],
+            observations={k: v[world, :frames].copy() for k, v in self.observations.items()},
+            actions=actions if self.trajectories else actions[:0].copy(),
+            rewards=self.rewards[world, :steps].copy(),
+            states=self.states[world, :frames].copy(),
+            success=success,
+            raised=bool(self.success_terms.get("raised", self.success)[world]),
+            hold=int(self.hold[world]),
+            length=steps,
+            failure="" if success else str(failure),
+            jerk=mean_second_difference(actions),
+            info={
+                "reward_terms": {k: float(v[world]) for k, v in self.reward_terms.items()},
+                "success_terms": {k: bool(v[world]) for k, v in self.success_terms.items()},
+            },
+        )
+
+
+@contextmanager
+def _reporting(progress: str | ProgressCallback | None, total: int | None) -> Iterator[Any]:
+    """Turn the `progress` argument into a callback; bars go to stderr, stdout stays clean."""
+    if progress is None or callable(progress):
+        yield progress or (lambda done, total, episode: None)
+    else:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task, won = bar.add_task(progress, total=total), [0]
+
+            def advance(done: int, total: int | None, episode: Episode) -> None:
+                won[0] += episode.success
+                bar.update(task, completed=done, description=f"{progress}  {won[0]}/{done} won")
+
+            yield advance
+
+
+def run_episodes(
+    env: Any,
+    policy: Policy,
+    scenarios: Iterable[Scenario],
+    progress: str | ProgressCallback | None = None,
+    trajectories: bool = True,
+    observation_keys: Sequence[str] | None = None,
+    on_step: StepCallback | None = None,
+) -> Iterator[Episode]:
+    """Run each scenario once and yield the episodes in the order in which they end.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset=False`; hands off while iterating.
+        policy: Reset by mask after the worlds' reset, before the next `act`.
+        scenarios: What to run. Taken one by one as worlds become free, always after the ended
+            episodes were yielded, so a generator may decide by their outcome what comes next.
+        progress: Title of a progress bar, or a callback (done, total or None, episode).
+        trajectories: Keep observations, actions, rewards and states, not only the summary.
+        observation_keys: Observation groups to keep, default all (images are large).
+        on_step: Called after every reset and step with the scenario index, (N,), of the episode
+            in each world (-1: none) and its length so far, (N,); for videos.
+
+    Raises:
+        ValueError: The env resets worlds by itself, or the policy's actions have a wrong shape.
+    """
+    total = len(scenarios) if isinstance(scenarios, Sequence) else None
+    episodes = _run(env, policy, scenarios, trajectories, observation_keys, on_step)
+    with _reporting(progress, total) as report:
+        for done, episode in enumerate(episodes, start=1):
+            report(done, total, episode)
+            yield episode
+
+
+def _run(
+    env: Any,
+    policy: Policy,
+    scenarios: Iterable[Scenario],
+    trajectories: bool,
+    observation_keys: Sequence[str] | None,
+    on_step: StepCallback | None,
+) -> Iterator[Episode]:
+    if getattr(env, "autoreset", False):
+        raise ValueError("run_episodes needs an env built with autoreset=False")
+    queue = enumerate(scenarios)
+    items = list(islice(queue, env.num_envs))
+    if not items:
+        return
+    recorder = _Recorder(env, trajectories, observation_keys)
+    mask = np.ones(env.num_envs, dtype=bool)
+    fresh = [scenario for _, scenario in items]
+    fresh += [fresh[0]] * (env.num_envs - len(items))  # for worlds that will stand idle
+    observation: Observation = {}
+    while True:
+        if mask.any():
+            before = observation
+            observation, _ = env.reset(options={"scenarios": fresh, "reset_mask": mask.copy()})
+            for key, value in before.items():  # the other worlds go on with what they saw
+                observation[key][~mask] = value[~mask]
+            recorder.start(mask, items, observation)
+            policy.reset(mask.copy())
+        if on_step:
+            on_step(recorder.index.copy(), recorder.length.copy())
+        actions = recorder.save_actions(np.asarray(policy.act(observation)))
+        observation, reward, terminated, truncated, info = env.step(actions)
+        recorder.save_step(observation, reward, info)
+        over = recorder.active & (terminated | truncated)
+        ended = np.flatnonzero(over)
+        if on_step and len(ended):
+            on_step(np.where(over, recorder.index, -1), recorder.length.copy())
+        for world in ended:
+            yield recorder.finish(int(world), info["failure"][world])
+        items = list(islice(queue, len(ended)))
+        fresh = [scenario for _, scenario in items]
+        if not items and not recorder.active.any():
+            return
+        mask = np.zeros(env.num_envs, dtype=bool)
+        mask[ended[: len(items)]] = True

@@ -1,0 +1,283 @@
+"""Run folders: a script's settings, checkpoints and results, written so that a kill does no harm.
+
+The folder knows bytes and JSON only; each script serialises its own state. No torch needed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "h5py", "torch", "diffusers")
+TEMPORARY_SUFFIX = ".tmp"
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+}
+
+
+def atomic_write_bytes(path: str | Path, data: bytes | memoryview) -> None:
+    """Write a file so that it is seen either whole or not at all, also after a kill or power loss.
+
+    The data goes to a temporary file in the same folder, is forced to disk and then renamed.
+    Missing folders are made. A temporary file that a killed process left behind ends in `.tmp`.
+
+    Args:
+        path: The file to write; an existing one is replaced.
+        data: The content.
+
+    Raises:
+        OSError: The file could not be written; the message names the path and the reason, the errno
+            is the system's (so a full disk is `errno.ENOSPC`), and an older file is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        _remove_quietly(temporary)
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    """Return the same kind of error with the path and the reason in plain words."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return OSError(error.errno or errno.EIO, f"cannot write {path}: {reason}")
+
+
+def _make_new_folder(path: Path) -> bool:
+    """Make a folder and return whether it is new; False if it was there."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _explained(error, path) from error
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the folder's entries to disk, so that a rename survives a power loss."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened for this
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_quietly(path: Path) -> None:
+    with contextlib.suppress(OSError):  # already renamed, or never made
+        path.unlink()
+
+
+def atomic_write_json(path: str | Path, value: Any) -> None:
+    """Write JSON with `atomic_write_bytes`.
+
+    Args:
+        path: The file to write; an existing one is replaced.
+        value: Mappings, lists, strings, numbers; also dataclasses, paths and NumPy values.
+
+    Raises:
+        TypeError: A value has no JSON form.
+        OSError: As `atomic_write_bytes`.
+    """
+    text = json.dumps(value, indent=2, default=json_form)
+    atomic_write_bytes(path, (text + "\n").encode())
+
+
+def json_form(value: Any) -> Any:
+    """Turn what the json module does not know into what it knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r}")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on, where installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """Return the git commit of this code, "-dirty" added if tracked files differ from it.
+
+    Returns:
+        The hash, or "unknown" where the code is not under git (an installed wheel).
+    """
+    # An installed copy may lie in a folder of some other repository: ask about this very file.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return "unknown"
+    head = _git("rev-parse", "HEAD")
+    if not head:
+        return "unknown"
+    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(*arguments: str) -> str | None:
+    """Run git beside this file and return what it prints, or None if it fails."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def provenance() -> dict[str, Any]:
+    """Return what says how results were made: commit, versions, machine and command line."""
+    return {
+        "commit": commit(),
+        "versions": versions(),
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def run_name(env_id: str, exp_name: str, seed: int, at: float | None = None) -> str:
+    """Return the name of a run, `env__exp__seed__time`.
+
+    Args:
+        env_id: For example `DexFW/Grasp-v0`; the slash becomes a dash.
+        exp_name: The name of the script or experiment.
+        seed: The run's seed.
+        at: Start of the run, seconds since 1970 [s]; now by default.
+    """
+    seconds = int(time.time() if at is None else at)
+    return f"{env_id}__{exp_name}__{seed}__{seconds}".replace("/", "-")
+
+
+class RunFolder:
+    """A run's folder: `config.json`, checkpoints, and whatever else the script writes into it.
+
+    Use `RunFolder.create` for a new run and `RunFolder.open` to resume one.
+
+    Attributes:
+        path: The folder.
+        config: The script's settings, as read back from `config.json`.
+        provenance: Commit, versions, machine and command of the run's start.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        document = _read_config(self.path)
+        self.config: dict[str, Any] = document["config"]
+        self.provenance: dict[str, Any] = document["provenance"]
+
+    @classmethod
+    def create(
+        cls, root: str | Path, env_id: str, exp_name: str, seed: int, config: Any
+    ) -> RunFolder:
+        """Make the folder of a new run under `root` and write its `config.json`.
+
+        Args:
+            root: Folder of all runs, made if missing.
+            env_id: Id of the environment.
+            exp_name: Name of the script or experiment.
+            seed: The run's seed.
+            config: The settings: a mapping or a dataclass with a JSON form.
+
+        Raises:
+            OSError: The folder cannot be made or written.
+        """
+        at = time.time()
+        while not _make_new_folder(path := Path(root) / run_name(env_id, exp_name, seed, at)):
+            at += 1  # two runs started in the same second
+        settings = dict(config) if isinstance(config, Mapping) else config
+        document = {"config": settings, "provenance": provenance()}
+        atomic_write_json(path / "config.json", document)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open an existing run for resuming; what a killed writer left half-written is removed.
+
+        Raises:
+            FileNotFoundError: There is no run at `path`.
+            ValueError: Its `config.json` is damaged.
+        """
+        run = cls(path)
+        for leftover in run.path.rglob(f".*{TEMPORARY_SUFFIX}"):
+            _remove_quietly(leftover)
+        return run
+
+    @property
+    def name(self) -> str:
+        """Name of the run, `env__exp__seed__time`."""
+        return self.path.name
+
+    def write_checkpoint(self, name: str, data: bytes) -> Path:
+        """Replace the checkpoint `name` by `data`, whole or not at all, and return its path."""
+        path = self._checkpoint(name)
+        atomic_write_bytes(path, data)
+        return path
+
+    def read_checkpoint(self, name: str) -> bytes:
+        """Return the bytes of a checkpoint.
+
+        Raises:
+            FileNotFoundError: There is no such checkpoint; the message lists those there are.
+        """
+        path = self._checkpoint(name)
+        if not path.is_file():
+            there = ", ".join(self.checkpoints()) or "none"
+            raise FileNotFoundError(f"no checkpoint {name!r} in {self.path}; there: {there}")
+        return path.read_bytes()
+
+    def checkpoints(self) -> list[str]:
+        """Return the names of the checkpoints there are, sorted."""
+        folder = self.path / "checkpoints"
+        return sorted(p.name for p in folder.glob("*") if p.suffix != TEMPORARY_SUFFIX)
+
+    def _checkpoint(self, name: str) -> Path:
+        if not name or name != Path(name).name or name.startswith("."):
+            raise ValueError(f"a checkpoint's name is a plain file name, got {name!r}")
+        return self.path / "checkpoints" / name
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no run at {folder}: it has no config.json")
+    try:
+        document = json.loads(path.read_text())
+        return {key: document[key] for key in ("config", "provenance")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error

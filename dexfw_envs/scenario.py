@@ -1,0 +1,108 @@
+"""One scene of one task, as plain data: the same scenario means the same scene on any backend."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+# Quaternions handed in may differ from unit length by this much.
+_UNIT_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is on the table, where, under which surroundings, and the seed of the rest.
+
+    Lists, arrays and NumPy numbers are taken and turned into tuples and Python numbers, so that
+    scenarios hash, compare and serialise.
+
+    Attributes:
+        task: Name of the task, such as ``"Grasp"``.
+        objects: Catalogue id of each object in the scene.
+        surroundings: Id of the surroundings.
+        pose: Index of the pose cell the start poses were drawn from.
+        object_poses: One start pose per object in the table frame: x y z [m], qw qx qy qz.
+        seed: Seeds whatever else the reset draws (start noise of the arm, for one).
+
+    Raises:
+        ValueError: If a field has the wrong type, length or range.
+    """
+
+    task: str
+    objects: tuple[str, ...]
+    surroundings: str
+    pose: int
+    object_poses: tuple[tuple[float, ...], ...]
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("task", "surroundings"):
+            _check_text(name, getattr(self, name))
+        if isinstance(self.objects, str) or len(self.objects) == 0:
+            raise ValueError(f"objects must be a non-empty tuple of ids, got {self.objects!r}")
+        for object_id in self.objects:
+            _check_text("objects", object_id)
+        if len(self.object_poses) != len(self.objects):
+            raise ValueError(
+                f"{len(self.objects)} objects need as many object_poses, "
+                f"got {len(self.object_poses)}"
+            )
+        settle = object.__setattr__
+        settle(self, "objects", tuple(str(name) for name in self.objects))
+        settle(self, "object_poses", tuple(_pose(pose) for pose in self.object_poses))
+        settle(self, "pose", _natural("pose", self.pose))
+        settle(self, "seed", _natural("seed", self.seed))
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` gives back an equal scenario, bit for bit."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Scenario:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is no JSON object or its keys are not exactly the fields.
+        """
+        try:
+            data = json.loads(text)
+        except (TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a scenario in JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise ValueError(f"not a scenario in JSON: an object is needed, got {data!r}")
+        fields = [field.name for field in dataclasses.fields(cls)]
+        missing = [name for name in fields if name not in data]
+        unknown = sorted(set(data) - set(fields))
+        if missing or unknown:
+            raise ValueError(
+                f"scenario has missing fields {missing} and unknown fields {unknown}; "
+                f"it has exactly the fields {fields}"
+            )
+        return cls(**data)
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must hold non-empty strings, got {value!r}")
+
+
+def _natural(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise ValueError(f"{name} must be an integer of at least 0, got {value!r}")
+    return int(value)
+
+
+def _pose(values: Any) -> tuple[float, ...]:
+    try:
+        pose = tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"an object pose must hold 7 numbers, got {values!r}") from error
+    if len(pose) != 7 or not all(math.isfinite(value) for value in pose):
+        raise ValueError(f"an object pose must hold 7 finite numbers, got {values!r}")
+    if abs(math.hypot(*pose[3:]) - 1.0) > _UNIT_TOLERANCE:
+        raise ValueError(f"an object pose needs a unit quaternion (w x y z), got {pose[3:]}")
+    return pose

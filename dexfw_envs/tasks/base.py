@@ -1,0 +1,81 @@
+"""What a task is: pure functions of the world's state and of what the episode remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+
+from dexfw_envs.backends.mujoco.scene import SceneNeeds
+from dexfw_envs.world import WorldState
+
+
+@dataclass
+class EpisodeMemory:
+    """What an episode carries from step to step, per world; part of the full state."""
+
+    start_position: np.ndarray  # of every object [m], (N, O, 3)
+    hold: np.ndarray  # consecutive steps in which all success ingredients held, (N,)
+    elapsed: np.ndarray  # control steps since reset, (N,)
+
+    @classmethod
+    def empty(cls, worlds: int, objects: int) -> EpisodeMemory:
+        """Return the memory of N worlds before their first reset."""
+        return cls(np.zeros((worlds, objects, 3)), np.zeros(worlds), np.zeros(worlds))
+
+    def get_state(self) -> np.ndarray:
+        """Read the memory as rows, (N, M)."""
+        parts = [np.asarray(getattr(self, field.name)) for field in fields(self)]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def set_state(self, mask: np.ndarray, rows: np.ndarray) -> None:
+        """Restore the memory of `mask` from rows of `get_state`."""
+        start = 0
+        for field in fields(self):
+            part = getattr(self, field.name)
+            width = int(np.prod(part.shape[1:]))
+            part[mask] = rows[:, start : start + width].reshape(-1, *part.shape[1:])
+            start += width
+
+
+@dataclass(frozen=True)
+class ObservationGroup:
+    """One named part of an observation, with the rows of its table in the task's page."""
+
+    name: str
+    rows: tuple[tuple[str, int, str, float], ...]  # (meaning, size, unit, bound)
+
+    @property
+    def size(self) -> int:
+        """Length of the group."""
+        return sum(size for _, size, _, _ in self.rows)
+
+    def bounds(self) -> np.ndarray:
+        """Return the symmetric bound of every element, (size,)."""
+        return np.concatenate([np.full(size, bound) for _, size, _, bound in self.rows])
+
+
+class Task(Protocol):
+    """A task on any backend."""
+
+    name: str
+    needs: SceneNeeds
+    hold_steps: int
+    max_episode_steps: int
+    observation_groups: tuple[ObservationGroup, ...]
+    reward_terms: tuple[str, ...]
+    success_terms: tuple[str, ...]
+    stages: tuple[str, ...]
+
+    def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Return the named terms of the dense reward, each (N,); their sum is the reward."""
+
+    def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Return the named ingredients of success at this instant, each bool (N,)."""
+
+    def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
+        """Say where the task cannot be completed any more, bool (N,)."""
+
+    def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
+        """Return the index into `stages` of every world, (N,)."""

@@ -1,0 +1,327 @@
+"""The native vector environment: N worlds of one task behind Gymnasium's vector interface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from dexfw_envs.backends import make_backend
+from dexfw_envs.catalog import named_sampler
+from dexfw_envs.control import CONTROL_PERIOD, Controller, PoseCodec
+from dexfw_envs.observe import Observer
+from dexfw_envs.registry import entry
+from dexfw_envs.scenario import Scenario
+from dexfw_envs.tasks.base import EpisodeMemory
+from dexfw_envs.world import WorldState
+
+Sampler = Callable[[np.random.Generator], Scenario]
+REWARD_MODES = ("dense", "sparse")
+RENDER_MODES = ("rgb_array", "human")
+
+
+class DexVectorEnv(gym.vector.VectorEnv):
+    """N parallel worlds of one task.
+
+    Autoreset is SAME_STEP: when a world's episode ends, the observation returned is the first of
+    its next episode, and `info["final_obs"]` and `info["final_info"]` (rows valid where
+    `info["_final_obs"]`) belong to the ended one. Bootstrap a truncated episode from `final_obs`.
+
+    Args:
+        task: Name of the task.
+        num_envs: N.
+        backend: Which kind of world; see `dexfw_envs.backends.BACKENDS`.
+        obs_mode: "state", "state+touch", "image" or "image+touch".
+        control_mode: "ee_pose" or "joint".
+        reward_mode: "dense" (the sum of the task's terms) or "sparse" (1 on success, else 0).
+        scenarios: What episodes are drawn from: "train(1)" to "train(3)", the name of a test
+            split, or a function of a generator that returns a `Scenario`.
+        image_size: Side of image observations and rendered frames [px].
+        autoreset: If False, ended worlds go on until reset by mask (evaluation, collection).
+        max_episode_steps: Steps after which an episode is truncated; the task's own by default.
+        render_mode: None, "rgb_array" or "human".
+        camera: Camera of images and rendering.
+        backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`.
+    """
+
+    metadata = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": round(1 / CONTROL_PERIOD),
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        task: str = "Grasp",
+        num_envs: int = 1,
+        backend: str = "mujoco",
+        obs_mode: str = "state",
+        control_mode: str = "ee_pose",
+        reward_mode: str = "dense",
+        scenarios: str | Sampler = "train(3)",
+        image_size: int = 224,
+        autoreset: bool = True,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        camera: str = "front",
+        **backend_options: Any,
+    ) -> None:
+        _check("reward_mode", reward_mode, REWARD_MODES)
+        _check("render_mode", render_mode, (None, *RENDER_MODES))
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        item = entry(task)
+        self.task, self.num_envs, self.autoreset = item.make(), num_envs, autoreset
+        self.spec = gym.spec(item.env_id)
+        self.reward_mode, self.render_mode, self.camera = reward_mode, render_mode, camera
+        self.image_size = image_size
+        self.max_episode_steps = max_episode_steps or self.task.max_episode_steps
+        self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
+        self.controller = Controller(self.task.needs.robot, num_envs, control_mode)
+        self._observer = Observer(self.task, obs_mode, image_size)
+        self.backend = make_backend(backend, self.task.needs, num_envs, **backend_options)
+        self._set_spaces()
+        self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects)
+        self.scenarios: list[Scenario | None] = [None] * num_envs
+        self._generators = [np.random.default_rng() for _ in range(num_envs)]
+        self.world: WorldState = self.backend.world()
+        self._viewer: Any = None
+
+    def _set_spaces(self) -> None:
+        size = self.controller.action_size
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (size,), np.float32)
+        self.single_observation_space = self._observer.space
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @property
+    def codec(self) -> PoseCodec:
+        """The map between `ee_pose` actions and end-effector targets."""
+        return self.controller.codec
+
+    # --- reset
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+            seed: Seeds world i with seed + i, or with its own entry of a sequence.
+            options: `reset_mask` bool (N,), which worlds; `scenarios`, one per world of the mask.
+
+        Raises:
+            ValueError: An option is unknown or has the wrong length.
+        """
+        options = dict(options or {})
+        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)), dtype=bool)
+        given = options.pop("scenarios", None)
+        if options:
+            valid = "'reset_mask', 'scenarios'"
+            raise ValueError(f"unknown reset options {sorted(options)}; valid are {valid}")
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
+        if seed is not None:
+            self._seed(seed)
+        self._begin(mask, given)
+        return self._observe(), self._info()
+
+    def _seed(self, seed: int | Sequence[int]) -> None:
+        seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"{len(seeds)} seeds given for {self.num_envs} worlds")
+        self._generators = [np.random.default_rng(value) for value in seeds]
+
+    def _begin(self, mask: np.ndarray, given: Sequence[Scenario] | None) -> None:
+        worlds = np.flatnonzero(mask)
+        if given is None:
+            given = [self.sampler(self._generators[world]) for world in worlds]
+        self._check_scenarios(given, len(worlds))
+        for world, scenario in zip(worlds, given, strict=True):
+            self.scenarios[world] = scenario
+        self.backend.reset(mask, given)
+        self.world = self.backend.world()
+        self.controller.reset(mask, self.world.arm_position)
+        self.memory.start_position[mask] = self.world.object_position[mask]
+        self.memory.hold[mask] = self.memory.elapsed[mask] = 0
+
+    def _check_scenarios(self, given: Sequence[Scenario], count: int) -> None:
+        if len(given) != count:
+            raise ValueError(f"{len(given)} scenarios given for {count} worlds to reset")
+        for scenario in given:
+            if scenario.task != self.task.name:
+                raise ValueError(f"a scenario of {scenario.task} cannot run in {self.task.name}")
+
+    # --- step
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance every world by one control period of 50 ms.
+
+        Args:
+            actions: (N, action), finite; values outside [-1, 1] are clipped.
+        """
+        actions = self._checked(actions)
+        self.backend.apply(self.controller.targets(actions))
+        self.world = self.backend.world()
+        self.memory.elapsed += 1
+        now = self.task.success(self.world, self.memory)
+        met = np.logical_and.reduce(list(now.values())) & ~self.world.fault
+        self.memory.hold[:] = np.where(met, self.memory.hold + 1, 0)
+        success = self.memory.hold >= self.task.hold_steps
+        lost = self.task.lost(self.world, self.memory) & ~success
+        terminated = success | lost | self.world.fault
+        truncated = (self.memory.elapsed >= self.max_episode_steps) & ~terminated
+        failure = np.where(truncated, "timeout", np.where(lost, "dropped", "")).astype(object)
+        failure[self.world.fault] = "fault"
+        terms = self._reward_terms()
+        dense = self.reward_mode == "dense"
+        reward = np.sum(list(terms.values()), axis=0) if dense else success.astype(float)
+        info = self._info(terms, now, success, failure)
+        observation = self._observe()
+        done = terminated | truncated
+        if self.autoreset and done.any():
+            info, observation = self._next_episodes(done, info, observation)
+        if self.render_mode == "human":
+            self.render()
+        return observation, reward, terminated, truncated, info
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        actions = np.asarray(actions, dtype=float)
+        if actions.shape != self.action_space.shape:
+            expected = self.action_space.shape
+            raise ValueError(f"actions have shape {actions.shape}, expected {expected}")
+        if not np.isfinite(actions).all():
+            worlds = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+            raise ValueError(f"actions of worlds {worlds.tolist()} are not finite")
+        if any(scenario is None for scenario in self.scenarios):
+            raise RuntimeError("call reset before step")
+        return actions
+
+    def _reward_terms(self) -> dict[str, np.ndarray]:
+        terms = self.task.reward(self.world, self.memory)
+        fault = self.world.fault
+        return {name: np.where(fault, 0.0, term) for name, term in terms.items()}
+
+    def _next_episodes(
+        self, done: np.ndarray, info: dict[str, Any], observation: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        ended = {"final_obs": observation, "final_info": info, "_final_obs": done.copy()}
+        self._begin(done, None)
+        return {**self._info(), **ended}, self._observe()
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        images = None
+        if self._observer.wants_image:
+            images = self._images(range(self.num_envs))
+        return self._observer.observe(self.world, images)
+
+    def _info(
+        self,
+        terms: dict[str, np.ndarray] | None = None,
+        now: dict[str, np.ndarray] | None = None,
+        success: np.ndarray | None = None,
+        failure: np.ndarray | None = None,
+    ) -> dict[str, Any]:
+        scenarios = np.empty(self.num_envs, dtype=object)
+        scenarios[:] = self.scenarios
+        if now is None:
+            now = self.task.success(self.world, self.memory)
+        held = self.memory.hold >= self.task.hold_steps
+        return {
+            "reward_terms": self._reward_terms() if terms is None else terms,
+            "success_terms": now,
+            "success": held if success is None else success,
+            "hold": self.memory.hold.astype(int),
+            "failure": np.full(self.num_envs, "", dtype=object) if failure is None else failure,
+            "stage": self.task.stage(self.world, self.memory),
+            "elapsed": self.memory.elapsed.astype(int),
+            "arm_arm_contact": self.world.arm_arm_contact.copy(),
+            "scenario": scenarios,
+        }
+
+    # --- rendering
+
+    def _images(self, worlds: Sequence[int] | range | np.ndarray) -> np.ndarray:
+        size = self.image_size
+        return np.stack([self.backend.render(int(w), self.camera, size, size) for w in worlds])
+
+    def render(self, worlds: Sequence[int] | None = None) -> Any:
+        """Draw worlds: uint8 (k, size, size, 3) of `worlds` (all by default), or the window.
+
+        Raises:
+            RuntimeError: The environment was made without a render mode, or nothing can draw.
+        """
+        if self.render_mode is None and worlds is None:
+            raise RuntimeError(f"make the environment with render_mode, one of {RENDER_MODES}")
+        if self.render_mode == "human" and worlds is None:
+            if self._viewer is None:
+                self._viewer = self.backend.window()
+            return self._viewer.show(self.backend)
+        return self._images(range(self.num_envs) if worlds is None else worlds)
+
+    # --- full state
+
+    def state_vectors(self) -> np.ndarray:
+        """Read simulator, controller and memory of every world as rows, (N, S) float64."""
+        parts = (self.backend.get_state(), self.controller.get_state(), self.memory.get_state())
+        return np.concatenate(parts, axis=1)
+
+    def set_state_vectors(
+        self, states: np.ndarray, scenarios: Sequence[Scenario], mask: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Restore worlds from rows of `state_vectors`, bit for bit; return all observations.
+
+        Args:
+            states: (k, S), one row per world of the mask.
+            scenarios: The scenario of each row.
+            mask: Which worlds, bool (N,); all by default.
+        """
+        mask = np.ones(self.num_envs, bool) if mask is None else np.asarray(mask, dtype=bool)
+        states = np.asarray(states, dtype=float)
+        expected = (int(mask.sum()), self.state_vectors().shape[1])
+        if states.shape != expected:
+            raise ValueError(f"states have shape {states.shape}, expected {expected}")
+        self._check_scenarios(scenarios, expected[0])
+        memory = self.memory.get_state().shape[1]
+        command = self.controller.get_state().shape[1]
+        first, second = expected[1] - command - memory, expected[1] - memory
+        self.backend.set_state(mask, states[:, :first], scenarios)
+        self.controller.set_state(mask, states[:, first:second])
+        self.memory.set_state(mask, states[:, second:])
+        for world, scenario in zip(np.flatnonzero(mask), scenarios, strict=True):
+            self.scenarios[world] = scenario
+        self.world = self.backend.world()
+        return self._observe()
+
+    def get_state(self) -> dict[str, Any]:
+        """Read everything the continuation depends on: arrays and strings only."""
+        return {
+            "vectors": self.state_vectors(),
+            "scenarios": [scenario.to_json() if scenario else "" for scenario in self.scenarios],
+            "generators": [json.dumps(g.bit_generator.state) for g in self._generators],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Restore what `get_state` returned; return the observations."""
+        for generator, text in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = json.loads(text)
+        scenarios = [Scenario.from_json(text) for text in state["scenarios"]]
+        return self.set_state_vectors(state["vectors"], scenarios)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release the backend and the window."""
+        if self._viewer is not None:
+            self._viewer.close()
+        self.backend.close()
+
+
+def _check(option: str, value: Any, valid: tuple[Any, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"unknown {option} {value!r}; choose one of {valid}")

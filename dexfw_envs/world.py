@@ -1,0 +1,40 @@
+"""What a backend tells a task about its worlds, in arrays with one leading axis of worlds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class WorldState:
+    """State of N worlds with A arms, O objects and C contents, in the table frame.
+
+    Units are m, rad, s and N; quaternions are wxyz. Fingers are ordered thumb, index, middle,
+    ring, little. Arrays are copies: nothing here changes when the backend steps on.
+    """
+
+    time: np.ndarray  # since reset [s], (N,)
+    arm_position: np.ndarray  # [rad], (N, A, 7)
+    arm_velocity: np.ndarray  # [rad/s], (N, A, 7)
+    hand_position: np.ndarray  # [rad], (N, A, 12)
+    hand_velocity: np.ndarray  # [rad/s], (N, A, 12)
+    end_effector_position: np.ndarray  # palm centre [m], (N, A, 3)
+    end_effector_quaternion: np.ndarray  # (N, A, 4)
+    fingertip_position: np.ndarray  # [m], (N, A, 5, 3)
+    fingertip_force: np.ndarray  # size of the net contact force on the distal link [N], (N, A, 5)
+    object_position: np.ndarray  # centre of mass [m], (N, O, 3)
+    object_quaternion: np.ndarray  # (N, O, 4)
+    object_linear_velocity: np.ndarray  # [m/s], (N, O, 3)
+    object_angular_velocity: np.ndarray  # in the table frame [rad/s], (N, O, 3)
+    contents_position: np.ndarray  # [m], (N, C, 3)
+    hand_object_contact: np.ndarray  # any link of the hand, bool, (N, A, O)
+    object_support_contact: np.ndarray  # table or floor, bool, (N, O)
+    arm_arm_contact: np.ndarray  # bool, (N,)
+    fault: np.ndarray  # the simulation broke down (not a number, or blown up), bool, (N,)
+
+    @property
+    def worlds(self) -> int:
+        """Number of worlds N."""
+        return self.time.shape[0]

@@ -1,0 +1,230 @@
+import math
+
+import mujoco
+import numpy as np
+import pytest
+
+from dexfw_envs.catalog import (
+    CURRICULA,
+    GRASP_OBJECTS,
+    SURROUNDINGS,
+    Part,
+    curriculum,
+    get_object,
+    get_surroundings,
+    named_sampler,
+    objects_for,
+    split,
+)
+from dexfw_envs.catalog.curricula import iterations, new_objects, poses_for, surroundings_for
+from dexfw_envs.catalog.objects import OBJECTS, PART_SLOTS, SURFACES
+from dexfw_envs.catalog.shapes import centre_of_mass, diagonal_inertia, reach
+from dexfw_envs.catalog.splits import (
+    combinations,
+    held_out,
+)
+from dexfw_envs.transforms import matrix_from_quat, quat_from_rotvec, quat_multiply
+
+TASKS = tuple(CURRICULA)
+EACH_OBJECT = pytest.mark.parametrize("spec", GRASP_OBJECTS, ids=lambda spec: spec.id)
+EACH_TASK = pytest.mark.parametrize("task", TASKS)
+
+
+# --- objects
+
+
+def compiled(parts, density=1000.0):
+    spec = mujoco.MjSpec()
+    body = spec.worldbody.add_body()
+    body.add_freejoint()
+    for part in parts:
+        body.add_geom(
+            type=getattr(mujoco.mjtGeom, f"mjGEOM_{part.kind.upper()}"),
+            size=part.size,
+            pos=part.position,
+            quat=part.quaternion,
+            density=density,
+        )
+    return spec.compile()
+
+
+@EACH_OBJECT
+def test_balance_is_that_of_the_compiled_body(spec):
+    model = compiled(spec.parts)
+    mass = model.body_mass[1]
+    np.testing.assert_allclose(model.body_ipos[1], 0.0, atol=1e-9)
+    frame = matrix_from_quat(model.body_iquat[1])
+    inertia = frame @ np.diag(model.body_inertia[1]) @ frame.T * spec.mass / mass
+    np.testing.assert_allclose(inertia, np.diag(spec.inertia), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["sphere", "capsule", "cylinder", "box", "ellipsoid"])
+def test_inertia_of_turned_parts_is_that_of_the_compiled_body(kind):
+    used = {"sphere": 1, "capsule": 2, "cylinder": 2}.get(kind, 3)
+    size = (0.03, 0.05, 0.02)[:used] + (0.0,) * (3 - used)
+    quarter = tuple(quat_from_rotvec((math.pi / 2, 0.0, 0.0)).tolist())
+    parts = (Part(kind, size, (0.0, 0.04, 0.0), quarter), Part(kind, size, (0.0, -0.04, 0.0)))
+    model = compiled(parts)
+    moments = sorted(diagonal_inertia(parts, float(model.body_mass[1])))
+    np.testing.assert_allclose(moments, sorted(model.body_inertia[1]), rtol=1e-6)
+
+
+def test_objects_with_skew_axes_are_refused():
+    parts = (
+        Part("sphere", (0.01, 0.0, 0.0), (0.02, 0.02, 0.0)),
+        Part("sphere", (0.01, 0.0, 0.0), (-0.02, -0.02, 0.0)),
+    )
+    with pytest.raises(ValueError, match="principal axes"):
+        diagonal_inertia(parts, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("cone", (0.1, 0.0, 0.0)), ("sphere", (0.1, 0.1, 0.0)), ("box", (0.1, 0.0, 0.1))],
+)
+def test_bad_parts_are_refused(kind, size):
+    with pytest.raises(ValueError, match=r"valid kinds|positive sizes"):
+        Part(kind, size)
+
+
+@EACH_OBJECT
+def test_object_is_complete_and_in_range(spec):
+    assert 1 <= len(spec.parts) <= PART_SLOTS
+    np.testing.assert_allclose(centre_of_mass(spec.parts), 0.0, atol=1e-12)
+    assert 0.05 <= spec.mass <= 0.75
+    assert 0.8 <= spec.friction <= 1.0
+    assert (spec.friction, spec.rolling) == SURFACES[spec.surface]
+    assert all(0 <= channel <= 1 for channel in spec.rgba)
+    assert len(spec.source) > 20
+    largest, others = max(spec.inertia), sum(spec.inertia) - max(spec.inertia)
+    assert min(spec.inertia) > 0
+    assert largest <= others
+
+
+@EACH_OBJECT
+def test_resting_height_touches_and_the_pose_is_no_summit(spec):
+    down = -matrix_from_quat(spec.resting_quaternion)[2]
+    assert spec.resting_height == pytest.approx(reach(spec.parts, down), abs=1e-9)
+    for angle in np.linspace(0, 2 * math.pi, 24, endpoint=False):
+        tip = quat_from_rotvec(0.03 * np.array([math.cos(angle), math.sin(angle), 0.0]))
+        tipped = -matrix_from_quat(quat_multiply(tip, spec.resting_quaternion))[2]
+        assert reach(spec.parts, tipped) >= spec.resting_height - 1e-6
+
+
+@EACH_OBJECT
+def test_object_rests_where_it_is_put(spec):
+    world = mujoco.MjSpec()
+    world.option.timestep = 0.0025
+    world.worldbody.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_PLANE, size=(1, 1, 1), condim=6, friction=(0.8, 0.01, 0.001)
+    )
+    body = world.worldbody.add_body(
+        pos=(0, 0, spec.resting_height),
+        quat=spec.resting_quaternion,
+        explicitinertial=True,
+        ipos=(0, 0, 0),  # MuJoCo would take the body's position
+        iquat=(1, 0, 0, 0),
+        mass=spec.mass,
+        inertia=spec.inertia,
+    )
+    body.add_freejoint()
+    for part in spec.parts:
+        kind = getattr(mujoco.mjtGeom, f"mjGEOM_{part.kind.upper()}")
+        body.add_geom(type=kind, size=part.size, pos=part.position, quat=part.quaternion)
+    model = world.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data, 800)
+    assert np.linalg.norm(data.qpos[:3] - (0, 0, spec.resting_height)) < 0.001
+    turn = 2 * math.acos(min(1.0, abs(data.qpos[3:] @ spec.resting_quaternion)))
+    assert turn < math.radians(0.1)
+
+
+def test_objects_differ():
+    assert len(GRASP_OBJECTS) == len(OBJECTS) == 22
+    assert len({spec.id for spec in GRASP_OBJECTS}) == 22
+    described = {(spec.parts, spec.mass, spec.friction) for spec in GRASP_OBJECTS}
+    assert len(described) == 22
+    assert len({spec.friction for spec in GRASP_OBJECTS}) >= 12
+    heights = [spec.resting_height for spec in GRASP_OBJECTS]
+    assert max(heights) > 3 * min(heights)
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(ValueError, match=r"did you mean 'baseball'\?.*small_carton"):
+        get_object("basebal")
+    with pytest.raises(ValueError, match="unknown surroundings 'disco'; valid: neutral"):
+        get_surroundings("disco")
+    with pytest.raises(ValueError, match="unknown task 'Juggle'; valid: Grasp"):
+        objects_for("Juggle", 1)
+    with pytest.raises(ValueError, match=r"unknown split of Grasp 'T_O\(4\)'.*T_OEP, T_VAL"):
+        split("Grasp", "T_O(4)", 1, 0)
+    with pytest.raises(ValueError, match=r"unknown scenarios of Grasp 'train\(9\)'.*train\(3\)"):
+        named_sampler("Grasp", "train(9)")
+    with pytest.raises(ValueError, match="held-out set"):
+        held_out("Grasp", "T_TEST")
+
+
+# --- surroundings
+
+
+def test_surroundings_are_12_and_differ():
+    assert len({entry.id for entry in SURROUNDINGS}) == len(SURROUNDINGS) == 12
+    assert len({entry.table_friction for entry in SURROUNDINGS}) == 12
+    assert {entry.table_texture for entry in SURROUNDINGS} == {"flat", "checker", "gradient"}
+    assert min(entry.table_friction for entry in SURROUNDINGS) == 0.5
+    assert max(entry.table_friction for entry in SURROUNDINGS) == 1.1
+    assert SURROUNDINGS[0].id == "neutral"
+    assert len(set(SURROUNDINGS[0].light_diffuse)) == 1
+
+
+# --- curricula
+
+
+def test_grasp_counts_are_those_of_the_paper():
+    rows = [
+        (
+            len(objects_for("Grasp", i)),
+            len(surroundings_for("Grasp", i)),
+            len(poses_for("Grasp", i)),
+        )
+        for i in (1, 2, 3)
+    ]
+    assert rows == [(1, 3, 5), (11, 8, 10), (22, 12, 15)]
+    assert [len(combinations("Grasp", i)) for i in (1, 2, 3)] == [15, 880, 3960]
+
+
+@EACH_TASK
+def test_curriculum_grows_over_known_things(task):
+    entry, last = curriculum(task), iterations(task)
+    assert len(entry.new_objects) == len(entry.surroundings) == len(entry.poses)
+    assert entry.surroundings == tuple(sorted(entry.surroundings))
+    assert entry.surroundings[-1] <= len(SURROUNDINGS)
+    assert entry.poses == tuple(sorted(entry.poses))
+    assert entry.poses[-1] == len(entry.cells)
+    ids = objects_for(task, last)
+    assert len(set(ids)) == len(ids)
+    assert all(get_object(object_id) for object_id in ids)
+    assert objects_for(task, last + 4) == ids
+
+
+@pytest.mark.parametrize("iteration", [0, -1, 1.0, True, "1"])
+def test_bad_iterations_are_refused(iteration):
+    with pytest.raises(ValueError, match="iteration must be"):
+        objects_for("Grasp", iteration)
+
+
+def test_no_objects_are_new_beyond_the_curriculum():
+    assert len(new_objects("Grasp", 3)) == 11
+    with pytest.raises(ValueError, match="1 to 3"):
+        new_objects("Grasp", 4)
+
+
+def test_grasp_cells_move_outward_and_stay_inside():
+    entry = curriculum("Grasp")
+    reaches = np.abs(entry.cells) + entry.jitter
+    assert (reaches <= (0.06 + 1e-9, 0.08 + 1e-9, 25.0)).all()
+    distance = np.hypot(*np.array(entry.cells)[:, :2].T)
+    assert distance[0] == 0
+    assert distance[:5].max() < distance[5:10].min()
+    assert distance[5:10].max() < distance[10:].min()
+    assert len(set(entry.cells)) == 15

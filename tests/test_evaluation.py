@@ -1,0 +1,280 @@
+"""The evaluator, its records and `python -m benchmark show`."""
+
+import builtins
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stub_env import GoPolicy, StubVectorEnv, make_scenarios
+
+from benchmark.__main__ import main
+from dexfw_envs import records as records_module
+from dexfw_envs.evaluation import evaluate, per_object, summary, wilson
+from dexfw_envs.records import COLUMNS, read_record_file, read_records, write_records
+from dexfw_envs.video import VideoWriter, write_video
+
+LABELS = {"method": "dexflywheel", "task": "Stub", "commit": "abc", "command": "python x.py"}
+
+
+@pytest.fixture
+def stub_id():
+    gym.register("DexFW/Stub-v0", vector_entry_point=StubVectorEnv, disable_env_checker=True)
+    yield "DexFW/Stub-v0"
+    del gym.registry["DexFW/Stub-v0"]
+
+
+def stub_records(count=12, limit=0.2, **options):
+    scenarios = make_scenarios(count)
+    return evaluate(GoPolicy(limit), StubVectorEnv(4), scenarios=scenarios, **options)
+
+
+def test_one_record_per_scenario_in_order():
+    records = stub_records()
+    assert [record["episode"] for record in records] == list(range(12))
+    assert [record["object"] for record in records[:4]] == ["ball", "can", "egg", "ball"]
+    assert {record["failure"] for record in records} == {"", "dropped"}
+    assert all(record["success"] == (record["failure"] == "") for record in records)
+    assert records[0]["task"] == "Stub"
+    assert (records[0]["env_id"], records[0]["env_version"]) == ("DexFW/Stub-v0", 0)
+    labels = {"method", "variant", "iteration", "policy", "commit", "command"}
+    assert set(records[0]) | labels == set(COLUMNS)
+
+
+def test_env_made_from_its_id_and_a_split(stub_id, monkeypatch):
+    asked, made = [], []
+
+    def draw(*arguments):
+        asked.append(arguments)
+        return make_scenarios(arguments[2])
+
+    class Remembered(StubVectorEnv):
+        def __init__(self, **options):
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr("dexfw_envs.evaluation._draw", draw)
+    monkeypatch.setattr(gym.registry[stub_id], "vector_entry_point", Remembered)
+    options = {"split": "T_VAL", "episodes": 7, "seed": 3, "num_envs": 2}
+    records = evaluate(GoPolicy(), stub_id, **options, env_options={"max_episode_steps": 5})
+    assert asked == [("Stub", "T_VAL", 7, 3)]
+    assert len(records) == 7
+    assert {(record["split"], record["seed"]) for record in records} == {("T_VAL", 3)}
+    assert max(record["length"] for record in records) == 5
+    assert made[0].num_envs == 2
+    assert made[0].closed
+
+
+def test_bad_calls_are_refused():
+    with pytest.raises(ValueError, match="either split or scenarios"):
+        evaluate(GoPolicy(), StubVectorEnv())
+    nameless = StubVectorEnv()
+    nameless.spec = None
+    with pytest.raises(ValueError, match="no spec"):
+        evaluate(GoPolicy(), nameless, scenarios=make_scenarios(1))
+    with pytest.raises(ValueError, match="env_options"):
+        stub_records(env_options={"image_size": 96})
+    with pytest.raises(ValueError, match="no records"):
+        summary([])
+
+
+def test_summary_is_json_ready_and_adds_up():
+    records = stub_records(30)
+    line = json.loads(json.dumps(summary(records)))
+    assert set(line) == {"success", "n", "low", "high", "per_object"}
+    assert line["n"] == 30
+    assert 0 < line["low"] < line["success"] < line["high"] < 1
+    assert (line["low"], line["high"]) == wilson(round(30 * line["success"]), 30)
+    assert line["per_object"] == per_object(records)
+    assert sum(part["n"] for part in line["per_object"].values()) == 30
+    wins = sum(part["success"] * part["n"] for part in line["per_object"].values())
+    assert wins == pytest.approx(30 * line["success"])
+
+
+def test_videos_of_the_first_episodes(tmp_path):
+    av = pytest.importorskip("av")
+    records = stub_records(9, videos=5, video_folder=tmp_path)
+    names = [f"episode-{r['episode']:03d}-{r['object']}-{r['failure'] or 'success'}.mp4"
+             for r in records[:5]]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name, record in zip(names, records, strict=False):
+        with av.open(str(tmp_path / name)) as video:
+            frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        assert len(frames) == record["length"] + 1
+        assert frames[0].shape == (32, 48, 3)
+        assert frames[0].mean() < frames[-1].mean()
+
+
+def test_a_failing_policy_leaves_no_half_videos(tmp_path):
+    pytest.importorskip("av")
+    policy = GoPolicy()
+    policy.act = lambda observation: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        evaluate(policy, StubVectorEnv(2), scenarios=make_scenarios(2), videos=2,
+                 video_folder=tmp_path)  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_video_writer_checks_and_is_atomic(tmp_path):
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "new" / "odd.mp4", np.zeros((3, 31, 33, 3), np.uint8))
+    assert path.stat().st_size > 0
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="uint8"):
+        write_video(path, [np.zeros((32, 32, 3))])
+    with pytest.raises(ValueError, match="keep their shape"):
+        write_video(path, [np.zeros((32, 32, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)])
+    with pytest.raises(ValueError, match="no frame"):
+        write_video(path, [])
+    assert path.read_bytes() == before
+    assert [item.name for item in path.parent.iterdir()] == ["odd.mp4"]
+    with pytest.raises(ValueError, match=r"\.mp4"):
+        VideoWriter(tmp_path / "film.avi")
+
+
+@pytest.mark.parametrize(
+    ("module", "use"),
+    [
+        ("av", lambda path: VideoWriter(path / "a.mp4")),
+        ("pyarrow", lambda path: write_records(stub_records(2), path, **LABELS)),
+    ],
+)
+def test_a_missing_package_is_named(tmp_path, monkeypatch, module, use):
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name.partition(".")[0] == module:
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=f"pip install {module}"):
+        use(tmp_path)
+
+
+def test_records_come_back_as_written(tmp_path):
+    records = stub_records(6)
+    path = write_records(records, tmp_path, **LABELS, iteration=3, seed=1)
+    assert path == tmp_path / "dexflywheel" / "Stub" / "i3-combined-custom-seed1.parquet"
+    rows = read_record_file(path)
+    assert list(rows[0]) == list(COLUMNS)
+    for row, record in zip(rows, records, strict=True):
+        same = {**record, **LABELS, "variant": "", "iteration": 3, "policy": "combined", "seed": 1}
+        assert row == same
+    assert write_records(records, tmp_path, **LABELS, iteration=3, seed=1) == path
+    assert len(read_records(tmp_path)) == 6
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+def test_records_carry_commit_and_command(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["baselines/dexflywheel.py", "--split", "T_O(2)"])
+    path = write_records(stub_records(1), tmp_path, method="dexflywheel", task="Stub")
+    row = read_record_file(path)[0]
+    assert row["command"] == "python baselines/dexflywheel.py --split 'T_O(2)'"
+    assert row["commit"]
+
+
+def test_wrong_records_are_refused(tmp_path):
+    records = stub_records(2)
+    with pytest.raises(ValueError, match=r"missing columns.*jerk"):
+        write_records([{k: v for k, v in records[0].items() if k != "jerk"}], tmp_path, **LABELS)
+    with pytest.raises(ValueError, match=r"unknown columns.*colour"):
+        write_records([{**records[0], "colour": "red"}], tmp_path, **LABELS)
+    with pytest.raises(ValueError, match="cannot be written as task 'Grasp'"):
+        write_records(records, tmp_path, **{**LABELS, "task": "Grasp"})
+    with pytest.raises(ValueError, match="no records"):
+        write_records([], tmp_path, **LABELS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_lack_columns_or_are_damaged(tmp_path, monkeypatch):
+    good = write_records(stub_records(4), tmp_path, **LABELS)
+    cut = good.with_name("cut.parquet")
+    cut.write_bytes(good.read_bytes()[:-100])
+    with pytest.raises(OSError, match="damaged"):
+        read_record_file(cut)
+    with pytest.warns(UserWarning, match=r"skipped.*cut\.parquet"):
+        assert len(read_records(tmp_path)) == 4
+    cut.unlink()
+    fewer = {name: column for name, column in COLUMNS.items() if name != "commit"}
+    labels = {**LABELS, "iteration": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(records_module, "COLUMNS", fewer)
+        patch.setattr(records_module, "_complete", lambda record: {k: record[k] for k in fewer})
+        write_records(stub_records(4), tmp_path, **labels)
+    with pytest.raises(ValueError, match=r"lacks the columns \['commit'\]"):
+        read_records(tmp_path)
+
+
+def test_the_same_episodes_twice_are_refused(tmp_path):
+    write_records(stub_records(4), tmp_path, **LABELS)
+    write_records(stub_records(4), tmp_path, **LABELS, name="again")
+    with pytest.raises(ValueError, match="hold the same episodes"):
+        read_records(tmp_path)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Records of two seeds, base and combined, over three iterations, and one kept policy."""
+    root = tmp_path / "results" / "records"
+    for iteration in (1, 2, 3):
+        for policy in ("base", "combined"):
+            for seed in (0, 1):
+                limit = -0.5 + 0.3 * iteration
+                write_records(
+                    [{**record, "split": "T_OEP"} for record in stub_records(20, limit)],
+                    root, **LABELS, iteration=iteration, policy=policy, seed=seed,
+                )  # fmt: skip
+    write_records(stub_records(5), root, **LABELS, variant="no-residual", iteration=3)
+    kept = tmp_path / "results" / "policies" / "dexflywheel" / "Stub"
+    kept.mkdir(parents=True)
+    (kept / "i3-seed0.safetensors").touch()
+    return root
+
+
+def show(root, *arguments):
+    return main(["show", "--root", str(root), *arguments])
+
+
+def test_show_prints_one_cell_as_one_json_line(results, capsys):
+    assert show(results, "--method", "dexflywheel", "--task", "Stub", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    cell = json.loads(line)
+    assert (cell["iteration"], cell["policy"], cell["variant"]) == (3, "combined", "")
+    assert (cell["n"], cell["seeds"], cell["commit"]) == (40, [0, 1], "abc")
+    assert (cell["low"], cell["high"]) == wilson(round(cell["success"] * 40), 40)
+    assert cell["policy_path"].endswith("results/policies/dexflywheel/Stub/i3-seed0.safetensors")
+    named = ("--variant", "no-residual", "--per-object")
+    assert show(results, "--method", "dexflywheel", "--task", "Stub", "--json", *named) == 0
+    other = json.loads(capsys.readouterr().out)
+    assert (other["n"], other["policy_path"]) == (5, None)
+    assert sum(part["n"] for part in other["per_object"].values()) == 5
+
+
+def test_show_prints_tables(results, capsys):
+    assert show(results) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 2 + 7
+    assert "success [95 %]" in lines[0]
+    assert show(results, "--iteration", "2", "--policy", "base", "--per-object") == 0
+    rows = capsys.readouterr().out.strip().splitlines()[2:]
+    assert [row.split("|")[7].strip() for row in rows] == ["ball", "can", "egg"]
+    assert show(results, "--json") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+def test_show_fails_for_a_cell_not_run(results, capsys):
+    cell = ("--method", "dexflywheel", "--task", "Stub", "--json")
+    for more in (("--iteration", "4"), ("--variant", "none"), ("--split", "T_VAL")):
+        assert show(results, *cell, *more) == 1
+    assert show(results, "--method", "dexpie", "--task", "Stub", "--json") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "not run: no records" in captured.err
+
+
+def test_show_asks_back_where_a_cell_is_not_clear(tmp_path, capsys):
+    for variant in ("default", "enhanced"):
+        write_records(stub_records(3), tmp_path, **LABELS, variant=variant)
+    assert show(tmp_path, "--method", "dexflywheel", "--task", "Stub", "--json") == 1
+    assert "--variant of 'default', 'enhanced'" in capsys.readouterr().err

@@ -1,0 +1,134 @@
+"""The project's own promises: what is declared, locked, shipped and kept short."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+SOURCES = sorted(
+    path
+    for folder in ("dexfw_envs", "baselines", "benchmark")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def requirements() -> list[Requirement]:
+    extras = [line for lines in EXTRAS.values() for line in lines]
+    return [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def test_ranges_are_bounded():
+    for requirement in requirements():
+        operators = {specifier.operator for specifier in requirement.specifier}
+        assert operators == {">=", "<"}, str(requirement)
+
+
+def test_lock_lies_within_the_ranges():
+    versions = locked()
+    not_locked = {Requirement(line).name for line in EXTRAS["track"]}
+    for requirement in requirements():
+        if requirement.name not in not_locked:
+            version = versions[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), f"{requirement} against {version}"
+    assert versions["torch"] == "2.13.0"
+    assert not any("+" in version for version in versions.values())
+
+
+def test_no_package_host_is_named():
+    for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run"):
+        text = (ROOT / name).read_text()
+        assert not re.search(r"https?://|index-url|find-links", text), name
+
+
+def test_citation_and_package_agree_on_the_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {PROJECT['version']}\n" in text
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", ["demo", "test", "check", "format", "bench", "bench-peers"])
+def test_make_target_makes_its_environment_first(target, tmp_path):
+    command = ["make", "-n", target, f"VENV={tmp_path / 'venv'}", f"PEERS={tmp_path / 'peers'}"]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"-m venv {tmp_path / 'venv'}" in plan
+    assert plan.index("pip install") < len(plan.rstrip()) - len(plan.rstrip().splitlines()[-1])
+    assert (f"-m venv {tmp_path / 'peers'}" in plan) == (target == "bench-peers")
+
+
+def test_import_needs_no_torch():
+    program = "import sys, dexfw_envs, dexfw_envs.demos.store; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_package_never_imports_an_extra_at_the_top():
+    core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    extras = {canonicalize_name(requirement.name) for requirement in requirements()} - core
+    for path in (ROOT / "dexfw_envs").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found = {canonicalize_name(name.split(".")[0]) for name in names} & extras
+            assert not found, f"{relative(path)} imports {found}, which not every user has"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_house_style(path):
+    text = path.read_text()
+    in_package = path.is_relative_to(ROOT / "dexfw_envs")
+    tree = ast.parse(text, feature_version=(3, 10) if in_package else None)
+    limit = 800 if path.parent == ROOT / "baselines" else 300
+    assert text.count("\n") <= limit, f"{relative(path)} has more than {limit} lines"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length - _docstring_lines(node) <= 40, f"{relative(path)}:{node.name}"
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    if ast.get_docstring(node) is None:
+        return 0
+    first = node.body[0]
+    return (first.end_lineno or first.lineno) - first.lineno + 1
+
+
+def test_no_baseline_imports_another():
+    names = {path.stem for path in (ROOT / "baselines").glob("*.py")}
+    for path in (ROOT / "baselines").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
+                assert not set(module.split(".")) & {"baselines", *names}, (
+                    f"{relative(path)}: {module}"
+                )
+
+
+def test_data_files_are_not_ignored():
+    """The seed demonstrations must reach the wheel, which holds what git does not ignore."""
+    patterns = (ROOT / ".gitignore").read_text().split()
+    assert not [p for p in patterns if p.endswith((".h5", ".hdf5"))]
+    assert (ROOT / "dexfw_envs" / "py.typed").exists()
