@@ -1,6 +1,6 @@
-"""DexFlyWheel (arXiv 2509.23829, sections 3 and 4, appendix A): a data flywheel from one demonstration.
+"""DexFlyWheel (arXiv 2509.23829, sections 3, 4 and A): a data flywheel from one demonstration.
 
-Differs: PPO on success beside the paper's SAC, a small denoiser for CPUs, rollouts kept beside A_EP.
+Differs: PPO on success beside the paper's SAC; small denoiser for CPUs; rollouts kept beside A_EP.
 Command: python baselines/dexflywheel.py --preset laptop --seed 1 --eval-splits T_OEP T_O
 Expected: to be measured (pi_combined on T_OEP after i = 3; the paper: 90.0 +- 3.2 %).
 Time: to be measured on 2 CPU cores (the paper: 30 h on data-centre GPUs).
@@ -8,7 +8,6 @@ Time: to be measured on 2 CPU cores (the paper: 30 h on data-centre GPUs).
 
 from __future__ import annotations
 
-import argparse
 import copy
 import io
 import json
@@ -16,8 +15,9 @@ import math
 import shutil
 import sys
 import zlib
-from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -26,26 +26,29 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-import tyro
+from dexfw_envs.demos.seeds import load_seed
 from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
-from rich.console import Console
-from rich.progress import track as progress_bar
+from torch.distributions import Normal
 
 from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.splits import configurations, training_sampler
+from dexfw_envs.cli import from_dict, parse
 from dexfw_envs.demos.augment import augment
 from dexfw_envs.demos.collection import gather, motion_ratios
 from dexfw_envs.demos.source import Source
 from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.evaluation import evaluate, summary, write_records
-from dexfw_envs.progress import Progress
-from dexfw_envs.report import plot_success, print_success
-from dexfw_envs.rollout import mean_second_difference, run_episodes
+from dexfw_envs.evaluation import evaluate, summary
+from dexfw_envs.progress import Progress, pack, unpack
+from dexfw_envs.registry import entry
+from dexfw_envs.report import measure, plot_success, print_success
+from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.transforms import matrix_from_quat
 
 METHOD_VERSION = 1
 CONTROL_MODE = "ee_pose"
+TIMESTEP = 0.0025  # of the physics [s]
 
 
 # --- 1. settings ---
@@ -69,10 +72,8 @@ class Args:
     threads: int = 2  # threads of torch and of the simulator
     total_timesteps: int = 200_000  # environment steps of residual RL per iteration
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
-    aep_share: float = 0.5  # part of D_i, i > 1, made by A_EP; the rest are the rollouts themselves
-    aep_smoothing: float = (
-        2.0  # low-pass on the rollouts that A_EP edits, standard deviation [steps]
-    )
+    aep_share: float = 0.5  # part of D_i, i > 1, made by A_EP; the rest are rollouts
+    aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
     # tests and output
     eval_splits: tuple[str, ...] = ("T_VAL",)  # "T_O" means T_O(1) at i = 1, and T_O(i+1)
     eval_episodes: int = 200  # episodes per split
@@ -137,73 +138,51 @@ class Args:
     timestep_scale: float = 1.0  # physics step relative to the usual one
     friction_scale: float = 1.0  # friction of hand and objects likewise
 
-
-TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's hyper-parameters differ from those above
-
-
-def laptop() -> Args:
-    """Three turns on two CPU cores."""
-    return Args()
+    @property
+    def dense(self) -> bool:
+        return self.reward == "dense" or (self.reward == "auto" and self.residual_algo == "sac")
 
 
-def quick() -> Args:
-    """The shortest run that shows the wheel turning: `make demo`."""
-    return replace(
-        Args(), preset="quick", iterations=2, trajectories=(20, 100), base_steps=2_500, bf16=True,
-        total_timesteps=100_000, ramp=10_000, eval_episodes=120, test_episodes=44,
-    )  # fmt: skip
-
-
-def paper() -> Args:
-    """The paper's sizes and budgets (tables of appendix A); for GPUs."""
-    return replace(
-        Args(), preset="paper", device="cuda", obs="image", image_size=224, encoder="vit",
-        denoiser="transformer", width=768, layers=7, chunk=8, prediction="epsilon",
-        sampling_steps=16, sampling_noise="fresh", base_steps=200_000, base_lr=3e-4,
-        residual_algo="sac", alpha=0.1, smoothing=1.0, total_timesteps=1_500_000, rl_envs=16,
-        ramp_start=1_500, ramp=10_000, learning_starts=300, sac_lr=1e-4, sac_batch=1024, utd=0.2,
-        test_every=250_000,
-    )  # fmt: skip
-
-
-PRESETS = {"quick": quick, "laptop": laptop, "paper": paper}
+PRESETS: dict[str, dict] = {
+    "laptop": {},  # three turns on two CPU cores
+    "quick": dict(  # the shortest run that shows the wheel turning: `make demo`
+        preset="quick", iterations=2, trajectories=(20, 100), base_steps=2_500, ramp=10_000,
+        total_timesteps=100_000, eval_episodes=120, test_episodes=44, bf16=True,
+    ),
+    "paper": dict(  # sizes and budgets of the paper's appendix A; for GPUs
+        preset="paper", device="cuda", obs="image", image_size=224, encoder="vit", width=768,
+        denoiser="transformer", layers=7, chunk=8, prediction="epsilon", sampling_steps=16,
+        sampling_noise="fresh", base_steps=200_000, base_lr=3e-4, residual_algo="sac", alpha=0.1,
+        smoothing=1.0, total_timesteps=1_500_000, rl_envs=16, ramp_start=1_500, ramp=10_000,
+        learning_starts=300, sac_lr=1e-4, sac_batch=1024, utd=0.2, test_every=250_000,
+    ),
+}  # fmt: skip
+TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
 
 
 # --- 2. networks ---
-# Columns of proprio that are used: arm joints and their velocities, those of the hand, the palm's
-# position. The hand's columns among the 19 joints are repeats; orientation is given as two axes.
+# Columns of proprio in use: joints and velocities of the arm, those of the hand, palm position. The
+# hand's columns among the 19 joints are repeats; the palm's orientation is given as two axes.
 PROPRIO = [*range(0, 7), *range(19, 26), *range(38, 65)]
-HAND_SIZE, OBJECT_SIZE = len(PROPRIO) + 6, 13 + 6
+ROBOT_SIZE, OBJECT_SIZE = len(PROPRIO) + 6, 13 + 6
 
 
 def features(obs: dict[str, np.ndarray], object_state: bool = True) -> torch.Tensor:
     """State of the robot, of the object, and of the object as seen from the palm, (N, D)."""
-    proprio, thing = torch.as_tensor(obs["proprio"]), torch.as_tensor(obs["object"])
-    w, v = proprio[:, 65:66], proprio[:, 66:69]
-
-    def rotate(x: torch.Tensor, sign: float = 1.0) -> torch.Tensor:
-        turn = 2.0 * sign * torch.linalg.cross(v, x)
-        return x + w * turn + sign * torch.linalg.cross(v, turn)
-
-    axes = [rotate(axis.expand_as(v)) for axis in torch.eye(3)[:2]]
-    columns = [proprio[:, PROPRIO], *axes]
+    proprio, thing = obs["proprio"], obs["object"]
+    palm = matrix_from_quat(proprio[:, 65:69])
+    columns = [proprio[:, PROPRIO], palm[:, :, 0], palm[:, :, 1]]
     if object_state:
         offset = thing[:, :3] - proprio[:, 62:65]
-        columns += [thing, offset, rotate(offset, -1.0)]  # the last: from table to palm frame
-    return torch.cat(columns, dim=1)
+        columns += [thing, offset, (palm * offset[:, :, None]).sum(1)]  # the last in palm frame
+    return torch.as_tensor(np.concatenate(columns, axis=1), dtype=torch.float32)
 
 
 def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
-        layers += [nn.Linear(before, after), *([nn.LayerNorm(after)] if norm else []), activation()]
+    for before, after in pairwise(sizes[:-1]):
+        layers += [nn.Linear(before, after), *[nn.LayerNorm(after)] * norm, activation()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
-
-
-def time_embedding(k: torch.Tensor, width: int) -> torch.Tensor:
-    half = width // 2
-    angle = k[:, None] * torch.exp(-math.log(1e4) / half * torch.arange(half, device=k.device))
-    return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
@@ -213,10 +192,15 @@ def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.Trans
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
-class ResidualBlock(nn.Module):
+def level_embedding(k: torch.Tensor, width: int) -> torch.Tensor:
+    exponent = -math.log(1e4) / (width // 2) * torch.arange(width // 2, device=k.device)
+    return torch.cat([f(k[:, None] * exponent.exp()) for f in (torch.sin, torch.cos)], dim=1)
+
+
+class Block(nn.Module):
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.LayerNorm(width), *mlp([width] * 3, nn.SiLU))
+        self.body = nn.Sequential(nn.LayerNorm(width), mlp([width] * 3, nn.SiLU))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)
@@ -227,16 +211,15 @@ class MlpDenoiser(nn.Module):
 
     def __init__(self, condition: int, horizon: int, action: int, args: Args):
         super().__init__()
-        size = horizon * action
-        blocks = (ResidualBlock(args.width) for _ in range(args.layers))
-        self.body = nn.Sequential(
-            nn.Linear(size + condition + 64, args.width), *blocks,
-            nn.LayerNorm(args.width), nn.Linear(args.width, size),
-        )  # fmt: skip
+        self.inlet = nn.Linear(horizon * action + condition + 64, args.width)
+        self.blocks = nn.Sequential(*(Block(args.width) for _ in range(args.layers)))
+        self.outlet = nn.Sequential(
+            nn.LayerNorm(args.width), nn.Linear(args.width, horizon * action)
+        )
 
     def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        x = torch.cat([chunk.flatten(1), condition, time_embedding(k, 64)], dim=1)
-        return self.body(x).view_as(chunk)
+        x = torch.cat([chunk.flatten(1), condition, level_embedding(k, 64)], dim=1)
+        return self.outlet(self.blocks(self.inlet(x))).view_as(chunk)
 
 
 class TransformerDenoiser(nn.Module):
@@ -251,34 +234,32 @@ class TransformerDenoiser(nn.Module):
         self.outlet = nn.Sequential(nn.LayerNorm(args.width), nn.Linear(args.width, action))
 
     def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        level = time_embedding(k, self.position.shape[1])[:, None]
-        tokens = torch.cat([level, self.condition(condition)[:, None], self.action(chunk)], dim=1)
+        context = [level_embedding(k, self.position.shape[1]), self.condition(condition)]
+        tokens = torch.cat([torch.stack(context, dim=1), self.action(chunk)], dim=1)
         return self.outlet(self.body(tokens + self.position)[:, 2:])
 
 
 class ImageEncoder(nn.Module):
-    """(B, h, w, 3) bytes to features: "cnn", or "vit", a ViT-S on a convolutional stem.
+    """Features of images (B, h, w, 3) uint8: "cnn", or "vit", a ViT-S on a convolutional stem.
 
-    "vit" has the sizes of `vit_small_r26_s32_224` (stride 32, 12 layers of 384, 6 heads), but a
+    "vit" has the sizes of `vit_small_r26_s32_224` (stride 32, 12 layers of 384, 6 heads) but a
     plainer stem than that model's ResNet-26, so weights have to come from this class.
     """
 
-    def __init__(self, kind: str, size: int):
+    def __init__(self, kind: str, side: int):
         super().__init__()
         widths = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, 384)}[kind]
         self.stem = nn.Sequential()
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            size = (size + 1) // 2
+        for before, after in pairwise(widths):
             self.stem.extend([nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()])
-        self.size = 384 if kind == "vit" else 128
+            side = (side + 1) // 2
+        self.position = nn.Parameter(0.02 * torch.randn(side * side, widths[-1]))
         self.vit = transformer(384, layers=12, heads=6, dropout=0.0) if kind == "vit" else None
-        self.position = nn.Parameter(0.02 * torch.randn(size * size, widths[-1]))
-        self.outlet = nn.LayerNorm(384) if self.vit else nn.Linear(widths[-1] * size * size, 128)
+        self.outlet = nn.LayerNorm(384) if self.vit else nn.Linear(side * side * widths[-1], 384)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        x = self.stem(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
-        x = x.flatten(2).transpose(1, 2) + self.position
-        return self.outlet(self.vit(x).mean(1) if self.vit else x.flatten(1))
+        x = self.stem(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).flatten(2).transpose(1, 2)
+        return self.outlet(self.vit(x + self.position).mean(1) if self.vit else x.flatten(1))
 
 
 # --- 3. base policy: imitation by diffusion ---
@@ -288,56 +269,54 @@ class BasePolicy(nn.Module):
     def __init__(self, action: int, args: Args):
         super().__init__()
         self.args, self.shape = args, (args.chunk, action)
-        state = HAND_SIZE + OBJECT_SIZE * args.base_object
+        state = ROBOT_SIZE + OBJECT_SIZE * args.base_object
         self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
         denoiser = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
-        condition = state + (self.encoder.size if self.encoder else 0)
-        self.denoiser = denoiser(condition, *self.shape, args)
+        self.denoiser = denoiser(state + 384 * (args.obs == "image"), *self.shape, args)
         self.scheduler = DDIMScheduler(
             50, beta_schedule="squaredcos_cap_v2", prediction_type=args.prediction
         )
         self.scheduler.set_timesteps(args.sampling_steps)
-        for name, size in (("mean", state), ("std", state), ("centre", action), ("half", action)):
+        for name, size in (("mean", state), ("std", state), ("centre", action), ("reach", action)):
             self.register_buffer(name, torch.ones(size))
 
     def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
-        """Standardise states, bring actions to [-1, 1]; nearly constant columns are not blown up."""
+        """Standardise states, bring actions to [-1, 1]; a nearly constant column is not blown up."""
         low, high = action.amin(0), action.amax(0)
         self.mean.copy_(state.mean(0))
         self.std.copy_(state.std(0).clamp(min=0.02))
         self.centre.copy_((low + high) / 2)
-        self.half.copy_(((high - low) / 2).clamp(min=0.02))
+        self.reach.copy_(((high - low) / 2).clamp(min=0.02))
 
-    def condition(self, state: torch.Tensor, image: torch.Tensor | None) -> torch.Tensor:
+    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
         if self.training and self.args.obs_noise:
             state = state + self.args.obs_noise * torch.randn_like(state)
         return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
 
-    def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor | None):
-        chunk = (chunk - self.centre) / self.half
+    def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        chunk = (chunk - self.centre) / self.reach
         k = torch.randint(0, 50, (len(chunk),)).to(chunk.device)
         noise = torch.randn(chunk.shape).to(chunk.device)
         noisy = self.scheduler.add_noise(chunk, noise, k)
-        predicted = self.denoiser(noisy, k, self.condition(state, image))
-        target = noise if self.args.prediction == "epsilon" else chunk
-        return F.mse_loss(predicted.float(), target)
+        predicted = self.denoiser(noisy, k, self.condition(state, image)).float()
+        return F.mse_loss(predicted, noise if self.args.prediction == "epsilon" else chunk)
 
     @torch.no_grad()
     def sample(self, obs: dict[str, np.ndarray], chunk: torch.Tensor) -> torch.Tensor:
         """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
         device = self.mean.device
-        state, chunk = features(obs, self.args.base_object).to(device), chunk.to(device)
-        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else None
-        condition = self.condition(state, image)
+        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
+        condition = self.condition(features(obs, self.args.base_object).to(device), image)
+        chunk = chunk.to(device)
         for k in self.scheduler.timesteps:
             predicted = self.denoiser(chunk, k.to(device).expand(len(chunk)), condition)
             chunk = self.scheduler.step(predicted, k, chunk).prev_sample
-        return (chunk * self.half + self.centre).cpu()
+        return (chunk * self.reach + self.centre).cpu()
 
 
-def make_dataset(episodes, args: Args) -> list[torch.Tensor | None]:
-    """State (M, D), the chunk of actions that follows it (M, H, action), and image if any.
+def make_dataset(episodes: Iterable, args: Args) -> list[torch.Tensor]:
+    """State (M, D), the chunk of actions from there on (M, H, action), image (M, ...) or empty.
 
     Past the end of an episode its last action is repeated.
     """
@@ -345,14 +324,13 @@ def make_dataset(episodes, args: Args) -> list[torch.Tensor | None]:
     for episode in episodes:
         steps = len(episode.actions)
         obs = {name: value[:steps] for name, value in episode.observations.items()}
-        states.append(features(obs, args.base_object).float())
-        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)
-        chunks.append(torch.as_tensor(episode.actions).float()[ahead.clamp(max=steps - 1)])
-        images.append(torch.as_tensor(obs["image"]) if args.obs == "image" else torch.empty(0))
+        ahead = (torch.arange(steps)[:, None] + torch.arange(args.chunk)).clamp(max=steps - 1)
+        states.append(features(obs, args.base_object))
+        chunks.append(torch.as_tensor(episode.actions, dtype=torch.float32)[ahead])
+        images.append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))))
     if not states:
         raise ValueError("no successful demonstration to learn from")
-    image = torch.cat(images) if args.obs == "image" else None
-    return [torch.cat(states), torch.cat(chunks), image]
+    return [torch.cat(states), torch.cat(chunks), torch.cat(images)]
 
 
 def make_base(action: int, args: Args, weights: dict | None = None) -> BasePolicy:
@@ -370,21 +348,21 @@ def train_base(run: Run, i: int) -> None:
     """Behaviour cloning of D_i, from scratch or from base_{i-1}."""
     args, data = run.args, run.data(i)
     finetune = i > 1 and args.base_init == "finetune"
-    earlier = run.policy(i - 1)[0].state_dict() if finetune else None
-    base = make_base(data[1].shape[2], args, earlier)
+    base = make_base(
+        data[1].shape[2], args, run.policy(i - 1)[0].state_dict() if finetune else None
+    )
     base.fit_normaliser(data[0], data[1].flatten(0, 1))
     parameters = list(base.parameters())
-    optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6)
+    optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
     if saved := run.restore():
         base.load_state_dict(saved["base"])
         optimizer.load_state_dict(saved["optimizer"])
         ema.load_state_dict(saved["ema"])
-    for step in run.bar(f"base_{i}", saved.get("step", 0), args.base_steps):
+    for step in run.bar(f"base {i}", saved.get("step", 0), args.base_steps):
         index = torch.randint(0, len(data[0]), (args.base_batch,))
-        batch = [None if x is None else x[index].to(args.device) for x in data]
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
-            loss = base.loss(*batch)
+        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=args.bf16):
+            loss = base.loss(*(x[index].to(args.device) for x in data))
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
         optimizer.param_groups[0]["lr"] = args.base_lr * cosine * min(1.0, (step + 1) / 100)
         optimizer.zero_grad()
@@ -393,30 +371,32 @@ def train_base(run: Run, i: int) -> None:
         ema.step(parameters)
         if (step + 1) % 100 == 0:
             run.log((i - 1) * args.base_steps + step + 1, {"losses/base": loss.item()})
-        run.checkpoint(
-            step=step + 1, base=base.state_dict, optimizer=optimizer.state_dict, ema=ema.state_dict
-        )
+        state = {"base": base.state_dict, "optimizer": optimizer.state_dict, "ema": ema.state_dict}
+        run.save(step=step + 1, generator=torch.get_rng_state, **state)
     ema.copy_to(parameters)
-    run.store_policy(i, base.state_dict(), None)
+    run.store_policy(i, base, None)
 
 
 # --- 4. combined policy: queues of chunks, plus the filtered residual ---
-class ChunkPolicy:
-    """pi_combined, or pi_base if there is no residual; every world has its own queue.
+class ChunkPolicy(nn.Module):
+    """pi_combined, or pi_base if there is no residual; every world of `env` has its own queue.
 
     With `aligned` all worlds replan in the same step, in one batch: one that is reset in between
     gets a short first chunk. Without, worlds have no influence on one another.
     """
 
-    def __init__(self, base, residual, args: Args, num_envs: int, seed: int = 0, aligned=False):
-        self.base, self.residual, self.args, self.aligned = base, residual, args, aligned
-        self.generator = torch.Generator().manual_seed(seed)
-        self.queue = torch.zeros(num_envs, *base.shape)  # actions to come, the last one repeated
-        self.noise = torch.zeros(num_envs, *base.shape)
-        self.r = torch.zeros(num_envs, base.shape[1])  # filtered residual
-        self.left = torch.zeros(num_envs, dtype=torch.long)  # steps until the next plan
-        self.fresh = torch.ones(num_envs, dtype=torch.bool)  # no plan yet in this episode
-        self.clock = torch.zeros((), dtype=torch.long)
+    def __init__(self, base, residual, args: Args, env, aligned: bool = False):
+        super().__init__()
+        self.networks, self.args, self.env, self.aligned = (base, residual), args, env, aligned
+        shape, worlds = (env.num_envs, *base.shape), env.num_envs
+        self.register_buffer("queue", torch.zeros(shape))  # actions to come, the last one repeated
+        self.register_buffer("noise", torch.zeros(shape))
+        self.register_buffer("r", torch.zeros(worlds, base.shape[1]))  # filtered residual
+        self.register_buffer(
+            "left", torch.zeros(worlds, dtype=torch.long)
+        )  # steps to the next plan
+        self.register_buffer("fresh", torch.ones(worlds, dtype=torch.bool))  # no plan yet
+        self.register_buffer("clock", torch.zeros((), dtype=torch.long))
         overlap = args.chunk - args.execute  # weight of the new chunk over the rest of the old one
         self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
 
@@ -425,24 +405,23 @@ class ChunkPolicy:
         self.fresh |= worlds
         self.left[worlds], self.r[worlds] = 0, 0.0
         if self.args.sampling_noise == "episode":
-            self._draw(worlds)
-
-    def _draw(self, worlds: torch.Tensor) -> None:
-        self.noise[worlds] = torch.randn(self.noise[worlds].shape, generator=self.generator)
+            self.noise[worlds] = torch.randn(self.noise[worlds].shape)
 
     def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
         """Take the next action from every queue, (N, action); worlds whose time is up plan anew."""
         due = self.left <= 0
         if due.any():
             if self.args.sampling_noise == "fresh":
-                self._draw(due)
+                self.noise[due] = torch.randn(self.noise[due].shape)
             seen = {name: value[due.numpy()] for name, value in obs.items()}
-            new, old = self.base.sample(seen, self.noise[due]), self.queue[due]
+            if self.args.obs == "image":  # drawn only when looked at
+                seen["image"] = self.env.render(worlds=np.flatnonzero(due))
+            new, old = self.networks[0].sample(seen, self.noise[due]), self.queue[due]
             fade = torch.where(self.fresh[due][:, None, None], 1.0, self.fade)
             self.queue[due] = old + fade * (new - old)
-            self.left[due] = self.args.execute - (self.clock if self.aligned else 0)
+            self.left[due] = self.args.execute - self.clock * self.aligned
             self.fresh[due] = False
-        action = self.queue[:, 0].clone()
+        action = self.queue[:, 0]
         self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
         self.left -= 1
         self.clock = (self.clock + 1) % self.args.execute
@@ -461,21 +440,10 @@ class ChunkPolicy:
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         base_action = self.base_action(obs)
-        if self.residual is None:
+        if self.networks[1] is None:
             return base_action.clamp(-1.0, 1.0).numpy()
         x = self.residual_input(obs, base_action).to(self.args.device)
-        return self.combine(base_action, self.residual.mean(x).cpu()).numpy()
-
-    KEPT = ("queue", "noise", "r", "left", "fresh", "clock")
-
-    def state(self) -> dict:
-        kept = {name: getattr(self, name).clone() for name in self.KEPT}
-        return kept | {"generator": self.generator.get_state()}
-
-    def load_state(self, state: dict) -> None:
-        for name in self.KEPT:
-            setattr(self, name, state[name])
-        self.generator.set_state(state["generator"])
+        return self.combine(base_action, self.networks[1].mean(x).cpu()).numpy()
 
 
 def low_pass(r: torch.Tensor, u: torch.Tensor, args: Args) -> torch.Tensor:
@@ -494,14 +462,34 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, x: torch.Tensor) -> None:
-        x = x.reshape(-1, x.shape[-1]).double()
+        x = x.flatten(0, -2).double()
         self.sums += torch.stack([torch.ones_like(x), x, x.square()]).sum(1)
-        mean = self.sums[1] / self.sums[0]
-        self.mean.copy_(mean)
-        self.std.copy_((self.sums[2] / self.sums[0] - mean.square()).clamp(min=1e-4).sqrt())
+        self.mean.copy_(self.sums[1] / self.sums[0])
+        variance = self.sums[2] / self.sums[0] - (self.sums[1] / self.sums[0]).square()
+        self.std.copy_(variance.clamp(min=1e-4).sqrt())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ((x - self.mean) / self.std).clamp(-5.0, 5.0)
+
+
+class Agent(nn.Module):
+    """A residual policy that learns; `memory` is what it needs besides weights to go on."""
+
+    optimizers: list[torch.optim.Optimizer]
+
+    def __init__(self, inputs: int):
+        super().__init__()
+        self.norm, self.memory = RunningNorm(inputs), {}
+
+    def state(self) -> dict:
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"weights": self.state_dict(), "optimizers": optimizers, "memory": self.memory}
+
+    def load_state(self, state: dict) -> None:
+        self.load_state_dict(state["weights"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.memory = state["memory"]
 
 
 class Worlds:
@@ -510,7 +498,7 @@ class Worlds:
     def __init__(self, env, policy: ChunkPolicy, args: Args, seed: int):
         self.env, self.policy, self.args = env, policy, args
         self.obs, _ = env.reset(seed=seed)
-        self.tries, self.wins = Counter(), Counter()  # episodes per object since the last log
+        self.ended: list[dict] = []  # object and success of the episodes since the last log
         policy.reset(np.ones(env.num_envs, dtype=bool))
         self._observe()
 
@@ -525,33 +513,26 @@ class Worlds:
         the base action that the old queue would give next, not the start of the next episode.
         """
         x, r = self.x, self.policy.r
-        action = self.policy.combine(self.base, u).numpy()
-        self.obs, reward, terminated, truncated, info = self.env.step(action)
+        action = self.policy.combine(self.base, u)
+        self.obs, reward, terminated, truncated, info = self.env.step(action.numpy())
+        change = (self.policy.r - r) / self.args.alpha
+        cost = self.args.residual_cost * u.square() + self.args.rate_cost * change.square()
         over, final = terminated | truncated, None
         if over.any():
             final = self.policy.residual_input(info["final_obs"], self.policy.queue[:, 0])
-            self._count(over, info["final_info"])
+            outcome = zip(
+                info["final_info"]["scenario"], info["final_info"]["success"], strict=True
+            )
+            ended = [{"object": s.objects[0], "success": bool(won)} for s, won in outcome]
+            self.ended += [ended[world] for world in np.flatnonzero(over)]
             self.policy.reset(over)
-        if residual_reward(self.args) == "dense":
+        if self.args.dense:
             reward = self._below_zero(reward, terminated, info)
-        change = (
-            torch.where(torch.as_tensor(over)[:, None], 0.0, self.policy.r - r) / self.args.alpha
-        )
-        cost = self.args.residual_cost * u.square().mean(1)
-        reward = (
-            torch.as_tensor(reward).float() - cost - self.args.rate_cost * change.square().mean(1)
-        )
         self._observe()
-        done, lost = (torch.as_tensor(flag).float() for flag in (over, terminated))
+        done, dead = (torch.as_tensor(flag).float() for flag in (over, terminated))
         x_next = self.x if final is None else torch.where(done[:, None] > 0, final, self.x)
-        return {
-            "x": x,
-            "u": u,
-            "reward": reward,
-            "x_next": x_next,
-            "done": done,
-            "terminated": lost,
-        }
+        reward = torch.as_tensor(reward, dtype=torch.float32) - cost.mean(1)
+        return dict(x=x, u=u, reward=reward, x_next=x_next, done=done, terminated=dead)
 
     def _below_zero(self, reward: np.ndarray, terminated: np.ndarray, info: dict) -> np.ndarray:
         """Shift the dense reward to [-1, 0], so that success, which ends the episode, is best.
@@ -559,40 +540,18 @@ class Worlds:
         An episode that ends by a lost object costs as much as the lowest reward for ever.
         """
         reward = np.clip(reward / self.args.dense_scale, 0.0, 1.0) - 1.0
-        if not terminated.any():
-            return reward
-        end = np.where(info["final_info"]["success"], 1.0, -1.0 / (1.0 - self.args.sac_gamma))
-        return np.where(terminated, end, reward)
-
-    def _count(self, over: np.ndarray, info: dict) -> None:
-        for world in np.flatnonzero(over):
-            name = info["scenario"][world].objects[0]
-            self.tries[name] += 1
-            self.wins[name] += int(info["success"][world])
-
-    def success(self) -> dict[str, float]:
-        """Success of the episodes that ended since the last call: overall (""), and per object."""
-        rates = {name: self.wins[name] / count for name, count in self.tries.items()}
-        rates |= {"": self.wins.total() / self.tries.total()} if rates else {}
-        self.tries.clear()
-        self.wins.clear()
-        return rates
+        won = info["final_info"]["success"] if terminated.any() else terminated
+        return np.where(terminated, np.where(won, 1.0, -1.0 / (1.0 - self.args.sac_gamma)), reward)
 
     def state(self) -> dict:
-        kept = {"obs": pack(self.obs), "env": pack(self.env.get_state()), "x": self.x.clone()}
-        counts = {"tries": dict(self.tries), "wins": dict(self.wins)}
-        return kept | counts | {"base": self.base.clone(), "policy": self.policy.state()}
+        kept = {"obs": pack(self.obs), "env": pack(self.env.get_state()), "ended": self.ended}
+        return kept | {"x": self.x, "base": self.base, "policy": self.policy.state_dict()}
 
     def load_state(self, state: dict) -> None:
         self.env.set_state(unpack(state["env"]))
-        self.policy.load_state(state["policy"])
-        self.obs, self.x, self.base = unpack(state["obs"]), state["x"], state["base"]
-        self.tries, self.wins = Counter(state["tries"]), Counter(state["wins"])
-
-
-def residual_reward(args: Args) -> str:
-    automatic = {"ppo": "sparse", "sac": "dense"}[args.residual_algo]
-    return automatic if args.reward == "auto" else args.reward
+        self.policy.load_state_dict(state["policy"])
+        self.obs, self.ended = unpack(state["obs"]), state["ended"]
+        self.x, self.base = state["x"], state["base"]
 
 
 def gate_probability(step: int, args: Args) -> float:
@@ -600,86 +559,88 @@ def gate_probability(step: int, args: Args) -> float:
     return min(1.0, max(0.0, (step - args.ramp_start) / max(1, args.ramp - args.ramp_start)))
 
 
-def tagged(policy: str, rates: dict[str, float]) -> dict[str, float]:
-    return {f"charts/{policy}_success{'/' if o else ''}{o}": rate for o, rate in rates.items()}
+def success_rates(policy: str, records: list[dict]) -> dict[str, float]:
+    """Success for the curves: of all episodes and of each object's."""
+    if not records:
+        return {}
+    found, name = summary(records), f"charts/{policy}_success"
+    return {name: found["success"]} | {
+        f"{name}/{thing}": row["success"] for thing, row in found["per_object"].items()
+    }
 
 
 def means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    for group in optimizer.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], limit)
+    optimizer.step()
+
+
 def train_residual(run: Run, i: int) -> None:
     """RL of residual_i over the frozen base_i, on the objects of the next turn."""
     args, (base, _) = run.args, run.policy(i)
-    env = make_env(
-        args, args.rl_envs, residual_reward(args), sampler_of=curriculum_row(args, i + 1)
-    )
-    policy = ChunkPolicy(base, None, args, args.rl_envs, run.seed, aligned=True)
-    worlds = Worlds(env, policy, args, run.seed)
+    env = make_env(args, reward="dense" if args.dense else "sparse", sampler_of=i + 1)
+    worlds = Worlds(env, ChunkPolicy(base, None, args, env, aligned=True), args, run.seed)
     make, update = {"ppo": (PpoAgent, ppo_round), "sac": (SacAgent, sac_round)}[args.residual_algo]
-    agent = make(worlds.x.shape[1], base.shape[1], args).to(args.device)
+    agent = make(worlds.x.shape[1], base.shape[1], args)
     if saved := run.restore():
         agent.load_state(saved["agent"])
         worlds.load_state(saved["worlds"])
     origin, size = (i - 1) * args.total_timesteps, agent.round_steps * args.rl_envs
     rounds, between = max(1, args.total_timesteps // size), max(1, args.test_every // size)
-    for n in run.bar(f"residual_{i}", saved.get("round", 0), rounds):
+    for n in run.bar(f"residual {i}", saved.get("round", 0), rounds):
         if n % between == 0:
             test_residual(run, i, base, agent if n else None, origin + n * size)
         losses = update(worlds, agent, n * size, args)
         losses["charts/epsilon"] = gate_probability((n + 1) * size, args)
-        run.log(origin + (n + 1) * size, losses | tagged("scheduled", worlds.success()))
-        run.checkpoint(round=n + 1, agent=agent.state, worlds=worlds.state)
+        run.log(origin + (n + 1) * size, losses | success_rates("scheduled", worlds.ended))
+        worlds.ended = []
+        state = {"agent": agent.state, "worlds": worlds.state, "generator": torch.get_rng_state}
+        run.save(round=n + 1, **state)
     test_residual(run, i, base, agent, origin + rounds * size)
     env.close()
-    run.store_policy(i, base.state_dict(), agent.state_dict())
+    run.store_policy(i, base, agent)
 
 
-def test_residual(run: Run, i: int, base: BasePolicy, agent: nn.Module | None, step: int) -> None:
+def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent | None, step: int) -> None:
     """Test the full residual without noise. Before training it is the base, as is the schedule."""
-    args, rng = run.args, np.random.default_rng(run.seed)
-    sampler = training_sampler(args.task, curriculum_row(args, i + 1))
-    scenarios = [sampler(rng) for _ in range(args.test_episodes)]
-    records = test(
-        args, ChunkPolicy(base, agent, args, args.rl_envs, run.seed), scenarios=scenarios
-    )
-    found = summary(records)
-    rates = {"": found["success"]} | {o: row["success"] for o, row in found["per_object"].items()}
+    rng, sampler = np.random.default_rng(run.seed), scenes(run.args, i + 1)
+    scenarios, env = [sampler(rng) for _ in range(run.args.test_episodes)], make_env(run.args)
+    records = evaluate(ChunkPolicy(base, agent, run.args, env), env, scenarios=scenarios)
+    env.close()
     for name in ("residual",) if agent else ("base", "scheduled", "residual"):
-        run.log(step, tagged(name, rates))
+        run.log(step, success_rates(name, records))
 
 
 # --- 6. residual PPO ---
-class PpoAgent(nn.Module):
-    """Gaussian residual whose spread does not depend on the state, its critic, their optimiser."""
+class PpoAgent(Agent):
+    """Gaussian residual whose spread does not depend on the state, and its critic."""
 
     def __init__(self, inputs: int, action: int, args: Args):
-        super().__init__()
+        super().__init__(inputs)
         self.round_steps = args.n_steps
-        self.norm = RunningNorm(inputs)
         self.actor = mlp([inputs, 256, 256, action], nn.Tanh)
         self.critic = mlp([inputs, 256, 256, 1], nn.Tanh)
         self.log_std = nn.Parameter(torch.full((action,), args.log_std))
         for parameter in self.actor[-1].parameters():
             nn.init.zeros_(parameter)  # training starts from the base policy
+        self.to(args.device)
         actor, critic = [*self.actor.parameters(), self.log_std], [*self.critic.parameters()]
-        self.optimizer = torch.optim.Adam([{"params": actor}, {"params": critic}], eps=1e-5)
+        self.optimizers = [torch.optim.Adam([{"params": actor}, {"params": critic}], eps=1e-5)]
 
     def mean(self, x: torch.Tensor) -> torch.Tensor:
         return self.actor(self.norm(x)).clamp(-1.0, 1.0)
 
-    def distribution(self, x: torch.Tensor) -> torch.distributions.Normal:
-        return torch.distributions.Normal(self.actor(self.norm(x)), self.log_std.exp())
+    def distribution(self, x: torch.Tensor) -> Normal:
+        return Normal(self.actor(self.norm(x)), self.log_std.exp())
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         return self.critic(self.norm(x)).squeeze(-1)
-
-    def state(self) -> dict:
-        return {"weights": self.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state(self, state: dict) -> None:
-        self.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def gae(reward, value, next_value, terminated, done, gamma: float, lam: float) -> torch.Tensor:
@@ -698,21 +659,22 @@ def gae(reward, value, next_value, terminated, done, gamma: float, lam: float) -
 def ppo_round(worlds: Worlds, agent: PpoAgent, step: int, args: Args) -> dict[str, float]:
     """Step every world n_steps times, then update; returns the mean losses."""
     rows = []
-    for t in range(args.n_steps):
+    for now in range(step, step + args.n_steps * args.rl_envs, args.rl_envs):
         with torch.no_grad():
             sampled = agent.distribution(worlds.x.to(args.device)).sample().cpu()
-        gate = torch.rand(len(sampled), 1) < gate_probability(step + t * args.rl_envs, args)
+        gate = (torch.rand(len(sampled), 1) < gate_probability(now, args)).float()
         row = worlds.step(sampled.clamp(-1.0, 1.0) * gate)
-        rows.append(row | {"sampled": sampled, "gate": gate[:, 0].float()})
+        rows.append(row | {"sampled": sampled, "gate": gate[:, 0]})
     b = {name: torch.stack([row[name] for row in rows]).to(args.device) for name in rows[0]}
     agent.norm.update(b["x"])  # before the old probabilities are taken: all ratios start at one
     with torch.no_grad():
         b["value"], b["next_value"] = agent.value(b["x"]), agent.value(b["x_next"])
         b["log_prob"] = agent.distribution(b["x"]).log_prob(b["sampled"]).sum(-1)
-    names = ("reward", "value", "next_value", "terminated", "done")
-    b["advantage"] = gae(*(b[name] for name in names), args.gamma, args.gae_lambda)
+    columns = (b[name] for name in ("reward", "value", "next_value", "terminated", "done"))
+    b["advantage"] = gae(*columns, args.gamma, args.gae_lambda)
     b["return"] = b["advantage"] + b["value"]
-    for group, lr in zip(agent.optimizer.param_groups, (args.lr, args.critic_lr), strict=True):
+    groups = agent.optimizers[0].param_groups
+    for group, lr in zip(groups, (args.lr, args.critic_lr), strict=True):
         group["lr"] = lr * max(0.05, 1.0 - step / args.total_timesteps)
     return ppo_update(agent, {name: value.flatten(0, 1) for name, value in b.items()}, args)
 
@@ -732,13 +694,9 @@ def ppo_step(agent: PpoAgent, b: dict[str, torch.Tensor], args: Args) -> dict[st
     ratio, executed = log_ratio.exp(), b["gate"].sum().clamp(min=1.0)
     advantage = (b["advantage"] - b["advantage"].mean()) / (b["advantage"].std() + 1e-8)
     gain = torch.min(ratio * advantage, ratio.clamp(1 - args.clip, 1 + args.clip) * advantage)
-    policy_loss = -(gain * b["gate"]).sum() / executed  # others were sampled but not executed
+    policy_loss = -(gain * b["gate"]).sum() / executed  # the others were not executed
     value_loss = 0.5 * F.mse_loss(agent.value(b["x"]), b["return"])
-    agent.optimizer.zero_grad()
-    (policy_loss + value_loss).backward()
-    for group in agent.optimizer.param_groups:
-        nn.utils.clip_grad_norm_(group["params"], 0.5)
-    agent.optimizer.step()
+    descend(agent.optimizers[0], policy_loss + value_loss, limit=0.5)
     kl = ((ratio - 1.0 - log_ratio) * b["gate"]).sum() / executed
     found = {"policy": policy_loss, "value": value_loss, "approx_kl": kl}
     found["spread"] = agent.log_std.exp().mean()
@@ -746,33 +704,31 @@ def ppo_step(agent: PpoAgent, b: dict[str, torch.Tensor], args: Args) -> dict[st
 
 
 # --- 7. residual SAC ---
-class SacAgent(nn.Module):
-    """Squashed Gaussian residual, twin critics of the combined action, their optimisers, replay."""
+class SacAgent(Agent):
+    """Squashed Gaussian residual, twin critics of the combined action, and the replay."""
 
     round_steps = 16
 
     def __init__(self, inputs: int, action: int, args: Args):
-        super().__init__()
+        super().__init__(inputs)
         self.args, self.action = args, action
-        self.norm = RunningNorm(inputs)
         self.actor = mlp([inputs, 256, 256, 256, 2 * action], nn.ReLU)
         self.actor[-1].weight.data.mul_(0.01)  # training starts near the base policy
         sizes = [inputs + action, 256, 256, 256, 1]
         self.critics = nn.ModuleList(mlp(sizes, nn.ReLU, norm=True) for _ in range(2))
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_weight = nn.Parameter(torch.tensor(math.log(0.05)))  # of the entropy, tuned
+        self.to(args.device)
         learned = (self.critics.parameters(), self.actor.parameters(), [self.log_weight])
         self.optimizers = [torch.optim.Adam(group, lr=args.sac_lr) for group in learned]
-        self.replay: dict[str, torch.Tensor] = {}
-        self.seen, self.owed = 0, 0.0  # transitions stored so far; gradient steps due
+        self.memory = {"replay": {}, "seen": 0, "owed": 0.0}  # owed: gradient steps due
 
     def sample(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, log_std = self.actor(self.norm(x)).chunk(2, dim=-1)
-        std = log_std.clamp(-5.0, 1.0).exp()
-        raw = mean + std * torch.randn(mean.shape).to(mean.device)
+        normal = Normal(mean, log_std.clamp(-5.0, 1.0).exp())
+        raw = normal.mean + normal.stddev * torch.randn(mean.shape).to(mean.device)
         squash = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))  # log(1 - tanh(raw)^2)
-        log_prob = torch.distributions.Normal(mean, std).log_prob(raw) - squash
-        return raw.tanh(), log_prob.sum(-1)
+        return raw.tanh(), (normal.log_prob(raw) - squash).sum(-1)
 
     def mean(self, x: torch.Tensor) -> torch.Tensor:
         return self.actor(self.norm(x)).chunk(2, dim=-1)[0].tanh()
@@ -785,26 +741,17 @@ class SacAgent(nn.Module):
         return torch.stack([critic(joint).squeeze(-1) for critic in critics])
 
     def remember(self, row: dict[str, torch.Tensor]) -> None:
+        replay, seen = self.memory["replay"], self.memory["seen"]
         for name, value in row.items():
-            if name not in self.replay:
-                self.replay[name] = torch.zeros(self.args.replay, *value.shape[1:])
-            at = torch.arange(self.seen, self.seen + len(value)) % self.args.replay
-            self.replay[name][at] = value
-        self.seen += len(row["x"])
+            if name not in replay:
+                replay[name] = torch.zeros(self.args.replay, *value.shape[1:])
+            replay[name][torch.arange(seen, seen + len(value)) % self.args.replay] = value
+        self.memory["seen"] += len(row["x"])
 
-    def state(self) -> dict:
-        filled = min(self.seen, self.args.replay)
-        replay = {name: value[:filled].clone() for name, value in self.replay.items()}
-        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        counts = {"seen": self.seen, "owed": self.owed}
-        return {"weights": self.state_dict(), "optimizers": optimizers, "replay": replay} | counts
-
-    def load_state(self, state: dict) -> None:
-        self.load_state_dict(state["weights"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.remember(state["replay"])
-        self.seen, self.owed = state["seen"], state["owed"]
+    def batch(self) -> dict[str, torch.Tensor]:
+        filled = min(self.memory["seen"], self.args.replay)
+        index = torch.randint(0, filled, (self.args.sac_batch,))
+        return {k: v[index].to(self.args.device) for k, v in self.memory["replay"].items()}
 
 
 def sac_round(worlds: Worlds, agent: SacAgent, step: int, args: Args) -> dict[str, float]:
@@ -812,36 +759,34 @@ def sac_round(worlds: Worlds, agent: SacAgent, step: int, args: Args) -> dict[st
     losses = []
     for now in range(step, step + agent.round_steps * args.rl_envs, args.rl_envs):
         u = 2.0 * torch.rand(args.rl_envs, agent.action) - 1.0
-        if now >= args.learning_starts:
+        if learning := now >= args.learning_starts:
             with torch.no_grad():
                 u = agent.sample(worlds.x.to(args.device))[0].cpu()
-        gate = torch.rand(args.rl_envs, 1) < gate_probability(now, args)
+        gate = (torch.rand(len(u), 1) < gate_probability(now, args)).float()
         agent.remember(row := worlds.step(u * gate))
-        if now < args.learning_starts:  # frozen later, lest the critics' input drifts
+        if not learning:  # frozen later, lest the critics' input drifts
             agent.norm.update(row["x"].to(args.device))
             continue
-        agent.owed += args.utd * args.rl_envs
-        while agent.owed >= 1.0:
-            agent.owed -= 1.0
-            losses.append(sac_update(agent, args))
+        agent.memory["owed"] += args.utd * args.rl_envs
+        while agent.memory["owed"] >= 1.0:
+            agent.memory["owed"] -= 1.0
+            losses.append(sac_update(agent, agent.batch(), args))
     return means(losses)
 
 
-def sac_update(agent: SacAgent, args: Args) -> dict[str, float]:
-    index = torch.randint(0, min(agent.seen, args.replay), (args.sac_batch,))
-    b = {name: value[index].to(args.device) for name, value in agent.replay.items()}
+def sac_update(agent: SacAgent, b: dict[str, torch.Tensor], args: Args) -> dict[str, float]:
     weight = agent.log_weight.exp().detach()
     with torch.no_grad():
         next_u, next_log_prob = agent.sample(b["x_next"])
         next_q = agent.q(agent.targets, b["x_next"], next_u).amin(0) - weight * next_log_prob
         target = b["reward"] + args.sac_gamma * (1.0 - b["terminated"]) * next_q
     critic_loss = F.mse_loss(agent.q(agent.critics, b["x"], b["u"]), target.expand(2, -1))
-    descend(agent.optimizers[0], critic_loss)
+    descend(agent.optimizers[0], critic_loss, limit=10.0)
     u, log_prob = agent.sample(b["x"])
     actor_loss = (weight * log_prob - agent.q(agent.critics, b["x"], u).amin(0)).mean()
-    descend(agent.optimizers[1], actor_loss)
+    descend(agent.optimizers[1], actor_loss, limit=10.0)
     surplus = agent.action - log_prob.detach().mean()  # entropy above its target, -dimension
-    descend(agent.optimizers[2], agent.log_weight * surplus)
+    descend(agent.optimizers[2], agent.log_weight * surplus, limit=10.0)
     with torch.no_grad():
         for old, new in zip(agent.targets.parameters(), agent.critics.parameters(), strict=True):
             old.lerp_(new, args.tau)
@@ -849,72 +794,60 @@ def sac_update(agent: SacAgent, args: Args) -> dict[str, float]:
     return {f"losses/{name}": value.item() for name, value in found.items()}
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 10.0)
-    optimizer.step()
+# --- 8. worlds, and the data of each turn ---
+def scenes(args: Args, i: int) -> Callable:
+    return training_sampler(args.task, min(i, iterations(args.task)))
 
 
-# --- 8. worlds, tests, and the data of each turn ---
-def env_id(args: Args) -> str:
-    return f"DexFW/{args.task}-v0"
-
-
-def curriculum_row(args: Args, i: int) -> int:
-    return min(i, iterations(args.task))
-
-
-def make_env(args: Args, num_envs: int, reward: str = "sparse", sampler_of: int = 0, **options):
+def make_env(args: Args, reward: str = "sparse", sampler_of: int = 0, image: bool = False):
     """Make parallel worlds. With `sampler_of` they reset themselves to that iteration's scenes."""
-    env = gymnasium.make_vec(
-        f"dexfw_envs:{env_id(args)}", num_envs=num_envs, backend=args.backend,
-        obs_mode=args.obs + "+touch" * args.touch, reward_mode=reward, control_mode=CONTROL_MODE,
-        image_size=args.image_size, threads=args.threads, autoreset=sampler_of > 0,
-        timestep_scale=args.timestep_scale, friction_scale=args.friction_scale, **options,
+    return gymnasium.make_vec(
+        entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
+        obs_mode=("image" if image else "state") + "+touch" * args.touch, autoreset=sampler_of > 0,
+        scenarios=scenes(args, max(1, sampler_of)), image_size=args.image_size,
+        control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
+        timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
     ).unwrapped  # fmt: skip
-    if sampler_of:
-        env.sampler = training_sampler(args.task, sampler_of)
-    return env
-
-
-def test(args: Args, policy: ChunkPolicy, videos: int = 0, **what) -> list[dict]:
-    env = make_env(args, len(policy.left), **({"render_mode": "rgb_array"} if videos else {}))
-    try:
-        return evaluate(policy, env, videos=videos, **what)
-    finally:
-        env.close()
 
 
 def build_data(run: Run, i: int) -> None:
     """D_1 = A_EP(seed; C_1). D_i = rollouts of the last pi_combined, and A_EP of them to C_i."""
-    args, rng, report = run.args, np.random.default_rng(run.seed), {}
-    count, row = args.trajectories[:i][-1], curriculum_row(args, i)
-    env, seed, rollouts, edited = make_env(args, args.rl_envs), seed_demonstration(args), [], []
+    args, rng, report, row = (
+        run.args,
+        np.random.default_rng(run.seed),
+        {},
+        min(i, iterations(run.args.task)),
+    )
+    env, seed, rollouts, edited = (
+        make_env(args, image=args.obs == "image"),
+        load_seed(args.task),
+        [],
+        [],
+    )
+    count = args.trajectories[:i][-1]
 
-    def collect(wanted: int, produce) -> tuple[list, dict]:
-        scenes = max(math.ceil(1.25 * wanted / 4), len(objects_for(args.task, row)))
-        kept, tally = gather(configurations(args.task, row, scenes, rng), wanted, rng, produce)
-        return kept, tally | motion_ratios(kept, seed) if kept else tally
+    def collect(name: str, wanted: int, produce: Callable) -> list:
+        number = max(math.ceil(1.25 * wanted / 4), len(objects_for(args.task, row)))
+        scenarios = configurations(args.task, row, number, rng)
+        kept, report[name] = gather(scenarios, wanted, rng, produce)
+        report[name] |= motion_ratios(kept, seed) if kept else {}
+        return kept
 
     if i > 1:
-        policy = ChunkPolicy(*run.policy(i - 1), args, args.rl_envs, run.seed)
-        rollouts, report["rollouts"] = collect(
-            count - round(count * args.aep_share * args.aep),
-            lambda tries: run_episodes(env, policy, tries, f"rollouts_{i}"),
-        )
+        policy, wanted = run.pi(i - 1, env), count - round(count * args.aep_share * args.aep)
+        rollouts = collect("rollouts", wanted, lambda s: run_episodes(env, policy, s, f"D_{i}"))
     if (args.aep or i == 1) and count > len(rollouts):
+        smoothing = args.aep_smoothing if rollouts else 0.0
         sources = [
-            Source.from_episode(e, env.codec, smoothing=args.aep_smoothing) for e in rollouts
+            Source.from_episode(e, env.codec, smoothing=smoothing) for e in rollouts or [seed]
         ]
-        sources = sources or [Source.from_episode(seed, env.codec)]
-        edited, report["edited"] = collect(
-            count - len(rollouts),
-            lambda tries: augment(env, sources, tries, rng, failures=True, progress=f"A_EP_{i}"),
+        aep = dict(failures=True, progress=f"A_EP {i}")
+        edited = collect(
+            "edited", count - len(rollouts), lambda s: augment(env, sources, s, rng, **aep)
         )
     env.close()
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
-    store = EpisodeStore(run.path / f"D_{i}", env_id(args), CONTROL_MODE)
+    store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
     for n, episode in enumerate([*rollouts, *edited]):
         source = "policy" if n < len(rollouts) else "augmented"
         store.add(episode, source=source, seed=args.seed, config={"iteration": i}, index=n)
@@ -922,65 +855,44 @@ def build_data(run: Run, i: int) -> None:
 
 
 def evaluate_turn(run: Run, i: int) -> None:
-    """Success of base_i and of pi_combined on the splits asked for, with motion quality."""
-    args, rows, seed = run.args, [], seed_demonstration(run.args)
-    base, residual = run.policy(i)
-    asked = [s for s in args.eval_splits if s != "T_O"]
+    """Success and motion of base_i and pi_combined on the splits asked for."""
+    args, env = run.args, make_env(run.args)
+    splits = [split for split in args.eval_splits if split != "T_O"]
     if "T_O" in args.eval_splits:
-        asked += ["T_O(1)"] * (i == 1) + [f"T_O({i + 1})"] * (i < iterations(args.task))
-    for split in asked:
-        for name, head in {"base": None, "combined": residual}.items():
-            policy = ChunkPolicy(base, head, args, args.rl_envs, run.seed)
-            films = {"videos": 4, "video_folder": run.path / "videos" / f"{split}-{i}-{name}"}
-            records = test(args, policy, split=split, episodes=args.eval_episodes, seed=args.seed,
-                           **(films if args.capture_video else {}))  # fmt: skip
-            won = [record for record in records if record["success"]]
-            jerk, length = ([r[key] for r in won] or [math.nan] for key in ("jerk", "length"))
-            rows.append({"iteration": i, "split": split, "policy": name} | summary(records) | {
-                "jerk": float(np.mean(jerk)) / mean_second_difference(seed.actions),
-                "duration": float(np.mean(length)) / len(seed.actions)})  # fmt: skip
-            if args.records:
-                write_records(records, args.records, method="dexflywheel", task=args.task,
-                              variant=args.variant, iteration=i, policy=name)  # fmt: skip
+        splits += ["T_O(1)"] * (i == 1) + [f"T_O({i + 1})"] * (i < iterations(args.task))
+    labels = {"root": args.records, "method": "dexflywheel", "task": args.task}
+    rows = measure(
+        {"base": run.pi(i, env, base_only=True), "combined": run.pi(i, env)}, env, splits,
+        load_seed(args.task), episodes=args.eval_episodes, seed=args.seed, iteration=i,
+        records=labels | {"variant": args.variant} if args.records else None,
+        films=run.path / "videos" if args.capture_video else None,
+    )  # fmt: skip
+    env.close()
     atomic_write_json(run.path / f"eval_{i}.json", rows)
 
 
 # --- 9. runs, checkpoints, resuming ---
-def dump(state) -> bytes:
+def dump(state: dict) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
-def load(data: bytes):
+def load(data: bytes) -> dict:
     return torch.load(io.BytesIO(data), weights_only=True)
 
 
-def pack(arrays: dict[str, np.ndarray]) -> torch.Tensor:
-    """Turn a dict of arrays and strings into bytes that a weights-only file can hold."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-
-
-def unpack(data: torch.Tensor) -> dict[str, np.ndarray]:
-    arrays = np.load(io.BytesIO(data.numpy().tobytes()), allow_pickle=False)
-    return {name: arrays[name] if arrays[name].ndim or arrays[name].dtype.kind != "U"
-            else str(arrays[name]) for name in arrays.files}  # fmt: skip
-
-
 class Run(Progress):
-    """Folder and progress of one run, new or resumed."""
+    """One run, new or resumed."""
 
     def __init__(self, args: Args):
-        create = RunFolder.create
-        folder = (RunFolder.open(args.resume) if args.resume
-                  else create(args.runs, env_id(args), "dexflywheel", args.seed, args))  # fmt: skip
-        super().__init__(folder, dump, load, args.save_seconds, args.track)
         self.args, self.seed = args, args.seed
+        new = (args.runs, entry(args.task).env_id, "dexflywheel", args.seed, args)
+        folder = RunFolder.open(args.resume) if args.resume else RunFolder.create(*new)
+        super().__init__(folder, dump, load, args.save_seconds, args.track)
 
-    def stage(self, name: str, work, i: int) -> None:
-        """Run `work(self, i)` unless done. Its seed depends on its name only, so stages can be skipped."""
+    def stage(self, name: str, work: Callable[[Run, int], None], i: int) -> None:
+        """Do `work` unless it is done. Seeded by its name alone, whatever was skipped before."""
         if self.begin(f"{name}_{i}"):
             self.seed = zlib.crc32(f"{self.args.seed} {name} {i}".encode())
             torch.manual_seed(self.seed)
@@ -988,52 +900,52 @@ class Run(Progress):
             self.finish()
 
     def restore(self) -> dict:
-        """State of the stage under way, {} at its start; the generator goes on from there as well."""
+        """State of the stage under way, {} at its start; random numbers go on from there too."""
         if self.state:
             torch.set_rng_state(self.state["generator"])
         return self.state
 
-    def checkpoint(self, **state) -> None:
-        """Save if it is time to; callables are asked for their state only then."""
-        self.save(lambda: {name: value() if callable(value) else value
-                           for name, value in (state | {"generator": torch.get_rng_state}).items()})  # fmt: skip
-
-    def bar(self, title: str, start: int, stop: int):
-        console = Console(stderr=True)
-        return progress_bar(range(start, stop), title, console=console, transient=True,
-                            disable=not console.is_terminal)  # fmt: skip
-
-    def data(self, i: int) -> list[torch.Tensor | None]:
+    def data(self, i: int) -> list[torch.Tensor]:
         first = 1 if self.args.data == "cumulative" else i
         stores = [EpisodeStore(self.path / f"D_{j}") for j in range(first, i + 1)]
-        return make_dataset((e for s in stores for e in s.episodes(success=True)), self.args)
+        return make_dataset(
+            (e for store in stores for e in store.episodes(success=True)), self.args
+        )
 
-    def store_policy(self, i: int, base: dict, residual: dict | None) -> None:
-        state = header(self.args) | {"args": asdict(self.args), "base": base, "residual": residual}
-        self.store(f"policy_{i}.pt", state)
+    def store_policy(self, i: int, base: BasePolicy, agent: Agent | None) -> None:
+        weights = {"base": base.state_dict(), "residual": agent.state_dict() if agent else None}
+        self.store(f"policy_{i}.pt", header(self.args) | {"args": asdict(self.args)} | weights)
 
-    def policy(self, i: int) -> tuple[BasePolicy, nn.Module | None]:
-        """Return base_i, and residual_i if it is trained."""
+    def policy(self, i: int) -> tuple[BasePolicy, Agent | None]:
         return build_policy(self.load(f"policy_{i}.pt"), self.args)
+
+    def pi(self, i: int, env, base_only: bool = False) -> ChunkPolicy:
+        base, residual = self.policy(i)
+        return ChunkPolicy(base, None if base_only else residual, self.args, env)
 
 
 def header(args: Args) -> dict:
-    """What a checkpoint has to agree on with the code and the environment that it is used in."""
-    keys = ["proprio", "object", *["image"] * (args.obs == "image"), *["touch"] * args.touch]
-    return {"method": "dexflywheel", "method_version": METHOD_VERSION, "env_id": env_id(args),
-            "control_mode": CONTROL_MODE, "observation_keys": keys}  # fmt: skip
+    """What a checkpoint has to agree on with the code and the environment that use it."""
+    keys = ["proprio", "object", *["touch"] * args.touch, *["image"] * (args.obs == "image")]
+    return {"method": "dexflywheel", "method_version": METHOD_VERSION, "observation_keys": keys,
+            "env_id": entry(args.task).env_id, "control_mode": CONTROL_MODE}  # fmt: skip
 
 
-def build_policy(state: dict, args: Args) -> tuple[BasePolicy, nn.Module | None]:
+def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
+    """Return base and residual, ready to act.
+
+    Raises:
+        ValueError: The checkpoint is of another method, environment, version or control mode.
+    """
     for name, needed in header(args).items():
         if state.get(name) != needed:
-            raise ValueError(f"checkpoint has {name} = {state.get(name)!r}, need {needed!r}")
-    action = len(state["base"]["centre"])
+            raise ValueError(f"the checkpoint has {name} {state.get(name)!r}, needed is {needed!r}")
+    action, weights = len(state["base"]["centre"]), state["residual"]
     base, residual = make_base(action, args, state["base"]), None
-    if state["residual"] is not None:
-        agent = {"ppo": PpoAgent, "sac": SacAgent}[args.residual_algo]
-        residual = agent(len(state["residual"]["norm.mean"]), action, args).to(args.device)
-        residual.load_state_dict(state["residual"])
+    if weights is not None:
+        make = {"ppo": PpoAgent, "sac": SacAgent}[args.residual_algo]
+        residual = make(len(weights["norm.mean"]), action, args)
+        residual.load_state_dict(weights)
         residual.eval().requires_grad_(False)
     return base.eval().requires_grad_(False), residual
 
@@ -1041,32 +953,22 @@ def build_policy(state: dict, args: Args) -> tuple[BasePolicy, nn.Module | None]
 def evaluate_checkpoint(asked: Args) -> dict:
     """`--evaluate`: the networks' settings come from the checkpoint, the world's from the command."""
     state = load(Path(asked.evaluate).read_bytes())
-    world = ("task", "backend", "device", "threads", "timestep_scale", "friction_scale")
-    args = replace(from_dict(state["args"]), **{name: getattr(asked, name) for name in world})
+    if "args" not in state:
+        raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
+    world = ("task", "backend", "device", "threads", "rl_envs", "timestep_scale", "friction_scale")
+    args = replace(from_dict(Args, state["args"]), **{name: getattr(asked, name) for name in world})
     base, residual = build_policy(state, args)
-    policy = ChunkPolicy(base, residual if asked.policy == "combined" else None, args, args.rl_envs)
-    return summary(test(args, policy, split=asked.split, episodes=asked.episodes, seed=asked.seed))
+    if asked.policy == "combined" and residual is None:
+        raise ValueError(f"{asked.evaluate} holds no residual; evaluate it with --policy base")
+    torch.manual_seed(asked.seed)
+    env = make_env(args)
+    policy = ChunkPolicy(base, residual if asked.policy == "combined" else None, args, env)
+    records = evaluate(policy, env, split=asked.split, episodes=asked.episodes, seed=asked.seed,
+                       progress=asked.split)  # fmt: skip
+    return summary(records)
 
 
 # --- 10. entry point ---
-def from_dict(values: dict) -> Args:
-    """Settings as read from JSON, which knows no tuples."""
-    return Args(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def parse(argv: list[str]) -> Args:
-    """Command line over the preset, or over the settings of the run that is resumed."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", default="laptop", choices=[*PRESETS])
-    early.add_argument("--task", default="Grasp", choices=[*TASKS])
-    early.add_argument("--resume", default="")
-    known, _ = early.parse_known_args(argv)
-    default = replace(PRESETS[known.preset](), **TASKS[known.task])
-    if known.resume:
-        default = from_dict(RunFolder.open(known.resume).config)
-    return tyro.cli(Args, default=default, args=argv, description=__doc__)
-
-
 def turn(run: Run) -> list[dict]:
     """The flywheel; returns the rows of the final table."""
     rows = []
@@ -1080,38 +982,33 @@ def turn(run: Run) -> list[dict]:
     return rows
 
 
-def film(run: Run) -> None:
-    policy = ChunkPolicy(*run.policy(run.args.iterations), run.args, 4)
-    test(
-        run.args,
-        policy,
-        split="objects",
-        episodes=4,
-        seed=0,
-        videos=4,
-        video_folder=run.path / "videos",
-    )
+def show(run: Run, rows: list[dict]) -> bool:
+    """Print the table, draw the plot, film the last policy; returns whether the wheel turned."""
+    print_success(rows)
+    plot_success(rows, run.path / "success.png", run.path.name)
+    env = make_env(run.args)
+    films = {"videos": 4, "video_folder": run.path / "videos"}
+    evaluate(run.pi(run.args.iterations, env), env, split="objects", episodes=4, seed=0, **films)
+    env.close()
+    first, last = rows[0], [row for row in rows if row["split"] == rows[0]["split"]][-1]
+    turned = last["low"] > first["high"]
+    print(f"last combined {'above' if turned else 'NOT above'} first base, beyond both intervals")
+    print(f"wall time {sum(run.done.values()) / 60:.1f} min; curves, plot, videos: {run.path}")
+    return turned
 
 
 def main(argv: list[str]) -> int:
-    args = parse(argv)
+    args = parse(Args, argv, PRESETS, TASKS, __doc__)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
         found = evaluate_checkpoint(args)
-        print(json.dumps(found) if args.json else found)
+        print(json.dumps(found, indent=None if args.json else 2))
         return 0
     run = Run(args)
-    print(f"run folder: {run.path}")
-    rows = turn(run)
-    print_success(rows)
-    plot_success(rows, run.path / "success.png", run.path.name)
-    film(run)
+    print(f"run folder: {run.path}", flush=True)
+    turned = show(run, turn(run))
     run.metrics.close()
-    print(f"wall time {sum(run.done.values()) / 60:.1f} min; curves, plot and videos in {run.path}")
-    first, last = rows[0], [row for row in rows if row["split"] == rows[0]["split"]][-1]
-    turned = last["low"] > first["high"]
-    print(f"the wheel {'turns' if turned else 'does not turn'}: first base against last combined")
     return int(args.preset == "quick" and not turned)
 
 

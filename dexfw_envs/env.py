@@ -36,14 +36,16 @@ class DexEnv(gym.Env):
         """Start an episode; `options={"scenario": Scenario}` chooses its scene."""
         super().reset(seed=seed)
         options = dict(options or {})
-        if "scenario" in options:
-            options["scenarios"] = [options.pop("scenario")]
+        scenarios = [options.pop("scenario")] if "scenario" in options else None
+        if options:
+            raise ValueError(f"unknown reset options {sorted(options)}; valid is 'scenario'")
+        given = {"scenarios": scenarios}
         if seed is None:
             # A reset without a seed continues the environment's own stream.
             self.batch._generators = [self.np_random]
-            observation, info = self.batch.reset(options=options)
+            observation, info = self.batch.reset(options=given)
         else:
-            observation, info = self.batch.reset(seed=seed, options=options)
+            observation, info = self.batch.reset(seed=seed, options=given)
             self.np_random = self.batch._generators[0]
         return _first(observation), _first(info)
 
@@ -80,7 +82,9 @@ class DexEnv(gym.Env):
 
     def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
         """Restore what `get_state` returned, bit for bit; return the observation."""
-        return _first(self.batch.set_state(state))
+        observation = _first(self.batch.set_state(state))
+        self.np_random = self.batch._generators[0]
+        return observation
 
     def close(self) -> None:
         """Release the backend and the window."""

@@ -13,6 +13,13 @@ from gymnasium.vector.utils import batch_space
 
 from dexfw_envs.backends import make_backend
 from dexfw_envs.catalog import named_sampler
+from dexfw_envs.checks import (
+    check_actions,
+    check_choice,
+    check_count,
+    check_scenarios,
+    seeds_of_worlds,
+)
 from dexfw_envs.control import CONTROL_PERIOD, Controller, PoseCodec
 from dexfw_envs.observe import Observer
 from dexfw_envs.registry import entry
@@ -71,16 +78,18 @@ class DexVectorEnv(gym.vector.VectorEnv):
         camera: str = "front",
         **backend_options: Any,
     ) -> None:
-        _check("reward_mode", reward_mode, REWARD_MODES)
-        _check("render_mode", render_mode, (None, *RENDER_MODES))
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        check_choice("reward_mode", reward_mode, REWARD_MODES)
+        check_choice("render_mode", render_mode, (None, *RENDER_MODES))
+        check_count("num_envs", num_envs)
         item = entry(task)
         self.task, self.num_envs, self.autoreset = item.make(), num_envs, autoreset
+        if not autoreset:
+            self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode.DISABLED}
         self.spec = gym.spec(item.env_id)
         self.reward_mode, self.render_mode, self.camera = reward_mode, render_mode, camera
         self.image_size = image_size
-        self.max_episode_steps = max_episode_steps or self.task.max_episode_steps
+        steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
+        self.max_episode_steps = check_count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
         self.controller = Controller(self.task.needs.robot, num_envs, control_mode)
         self._observer = Observer(self.task, obs_mode, image_size)
@@ -127,21 +136,16 @@ class DexVectorEnv(gym.vector.VectorEnv):
         if mask.shape != (self.num_envs,):
             raise ValueError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
         if seed is not None:
-            self._seed(seed)
+            seeds = seeds_of_worlds(seed, self.num_envs)
+            self._generators = [np.random.default_rng(value) for value in seeds]
         self._begin(mask, given)
         return self._observe(), self._info()
-
-    def _seed(self, seed: int | Sequence[int]) -> None:
-        seeds = range(seed, seed + self.num_envs) if isinstance(seed, int) else list(seed)
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds given for {self.num_envs} worlds")
-        self._generators = [np.random.default_rng(value) for value in seeds]
 
     def _begin(self, mask: np.ndarray, given: Sequence[Scenario] | None) -> None:
         worlds = np.flatnonzero(mask)
         if given is None:
             given = [self.sampler(self._generators[world]) for world in worlds]
-        self._check_scenarios(given, len(worlds))
+        check_scenarios(given, len(worlds), self.task)
         for world, scenario in zip(worlds, given, strict=True):
             self.scenarios[world] = scenario
         self.backend.reset(mask, given)
@@ -149,13 +153,6 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.controller.reset(mask, self.world.arm_position)
         self.memory.start_position[mask] = self.world.object_position[mask]
         self.memory.hold[mask] = self.memory.elapsed[mask] = 0
-
-    def _check_scenarios(self, given: Sequence[Scenario], count: int) -> None:
-        if len(given) != count:
-            raise ValueError(f"{len(given)} scenarios given for {count} worlds to reset")
-        for scenario in given:
-            if scenario.task != self.task.name:
-                raise ValueError(f"a scenario of {scenario.task} cannot run in {self.task.name}")
 
     # --- step
 
@@ -167,7 +164,9 @@ class DexVectorEnv(gym.vector.VectorEnv):
         Args:
             actions: (N, action), finite; values outside [-1, 1] are clipped.
         """
-        actions = self._checked(actions)
+        actions = check_actions(actions, self.action_space.shape)
+        if any(scenario is None for scenario in self.scenarios):
+            raise RuntimeError("call reset before step")
         self.backend.apply(self.controller.targets(actions))
         self.world = self.backend.world()
         self.memory.elapsed += 1
@@ -191,18 +190,6 @@ class DexVectorEnv(gym.vector.VectorEnv):
         if self.render_mode == "human":
             self.render()
         return observation, reward, terminated, truncated, info
-
-    def _checked(self, actions: np.ndarray) -> np.ndarray:
-        actions = np.asarray(actions, dtype=float)
-        if actions.shape != self.action_space.shape:
-            expected = self.action_space.shape
-            raise ValueError(f"actions have shape {actions.shape}, expected {expected}")
-        if not np.isfinite(actions).all():
-            worlds = np.flatnonzero(~np.isfinite(actions).all(axis=1))
-            raise ValueError(f"actions of worlds {worlds.tolist()} are not finite")
-        if any(scenario is None for scenario in self.scenarios):
-            raise RuntimeError("call reset before step")
-        return actions
 
     def _reward_terms(self) -> dict[str, np.ndarray]:
         terms = self.task.reward(self.world, self.memory)
@@ -288,7 +275,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         expected = (int(mask.sum()), self.state_vectors().shape[1])
         if states.shape != expected:
             raise ValueError(f"states have shape {states.shape}, expected {expected}")
-        self._check_scenarios(scenarios, expected[0])
+        check_scenarios(scenarios, expected[0], self.task)
         memory = self.memory.get_state().shape[1]
         command = self.controller.get_state().shape[1]
         first, second = expected[1] - command - memory, expected[1] - memory
@@ -310,18 +297,19 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
         """Restore what `get_state` returned; return the observations."""
+        texts = state["scenarios"]
+        if len(texts) != self.num_envs:
+            raise ValueError(f"a state of {len(texts)} worlds cannot be set in {self.num_envs}")
+        if not all(texts):
+            raise ValueError("the state was read before the first reset; nothing to restore")
+        scenarios = [Scenario.from_json(text) for text in texts]
+        observation = self.set_state_vectors(state["vectors"], scenarios)
         for generator, text in zip(self._generators, state["generators"], strict=True):
             generator.bit_generator.state = json.loads(text)
-        scenarios = [Scenario.from_json(text) for text in state["scenarios"]]
-        return self.set_state_vectors(state["vectors"], scenarios)
+        return observation
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the backend and the window."""
         if self._viewer is not None:
             self._viewer.close()
         self.backend.close()
-
-
-def _check(option: str, value: Any, valid: tuple[Any, ...]) -> None:
-    if value not in valid:
-        raise ValueError(f"unknown {option} {value!r}; choose one of {valid}")

@@ -1,0 +1,18 @@
+"""Scripted experts, one per task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dexfw_envs.experts.grasp import GraspExpert, Style
+
+EXPERTS = {"Grasp": GraspExpert}
+# A person's fingers stop at the object they hold; a seed that closes fully would wrap anything.
+SEED_STYLES = {"Grasp": Style(margin=0.05)}
+
+
+def make_expert(env: Any, **options: Any) -> Any:
+    """Build the expert of an environment's task; `ValueError` names the tasks that have one."""
+    if env.task.name not in EXPERTS:
+        raise ValueError(f"no expert for {env.task.name!r}; there is one for {tuple(EXPERTS)}")
+    return EXPERTS[env.task.name](env, **options)

@@ -1,10 +1,13 @@
 """Batched forward kinematics and damped least-squares inverse kinematics in NumPy.
 
 Every operation is elementwise over the batch or a stacked small matrix product, so a world's
-result does not depend on how many worlds are computed beside it.
+result does not depend on how many worlds are computed beside it. Vectors along the chain are kept
+as (3, N): with the batch last, NumPy runs over long contiguous rows.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,50 +18,47 @@ DAMPING = 0.02  # [m] and [rad]: keeps steps finite near singular poses
 POSTURE_GAIN = 0.05  # pull towards the home posture in the null space, per iteration
 
 
+@dataclass
+class _Frame:
+    """An orthonormal frame in the table frame: its axes and origin, each (3, N) or (3, 1)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    origin: np.ndarray
+
+
 class ArmKinematics:
     """Kinematics of one mounted arm, from its base to the palm."""
 
     def __init__(self, robot: RobotSpec, mount: Mount) -> None:
         self.arm, self.mount = robot.arm, mount
-        self._alpha = [(np.cos(alpha), np.sin(alpha)) for _, alpha, _ in robot.arm.dh]
-        self._base = _matrix(mount.base_position, mount.base_quaternion)
-        flange = np.eye(4)
-        flange[2, 3] = robot.arm.flange
-        self._tool = flange @ _matrix(mount.palm_offset, mount.palm_quaternion)
+        self._alpha = [(float(np.cos(alpha)), float(np.sin(alpha))) for _, alpha, _ in self.arm.dh]
+        base = tf.matrix_from_quat(np.array(mount.base_quaternion))
+        self._base = _Frame(*base.T[:, :, None], np.array(mount.base_position)[:, None])
+        self._palm_matrix = tf.matrix_from_quat(np.array(mount.palm_quaternion))
+        self._palm_offset = np.array(mount.palm_offset) + (0.0, 0.0, robot.arm.flange)
         self.lower, self.upper = np.array(robot.arm.lower), np.array(robot.arm.upper)
         self.home = np.array(mount.home)
 
-    def frames(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compute all link frames and the palm frame in the table frame.
-
-        Args:
-            q: Joint positions [rad], (N, 7).
-
-        Returns:
-            Link frames (N, 7, 4, 4) and palm frame (N, 4, 4), homogeneous, lengths in [m].
-        """
-        links = np.empty((q.shape[0], self.arm.joints, 4, 4))
-        current = np.broadcast_to(self._base, (q.shape[0], 4, 4))
-        for i in range(self.arm.joints):
-            current = current @ self._joint_transform(i, q[:, i])
-            links[:, i] = current
-        return links, current @ self._tool
-
-    def _joint_transform(self, i: int, q: np.ndarray) -> np.ndarray:
-        a, _, d = self.arm.dh[i]
-        ca, sa = self._alpha[i]
-        c, s = np.cos(q), np.sin(q)
-        out = np.zeros((q.shape[0], 4, 4))
-        out[:, 0, 0], out[:, 0, 1], out[:, 0, 3] = c, -s, a
-        out[:, 1, 0], out[:, 1, 1], out[:, 1, 2], out[:, 1, 3] = s * ca, c * ca, -sa, -sa * d
-        out[:, 2, 0], out[:, 2, 1], out[:, 2, 2], out[:, 2, 3] = s * sa, c * sa, ca, ca * d
-        out[:, 3, 3] = 1.0
-        return out
+    def _chain(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, _Frame]:
+        """Return joint axes and origins, each (7, 3, N), and the palm frame, for q (N, 7)."""
+        angles = np.ascontiguousarray(q.T)
+        cosines, sines = np.cos(angles), np.sin(angles)
+        axes, origins = np.empty((2, self.arm.joints, 3, q.shape[0]))
+        frame = self._base
+        for i, (a, _, d) in enumerate(self.arm.dh):
+            frame = _next_frame(frame, a, self._alpha[i], d, cosines[i], sines[i])
+            axes[i], origins[i] = frame.z, frame.origin
+        columns = (_combined(frame, column) for column in self._palm_matrix.T)
+        palm = _Frame(*columns, frame.origin + _combined(frame, self._palm_offset))
+        return axes, origins, palm
 
     def forward(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return palm position (N, 3) [m] and quaternion (N, 4) for joint positions (N, 7)."""
-        _, palm = self.frames(q)
-        return palm[:, :3, 3].copy(), tf.quat_from_matrix(palm[:, :3, :3])
+        palm = self._chain(np.asarray(q, dtype=float))[2]
+        matrix = np.stack([palm.x, palm.y, palm.z], axis=-1).swapaxes(0, 1)
+        return palm.origin.T.copy(), tf.quat_from_matrix(matrix)
 
     def inverse(
         self, q: np.ndarray, position: np.ndarray, quaternion: np.ndarray, iterations: int = 2
@@ -74,34 +74,68 @@ class ArmKinematics:
         Returns:
             Joint positions within the limits [rad], (N, 7).
         """
-        target = tf.matrix_from_quat(quaternion)
+        # Axes of the target, then the coordinate, then the batch: (3, 3, N).
+        target = np.ascontiguousarray(tf.matrix_from_quat(quaternion).transpose(2, 1, 0))
         for _ in range(iterations):
-            q = np.clip(q + self._step(q, position, target), self.lower, self.upper)
+            q = np.clip(q + self._step(q, position.T, target), self.lower, self.upper)
         return q
 
     def _step(self, q: np.ndarray, position: np.ndarray, target: np.ndarray) -> np.ndarray:
-        links, palm = self.frames(q)
-        axes = links[:, :, :3, 2]  # (N, 7, 3): modified DH joints turn about their own z
-        arms = palm[:, None, :3, 3] - links[:, :, :3, 3]
-        jacobian_t = np.concatenate([np.cross(axes, arms), axes], axis=2)  # (N, 7, 6)
-        error = np.concatenate(
-            [position - palm[:, :3, 3], _rotation_error(palm[:, :3, :3], target)], axis=1
-        )
-        jacobian = np.swapaxes(jacobian_t, 1, 2)
+        axes, origins, palm = self._chain(q)
+        rows = np.empty((7, 6, q.shape[0]))
+        rows[:, :3] = _cross(axes, palm.origin - origins)
+        rows[:, 3:] = axes
+        error = np.empty((6, q.shape[0]))
+        error[:3] = position - palm.origin
+        # The rotation from palm to target as a vector in the table frame, first order.
+        turn = _cross(np.stack([palm.x, palm.y, palm.z]), target)
+        error[3:] = 0.5 * (turn[0] + turn[1] + turn[2])
+        jacobian_t = np.ascontiguousarray(rows.transpose(2, 0, 1))  # (N, 7, 6)
+        jacobian = jacobian_t.swapaxes(1, 2)
         gram = jacobian @ jacobian_t + DAMPING**2 * np.eye(6)  # (N, 6, 6)
         posture = POSTURE_GAIN * (self.home - q)
         # Null-space posture through the same damped inverse: J# (e - J p) + p.
-        residual = error[..., None] - jacobian @ posture[..., None]
+        residual = error.T[..., None] - jacobian @ posture[..., None]
         return (jacobian_t @ np.linalg.solve(gram, residual))[..., 0] + posture
 
 
-def _matrix(position: tuple[float, ...], quaternion: tuple[float, ...]) -> np.ndarray:
-    out = np.eye(4)
-    out[:3, :3] = tf.matrix_from_quat(np.array(quaternion))
-    out[:3, 3] = position
+def _next_frame(
+    last: _Frame,
+    a: float,
+    alpha: tuple[float, float],
+    d: float,
+    cosine: np.ndarray,
+    sine: np.ndarray,
+) -> _Frame:
+    """Apply a row of the modified Denavit-Hartenberg table and a joint angle.
+
+    Args:
+        last: The frame before.
+        a: Link length [m].
+        alpha: Cosine and sine of the link twist.
+        d: Link offset [m].
+        cosine: Of the joint angle, (N,).
+        sine: Of the joint angle, (N,).
+    """
+    ca, sa = alpha
+    y = ca * last.y + sa * last.z
+    z = ca * last.z - sa * last.y
+    origin = last.origin
+    if a:
+        origin = origin + a * last.x
+    if d:
+        origin = origin + d * z
+    return _Frame(cosine * last.x + sine * y, cosine * y - sine * last.x, z, origin)
+
+
+def _combined(frame: _Frame, weights: np.ndarray) -> np.ndarray:
+    """Express a vector (3,) given in a frame in the table frame, (3, N)."""
+    return weights[0] * frame.x + weights[1] * frame.y + weights[2] * frame.z
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross product over the middle axis of (k, 3, N)."""
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        np.subtract(a[:, j] * b[:, k], a[:, k] * b[:, j], out=out[:, i])
     return out
-
-
-def _rotation_error(current: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the rotation from current to target as a world-frame vector, first order, (N, 3)."""
-    return 0.5 * np.cross(current, target, axis=1).sum(axis=2)

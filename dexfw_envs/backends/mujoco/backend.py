@@ -54,6 +54,11 @@ class MujocoBackend:
         friction_scale: float = 1.0,
     ) -> None:
         self._substeps = _substeps(timestep)
+        if threads < 1 or not friction_scale > 0:
+            raise ValueError(
+                f"threads must be at least 1 and friction_scale positive, got {threads} "
+                f"and {friction_scale}"
+            )
         self.needs, self.num_worlds = needs, num_worlds
         self.friction_scale = friction_scale
         self.model = build_model(needs, timestep)

@@ -13,11 +13,13 @@ from dexfw_envs.robots.spec import FINGERS, RobotSpec
 SLOTS = 3  # geoms per object; unused ones are switched off
 TABLE_HALF_SIZE = (0.35, 0.45, 0.02)  # [m]
 TABLE_CENTRE = (0.05, 0.0, -0.02)
+FLOOR = -0.75  # height [m]
 IMPRATIO = 10.0  # friction grasps creep at 1; see Todorov's notes on elliptic cones
 SUPPORTS = ("table", "floor")
+MATT = 0.1  # specularity of the table: no glare at the lamp's mirror image
 CAMERAS = {  # name: (position, point looked at, vertical field of view [deg])
-    "front": ((0.62, -0.12, 0.42), (-0.05, 0.0, 0.10), 48.0),
-    "side": ((0.10, -0.85, 0.38), (-0.05, 0.0, 0.12), 45.0),
+    "front": ((0.56, -0.34, 0.36), (-0.05, 0.0, 0.13), 42.0),
+    "side": ((0.02, -0.78, 0.26), (-0.06, 0.0, 0.14), 40.0),
 }
 
 
@@ -39,6 +41,7 @@ def build_model(needs: SceneNeeds, timestep: float) -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     _set_options(spec, timestep)
     _add_surroundings(spec)
+    _add_columns(spec, needs.robot)
     add_robot(spec, needs.robot)
     for index in range(needs.objects):
         _add_object_slot(spec, index)
@@ -94,7 +97,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     world.add_geom(
         name="floor",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
-        pos=(0, 0, -0.75),
+        pos=(0, 0, FLOOR),
         size=(3, 3, 0.1),
         rgba=(0.35, 0.36, 0.38, 1),
         contype=SUPPORT,
@@ -102,8 +105,31 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     )
 
 
+def _add_columns(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
+    """Stand every arm on a column, for show only."""
+    for mount in robot.mounts:
+        x, y, z = mount.base_position
+        spec.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            pos=(x, y, (z + FLOOR) / 2),
+            size=(0.08, (z - FLOOR) / 2, 0.0),
+            rgba=(0.30, 0.32, 0.35, 1.0),
+            contype=0,
+            conaffinity=0,
+        )
+
+
 def _add_materials(spec: mujoco.MjSpec) -> None:
-    spec.add_material(name="flat", rgba=(1, 1, 1, 1))
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=(0.90, 0.92, 0.95),
+        rgb2=(0.52, 0.57, 0.64),
+        width=64,
+        height=384,
+    )
+    spec.add_material(name="flat", specular=MATT, rgba=(1, 1, 1, 1))
     for name, builtin in (
         ("checker", mujoco.mjtBuiltin.mjBUILTIN_CHECKER),
         ("gradient", mujoco.mjtBuiltin.mjBUILTIN_GRADIENT),
@@ -117,7 +143,9 @@ def _add_materials(spec: mujoco.MjSpec) -> None:
             width=64,
             height=64,
         )
-        material = spec.add_material(name=name, texrepeat=(8, 8), rgba=(1, 1, 1, 1))
+        material = spec.add_material(
+            name=name, texrepeat=(8, 8), specular=MATT, rgba=(1, 1, 1, 1)
+        )
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
