@@ -14,35 +14,45 @@ from dexfw_envs.scenario import Scenario
 from dexfw_envs.tasks.base import Task
 
 
-def check_choice(option: str, value: Any, valid: tuple[Any, ...]) -> None:
+def choice(option: str, value: Any, valid: tuple[Any, ...]) -> None:
     """Raise ``ValueError`` unless the value of an option is one of the valid ones."""
     if value not in valid:
         raise ValueError(f"unknown {option} {value!r}; choose one of {valid}")
 
 
-def check_count(option: str, value: Any) -> int:
+def count(option: str, value: Any) -> int:
     """Return a whole number of at least 1, or raise ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{option} must be an integer of at least 1, got {value!r}")
     return int(value)
 
 
-def check_actions(actions: Any, shape: tuple[int, ...]) -> np.ndarray:
+def actions(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return actions as finite float64 of a shape (N, action), or raise ``ValueError``."""
-    actions = np.asarray(actions, dtype=float)
-    if actions.shape != shape:
-        raise ValueError(f"actions have shape {actions.shape}, expected {shape}")
-    if not np.isfinite(actions).all():
-        worlds = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+    values = np.asarray(values, dtype=float)
+    if values.shape != shape:
+        raise ValueError(f"actions have shape {values.shape}, expected {shape}")
+    if not np.isfinite(values).all():
+        worlds = np.flatnonzero(~np.isfinite(values).all(axis=1))
         raise ValueError(f"actions of worlds {worlds.tolist()} are not finite")
-    return actions
+    return values
 
 
-def check_scenarios(scenarios: Sequence[Scenario], count: int, task: Task) -> None:
-    """Raise ``ValueError`` unless there are `count` scenarios that a task can play."""
-    if len(scenarios) != count:
-        raise ValueError(f"{len(scenarios)} scenarios given for {count} worlds to set")
-    for scenario in scenarios:
+def mask(values: Any, worlds: int) -> np.ndarray:
+    """Return a mask as bool (N,), all worlds for None, or raise ``ValueError``."""
+    chosen = np.ones(worlds, bool) if values is None else np.asarray(values)
+    if chosen.shape != (worlds,) or chosen.dtype != bool:
+        raise ValueError(
+            f"a mask of worlds must be bool ({worlds},), got {chosen.dtype} {chosen.shape}"
+        )
+    return chosen
+
+
+def scenarios(given: Sequence[Scenario], expected: int, task: Task) -> None:
+    """Raise ``ValueError`` unless there are `expected` scenarios that a task can play."""
+    if len(given) != expected:
+        raise ValueError(f"{len(given)} scenarios given for {expected} worlds to set")
+    for scenario in given:
         if not isinstance(scenario, Scenario):
             raise ValueError(f"a Scenario is needed for every world, got {scenario!r}")
         if scenario.task != task.name:
@@ -57,11 +67,11 @@ def check_scenarios(scenarios: Sequence[Scenario], count: int, task: Task) -> No
         get_surroundings(scenario.surroundings)
 
 
-def seeds_of_worlds(seed: int | Sequence[int], count: int) -> list[int]:
+def seeds_of_worlds(seed: int | Sequence[int], worlds: int) -> list[int]:
     """Spread a seed over N worlds as seed + i; a sequence must hold one seed per world."""
     if isinstance(seed, numbers.Integral):
-        return [int(seed) + world for world in range(count)]
+        return [int(seed) + world for world in range(worlds)]
     seeds = [int(value) for value in seed]  # type: ignore[union-attr]
-    if len(seeds) != count:
-        raise ValueError(f"{len(seeds)} seeds given for {count} worlds")
+    if len(seeds) != worlds:
+        raise ValueError(f"{len(seeds)} seeds given for {worlds} worlds")
     return seeds

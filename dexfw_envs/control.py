@@ -29,7 +29,7 @@ CONTROL_PERIOD = 0.05  # [s]
 
 @dataclass(frozen=True)
 class Targets:
-    """End-effector targets: position (..., A, 3) [m], quaternion (..., A, 4), hand (..., A, 6) [rad]."""
+    """Palm targets: position (..., A, 3) [m], quaternion (..., A, 4), hand (..., A, 6) [rad]."""
 
     position: np.ndarray
     quaternion: np.ndarray

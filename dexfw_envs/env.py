@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dexfw_envs import snapshot
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.vector_env import DexVectorEnv
 
@@ -17,7 +18,7 @@ class DexEnv(gym.Env):
     Observations, rewards and info are the vector environment's without the leading axis.
     """
 
-    metadata = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own form)
         key: value for key, value in DexVectorEnv.metadata.items() if key != "autoreset_mode"
     }
 
@@ -25,6 +26,7 @@ class DexEnv(gym.Env):
         fixed = {"num_envs", "autoreset"} & set(options)
         if fixed:
             raise ValueError(f"{sorted(fixed)} belong to gym.make_vec, not to a single environment")
+        self._options = options
         self.batch = DexVectorEnv(task, num_envs=1, autoreset=False, **options)
         self.render_mode = self.batch.render_mode
         self.action_space = self.batch.single_action_space
@@ -38,15 +40,15 @@ class DexEnv(gym.Env):
         options = dict(options or {})
         scenarios = [options.pop("scenario")] if "scenario" in options else None
         if options:
-            raise ValueError(f"unknown reset options {sorted(options)}; valid is 'scenario'")
+            raise ValueError(f"unknown reset options {sorted(options)}; there is only 'scenario'")
         given = {"scenarios": scenarios}
         if seed is None:
             # A reset without a seed continues the environment's own stream.
-            self.batch._generators = [self.np_random]
+            self.batch.generators = [self.np_random]
             observation, info = self.batch.reset(options=given)
         else:
             observation, info = self.batch.reset(seed=seed, options=given)
-            self.np_random = self.batch._generators[0]
+            self.np_random = self.batch.generators[0]
         return _first(observation), _first(info)
 
     def step(
@@ -83,8 +85,13 @@ class DexEnv(gym.Env):
     def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
         """Restore what `get_state` returned, bit for bit; return the observation."""
         observation = _first(self.batch.set_state(state))
-        self.np_random = self.batch._generators[0]
+        self.np_random = self.batch.generators[0]
         return observation
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as the arguments plus the full state."""
+        state = self.get_state() if self.scenario is not None else None
+        return snapshot.rebuild, (type(self), (self.batch.task.name,), self._options, state)
 
     def close(self) -> None:
         """Release the backend and the window."""

@@ -27,10 +27,10 @@ class Observer:
         groups = {group.name: group for group in task.observation_groups}
         self.names = tuple(name for name in OBS_MODES[mode] if name != "image")
         self.wants_image = "image" in OBS_MODES[mode]
-        self._bounds = {name: groups[name].bounds().astype(np.float32) for name in self.names}
+        self._bounds = {name: groups[name].bounds() for name in self.names}
         self._nominal = np.array([mount.nominal_quaternion for mount in task.needs.robot.mounts])
         spaces: dict[str, gym.Space] = {
-            name: gym.spaces.Box(-bound, bound, dtype=np.float32)
+            name: gym.spaces.Box(-bound.astype(np.float32), bound.astype(np.float32))
             for name, bound in self._bounds.items()
         }
         if self.wants_image:
@@ -43,7 +43,8 @@ class Observer:
         for name in self.names:
             values = getattr(self, f"_{name}")(world)
             # A world that broke down may hold NaN; its episode ends with this step.
-            values = np.nan_to_num(values, nan=0.0)
+            if np.isnan(values.sum()):
+                values = np.nan_to_num(values, nan=0.0)
             bound = self._bounds[name]
             out[name] = np.clip(values, -bound, bound).astype(np.float32)
         if images is not None:

@@ -1,8 +1,7 @@
 """Progress of a long script: stages that are done once, curves, and the state of the stage at work.
 
 A killed run that is opened again skips what is finished, goes on inside the stage under way, and
-writes the same curves as a run that was never killed. Needs no torch: the script says how its
-state becomes bytes and back.
+writes the same curves as a run that was never killed. torch is imported when a run is made.
 """
 
 from __future__ import annotations
@@ -10,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 import time
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,45 @@ from dexfw_envs.runs import RunFolder
 
 METRICS = "metrics.jsonl"
 STATE = "progress"
+
+
+def dump(state: Mapping[str, Any]) -> bytes:
+    """Turn tensors, numbers, strings, bytes and containers of them into the bytes of a file."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def load(data: bytes) -> dict[str, Any]:
+    """Turn the bytes of `dump` back; runs no code from them.
+
+    Raises:
+        ValueError: They are not what `dump` makes.
+    """
+    import torch
+
+    try:
+        return torch.load(io.BytesIO(data), weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"no checkpoint, or a damaged one: {error}") from error
+
+
+def check_header(state: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that does not fit the code and the environment that want to use it.
+
+    Raises:
+        ValueError: An entry differs from what is needed.
+    """
+    for name, value in needed.items():
+        if state.get(name) != value:
+            raise ValueError(f"the checkpoint has {name} {state.get(name)!r}, needed is {value!r}")
+
+
+def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of every entry, for rows with the same entries; {} without rows."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
 
 
 def pack(arrays: Mapping[str, Any]) -> bytes:
@@ -70,11 +110,11 @@ class MetricsLog:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append one row; names are tags such as ``"losses/base"``."""
-        row = {"step": int(step), **{name: float(values[name]) for name in sorted(values)}}
+        row = {name: float(values[name]) for name in sorted(values)}
         with open(self.path, "ab") as file:
-            file.write(json.dumps(row).encode() + b"\n")
+            file.write(json.dumps({"step": int(step), **row}).encode() + b"\n")
             self.size = file.tell()
-        self._show(row.pop("step"), row)
+        self._show(int(step), row)
 
     def _show(self, step: int, values: Mapping[str, float]) -> None:
         if self._board is not None:
@@ -104,7 +144,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def _wandb(name: str, config: Mapping[str, Any]) -> Any:
     try:
-        import wandb
+        import wandb  # type: ignore[import-not-found]
     except ImportError as error:
         raise ImportError("--track needs wandb: pip install wandb (the extra track)") from error
     return wandb.init(project="dexfw", id=name, name=name, resume="allow", config=dict(config))
@@ -113,57 +153,68 @@ def _wandb(name: str, config: Mapping[str, Any]) -> Any:
 class Progress:
     """What is done, kept in the run's folder as the checkpoint ``progress``.
 
-        if progress.begin("base_1"):
-            state = progress.state            # {} at first, else what was saved last
-            for step in progress.bar("base 1", state.get("step", 0), steps):
+        def train(run):
+            state = run.restore()             # {} at first, else what was saved last
+            for step in run.bar("training", state.get("step", 0), steps):
                 ...
-                progress.save(step=step + 1, model=model.state_dict)
-            progress.finish()
+                run.save(step=step + 1, model=model.state_dict)
+
+        run.stage("train", train)
 
     Args:
         folder: The run's folder, new or opened for resuming.
-        dump: Turns a dict with the script's state into bytes.
-        load: Turns such bytes back; must run no code from them.
+        seed: Seed of the run.
         save_seconds: Least wall time between two saves inside a stage [s]; 0 saves every time.
         tracked: See `MetricsLog`.
 
     Attributes:
+        seed: Seed of the stage under way.
         done: Finished stages and the seconds each took, time before a kill included.
-        state: What the stage under way saved last.
         metrics: The curves.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        dump: Callable[[dict], bytes],
-        load: Callable[[bytes], dict],
-        save_seconds: float = 60.0,
-        tracked: bool = False,
-    ):
+    def __init__(self, folder: RunFolder, seed: int, save_seconds: float, tracked: bool):
         self.folder, self.path = folder, folder.path
-        self.save_seconds, self._dump, self._load = save_seconds, dump, load
+        self.seed, self._run_seed, self.save_seconds = seed, seed, save_seconds
         kept = self.load(STATE) if STATE in folder.checkpoints() else {}
         self.done: dict[str, float] = kept.get("done", {})
-        self.state: dict[str, Any] = kept.get("state", {})
+        self._state: dict[str, Any] = kept.get("state", {})
         self._stage, self._seconds = kept.get("stage", ""), kept.get("seconds", 0.0)
         self.metrics = MetricsLog(self.path, kept.get("metrics", 0), tracked, folder.config)
         self._saved = time.monotonic()
 
-    def begin(self, stage: str) -> bool:
-        """Start or go on with a stage; False if it is done already."""
-        if stage in self.done:
-            return False
-        if stage != self._stage:
-            self._stage, self._seconds, self.state = stage, 0.0, {}
-        self._began = time.monotonic() - self._seconds
-        return True
+    def stage(self, name: str, work: Callable[..., None], *inputs: Any) -> None:
+        """Do `work(self, *inputs)` unless it is done; its results must be on disk when it returns.
 
-    def finish(self) -> None:
-        """Mark the stage under way as done. Its results must be on disk by now."""
-        self.done[self._stage] = time.monotonic() - self._began
-        self._stage, self.state = "", {}
+        It is seeded by the run's seed and its name alone, whatever was skipped before it.
+        """
+        import torch
+
+        name = "_".join([name, *map(str, inputs)])
+        if name in self.done:
+            return
+        if name != self._stage:
+            self._stage, self._seconds, self._state = name, 0.0, {}
+        self._began = time.monotonic() - self._seconds
+        self.seed = zlib.crc32(f"{self._run_seed} {name}".encode())
+        torch.manual_seed(self.seed)
+        work(self, *inputs)
+        self.done[name] = time.monotonic() - self._began
+        self._stage, self._state = "", {}
         self._write({}, 0.0)
+
+    def restore(self) -> dict[str, Any]:
+        """Return what the stage under way saved last, {} at its start.
+
+        torch's random numbers go on from there too, so call this after networks are initialised.
+        """
+        import torch
+
+        if self._state:
+            torch.set_rng_state(self._state["generator"])
+            if self._state["device_generators"]:
+                torch.cuda.set_rng_state_all(self._state["device_generators"])
+        return self._state
 
     def save(self, **state: Any) -> None:
         """Save this state of the stage, if the last save is long enough ago.
@@ -171,11 +222,29 @@ class Progress:
         Args:
             **state: Values; callables are called, only if it is time to save, for theirs.
         """
+        import torch
+
         now = time.monotonic()
-        if now - self._saved >= self.save_seconds:
-            values = {name: v() if callable(v) else v for name, v in state.items()}
-            self._write(values, now - self._began)
-            self._saved = time.monotonic()
+        if now - self._saved < self.save_seconds:
+            return
+        values = {name: value() if callable(value) else value for name, value in state.items()}
+        values["generator"] = torch.get_rng_state()
+        cuda = torch.cuda.is_initialized()
+        values["device_generators"] = torch.cuda.get_rng_state_all() if cuda else []
+        self._write(values, now - self._began)
+        self._saved = time.monotonic()
+
+    def _write(self, state: dict, seconds: float) -> None:
+        kept = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
+        self.store(STATE, kept | {"metrics": self.metrics.size})
+
+    def store(self, name: str, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all."""
+        self.folder.write_checkpoint(name, dump(state))
+
+    def load(self, name: str) -> dict[str, Any]:
+        """Read a checkpoint."""
+        return load(self.folder.read_checkpoint(name))
 
     def bar(self, title: str, start: int, stop: int) -> Iterable[int]:
         """Return `range(start, stop)`, with a progress bar on stderr if that is a terminal."""
@@ -183,18 +252,6 @@ class Progress:
         if not console.is_terminal:
             return steps
         return track(steps, title, total=total, console=console, transient=True)
-
-    def _write(self, state: dict, seconds: float) -> None:
-        kept = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
-        self.store(STATE, kept | {"metrics": self.metrics.size})
-
-    def store(self, name: str, state: dict) -> None:
-        """Write a checkpoint, whole or not at all."""
-        self.folder.write_checkpoint(name, self._dump(state))
-
-    def load(self, name: str) -> dict:
-        """Read a checkpoint."""
-        return self._load(self.folder.read_checkpoint(name))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append a row to the curves.

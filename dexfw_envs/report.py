@@ -14,6 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from dexfw_envs.catalog.curricula import iterations
+from dexfw_envs.cli import ScriptArgs
+from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.evaluation import evaluate, summary, write_records
 from dexfw_envs.rollout import Policy, mean_second_difference
 
@@ -23,47 +26,75 @@ Row = Mapping[str, Any]
 def measure(
     policies: Mapping[str, Policy],
     env: Any,
-    splits: Sequence[str],
-    demonstration: Any,
+    args: ScriptArgs,
     *,
-    episodes: int,
-    seed: int,
+    method: str,
     iteration: int = 0,
-    records: Mapping[str, Any] | None = None,
     films: str | Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Evaluate each policy on each split.
+    """Evaluate each policy on each split that the settings ask for, and write the records.
 
     Args:
         policies: By the name they have in tables, such as "base" and "combined".
         env: A `DexVectorEnv` built with `autoreset=False`.
-        splits: Names of splits.
-        demonstration: The seed demonstration, to which motions are compared.
-        episodes: Episodes per split.
-        seed: Seed of the scenarios.
-        iteration: Turn of the flywheel, for the rows and records.
-        records: Arguments for `write_records` (method, task, ...); no records are written without.
+        args: The settings: splits, episodes, seed, records, variant, task.
+        method: Name of the script in records.
+        iteration: Turn of the flywheel, 0 where the method has none.
         films: Folder for a video of four episodes of each evaluation; none without.
 
     Returns:
         Rows as `print_success` takes them, with `per_object` too. "jerk" and "duration" are means
-        over the successes, relative to the demonstration; nan without successes.
+        over the successes, relative to the seed demonstration; nan without successes.
     """
-    rows = []
-    for split in splits:
+    rows, demonstration = [], load_seed(args.task)
+    for split in splits_at(args.eval_splits, args.task, iteration):
         for name, policy in policies.items():
             film: dict[str, Any] = {}
             if films is not None:
                 film = {"videos": 4, "video_folder": Path(films) / f"{iteration}-{split}-{name}"}
-            title = f"{split} {name}"
-            found = evaluate(
-                policy, env, split=split, episodes=episodes, seed=seed, progress=title, **film
+            what: dict[str, Any] = {
+                "split": split,
+                "episodes": args.eval_episodes,
+                "seed": args.seed,
+            }
+            found = evaluate(policy, env, progress=f"{split} {name}", **what, **film)
+            labels: dict[str, Any] = {"iteration": iteration, "policy": name}
+            if args.records:
+                kind: dict[str, Any] = {
+                    "method": method,
+                    "variant": args.variant,
+                    "task": args.task,
+                }
+                write_records(found, args.records, **kind, **labels)
+            rows.append(
+                {**labels, "split": split, **summary(found), **_motion(found, demonstration)}
             )
-            if records is not None:
-                write_records(found, iteration=iteration, policy=name, **records)
-            labels = {"iteration": iteration, "split": split, "policy": name}
-            rows.append(labels | summary(found) | _motion(found, demonstration))
     return rows
+
+
+def splits_at(names: Sequence[str], task: str, iteration: int) -> list[str]:
+    """Return the splits of an iteration: "T_O" means T_O(i+1), and T_O(1) too at i = 1."""
+    chosen = [name for name in names if name != "T_O"]
+    if "T_O" in names and iteration == 1:
+        chosen.append("T_O(1)")
+    if "T_O" in names and iteration < iterations(task):
+        chosen.append(f"T_O({iteration + 1})")
+    return chosen
+
+
+def curves(policy: str, records: Sequence[Row]) -> dict[str, float]:
+    """Return success for the curves, of all records and of each object's, by their tags."""
+    if not records:
+        return {}
+    found, tag = summary(records), f"charts/{policy}_success"
+    objects = {f"{tag}/{name}": row["success"] for name, row in found["per_object"].items()}
+    return {tag: found["success"], **objects}
+
+
+def wheel_turned(rows: Sequence[Row]) -> bool:
+    """Whether the last combined policy beats the first base beyond both intervals (first split)."""
+    split = [row for row in rows if row["split"] == rows[0]["split"]]
+    return split[-1]["low"] > split[0]["high"]
 
 
 def _motion(records: Sequence[Row], demonstration: Any) -> dict[str, float]:
@@ -92,7 +123,12 @@ def print_success(rows: Sequence[Row], console: Console | None = None) -> None:
         ratios = (f"{row[name]:.2f}" for name in ("jerk", "duration"))
         labels = (str(row["iteration"]), row["split"], row["policy"])
         table.add_row(*labels, f"{rate} [{low}, {high}]", str(row["n"]), *ratios)
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table)
+    console.print(
+        f"the wheel {'turns' if wheel_turned(rows) else 'does NOT turn'}: last combined "
+        "against first base of the first split, beyond both intervals"
+    )
 
 
 def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path:
@@ -118,7 +154,7 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
             label=f"{split} {policy}", linestyle=style, marker="o", capsize=3,
         )  # fmt: skip
     axes.set(xlabel="iteration", ylabel="success [%]", ylim=(0, 102), title=title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(sorted({row["iteration"] for row in rows}))
     axes.grid(alpha=0.3)
     axes.legend()
     path = Path(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,15 +10,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from dexfw_envs import checks, snapshot
 from dexfw_envs.backends import make_backend
 from dexfw_envs.catalog import named_sampler
-from dexfw_envs.checks import (
-    check_actions,
-    check_choice,
-    check_count,
-    check_scenarios,
-    seeds_of_worlds,
-)
 from dexfw_envs.control import CONTROL_PERIOD, Controller, PoseCodec
 from dexfw_envs.observe import Observer
 from dexfw_envs.registry import entry
@@ -56,11 +49,19 @@ class DexVectorEnv(gym.vector.VectorEnv):
         backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`.
     """
 
-    metadata = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own form)
         "render_modes": list(RENDER_MODES),
         "render_fps": round(1 / CONTROL_PERIOD),
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **options: Any) -> DexVectorEnv:
+        """Remember the arguments, for copies."""
+        env = super().__new__(cls)
+        env._arguments = (args, options)
+        return env
 
     def __init__(
         self,
@@ -78,9 +79,9 @@ class DexVectorEnv(gym.vector.VectorEnv):
         camera: str = "front",
         **backend_options: Any,
     ) -> None:
-        check_choice("reward_mode", reward_mode, REWARD_MODES)
-        check_choice("render_mode", render_mode, (None, *RENDER_MODES))
-        check_count("num_envs", num_envs)
+        checks.choice("reward_mode", reward_mode, REWARD_MODES)
+        checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
+        checks.count("num_envs", num_envs)
         item = entry(task)
         self.task, self.num_envs, self.autoreset = item.make(), num_envs, autoreset
         if not autoreset:
@@ -89,7 +90,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.reward_mode, self.render_mode, self.camera = reward_mode, render_mode, camera
         self.image_size = image_size
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
-        self.max_episode_steps = check_count("max_episode_steps", steps)
+        self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
         self.controller = Controller(self.task.needs.robot, num_envs, control_mode)
         self._observer = Observer(self.task, obs_mode, image_size)
@@ -97,13 +98,11 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self._set_spaces()
         self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects)
         self.scenarios: list[Scenario | None] = [None] * num_envs
-        self._generators = [np.random.default_rng() for _ in range(num_envs)]
+        self.generators = [np.random.default_rng() for _ in range(num_envs)]
         self.world: WorldState = self.backend.world()
-        self._viewer: Any = None
 
     def _set_spaces(self) -> None:
-        size = self.controller.action_size
-        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (size,), np.float32)
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (self.controller.action_size,))
         self.single_observation_space = self._observer.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -128,24 +127,22 @@ class DexVectorEnv(gym.vector.VectorEnv):
             ValueError: An option is unknown or has the wrong length.
         """
         options = dict(options or {})
-        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)), dtype=bool)
+        mask = checks.mask(options.pop("reset_mask", None), self.num_envs)
         given = options.pop("scenarios", None)
         if options:
-            valid = "'reset_mask', 'scenarios'"
-            raise ValueError(f"unknown reset options {sorted(options)}; valid are {valid}")
-        if mask.shape != (self.num_envs,):
-            raise ValueError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
+            valid = ("reset_mask", "scenarios")
+            raise ValueError(f"unknown reset options {sorted(options)}; choose from {valid}")
         if seed is not None:
-            seeds = seeds_of_worlds(seed, self.num_envs)
-            self._generators = [np.random.default_rng(value) for value in seeds]
+            seeds = checks.seeds_of_worlds(seed, self.num_envs)
+            self.generators = [np.random.default_rng(value) for value in seeds]
         self._begin(mask, given)
         return self._observe(), self._info()
 
     def _begin(self, mask: np.ndarray, given: Sequence[Scenario] | None) -> None:
         worlds = np.flatnonzero(mask)
         if given is None:
-            given = [self.sampler(self._generators[world]) for world in worlds]
-        check_scenarios(given, len(worlds), self.task)
+            given = [self.sampler(self.generators[world]) for world in worlds]
+        checks.scenarios(given, len(worlds), self.task)
         for world, scenario in zip(worlds, given, strict=True):
             self.scenarios[world] = scenario
         self.backend.reset(mask, given)
@@ -164,8 +161,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
         Args:
             actions: (N, action), finite; values outside [-1, 1] are clipped.
         """
-        actions = check_actions(actions, self.action_space.shape)
-        if any(scenario is None for scenario in self.scenarios):
+        actions = checks.actions(actions, (self.num_envs, self.controller.action_size))
+        if not all(self.scenarios):
             raise RuntimeError("call reset before step")
         self.backend.apply(self.controller.targets(actions))
         self.world = self.backend.world()
@@ -182,7 +179,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         terms = self._reward_terms()
         dense = self.reward_mode == "dense"
         reward = np.sum(list(terms.values()), axis=0) if dense else success.astype(float)
-        info = self._info(terms, now, success, failure)
+        info = self._info(reward_terms=terms, success_terms=now, success=success, failure=failure)
         observation = self._observe()
         done = terminated | truncated
         if self.autoreset and done.any():
@@ -193,40 +190,33 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def _reward_terms(self) -> dict[str, np.ndarray]:
         terms = self.task.reward(self.world, self.memory)
-        fault = self.world.fault
-        return {name: np.where(fault, 0.0, term) for name, term in terms.items()}
+        return {name: np.where(self.world.fault, 0.0, term) for name, term in terms.items()}
 
     def _next_episodes(
         self, done: np.ndarray, info: dict[str, Any], observation: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        ended = {"final_obs": observation, "final_info": info, "_final_obs": done.copy()}
+        ended = {"final_obs": observation, "final_info": info}
+        masks = {"_final_obs": done.copy(), "_final_info": done.copy()}
         self._begin(done, None)
-        return {**self._info(), **ended}, self._observe()
+        return {**self._info(), **ended, **masks}, self._observe()
 
     def _observe(self) -> dict[str, np.ndarray]:
-        images = None
-        if self._observer.wants_image:
-            images = self._images(range(self.num_envs))
+        images = self._images(range(self.num_envs)) if self._observer.wants_image else None
         return self._observer.observe(self.world, images)
 
-    def _info(
-        self,
-        terms: dict[str, np.ndarray] | None = None,
-        now: dict[str, np.ndarray] | None = None,
-        success: np.ndarray | None = None,
-        failure: np.ndarray | None = None,
-    ) -> dict[str, Any]:
+    def _info(self, **outcome: Any) -> dict[str, Any]:
+        """Describe the worlds; after a step with its rewards, success and failure."""
         scenarios = np.empty(self.num_envs, dtype=object)
         scenarios[:] = self.scenarios
-        if now is None:
-            now = self.task.success(self.world, self.memory)
-        held = self.memory.hold >= self.task.hold_steps
+        outcome = outcome or {
+            "reward_terms": self._reward_terms(),
+            "success_terms": self.task.success(self.world, self.memory),
+            "success": self.memory.hold >= self.task.hold_steps,
+            "failure": np.full(self.num_envs, "", dtype=object),
+        }
         return {
-            "reward_terms": self._reward_terms() if terms is None else terms,
-            "success_terms": now,
-            "success": held if success is None else success,
+            **outcome,
             "hold": self.memory.hold.astype(int),
-            "failure": np.full(self.num_envs, "", dtype=object) if failure is None else failure,
             "stage": self.task.stage(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
@@ -248,17 +238,17 @@ class DexVectorEnv(gym.vector.VectorEnv):
         if self.render_mode is None and worlds is None:
             raise RuntimeError(f"make the environment with render_mode, one of {RENDER_MODES}")
         if self.render_mode == "human" and worlds is None:
-            if self._viewer is None:
-                self._viewer = self.backend.window()
-            return self._viewer.show(self.backend)
+            return self.backend.show(self.camera)
         return self._images(range(self.num_envs) if worlds is None else worlds)
 
     # --- full state
 
     def state_vectors(self) -> np.ndarray:
         """Read simulator, controller and memory of every world as rows, (N, S) float64."""
-        parts = (self.backend.get_state(), self.controller.get_state(), self.memory.get_state())
-        return np.concatenate(parts, axis=1)
+        return np.concatenate(self._state_parts(), axis=1)
+
+    def _state_parts(self) -> tuple[np.ndarray, ...]:
+        return self.backend.get_state(), self.controller.get_state(), self.memory.get_state()
 
     def set_state_vectors(
         self, states: np.ndarray, scenarios: Sequence[Scenario], mask: np.ndarray | None = None
@@ -270,18 +260,18 @@ class DexVectorEnv(gym.vector.VectorEnv):
             scenarios: The scenario of each row.
             mask: Which worlds, bool (N,); all by default.
         """
-        mask = np.ones(self.num_envs, bool) if mask is None else np.asarray(mask, dtype=bool)
+        mask = checks.mask(mask, self.num_envs)
         states = np.asarray(states, dtype=float)
-        expected = (int(mask.sum()), self.state_vectors().shape[1])
-        if states.shape != expected:
-            raise ValueError(f"states have shape {states.shape}, expected {expected}")
-        check_scenarios(scenarios, expected[0], self.task)
-        memory = self.memory.get_state().shape[1]
-        command = self.controller.get_state().shape[1]
-        first, second = expected[1] - command - memory, expected[1] - memory
-        self.backend.set_state(mask, states[:, :first], scenarios)
-        self.controller.set_state(mask, states[:, first:second])
-        self.memory.set_state(mask, states[:, second:])
+        sizes = [part.shape[1] for part in self._state_parts()]
+        if states.shape != (mask.sum(), sum(sizes)):
+            raise ValueError(
+                f"states have shape {states.shape}, expected {(mask.sum(), sum(sizes))}"
+            )
+        checks.scenarios(scenarios, len(states), self.task)
+        simulator, command, memory = np.split(states, np.cumsum(sizes)[:-1], axis=1)
+        self.backend.set_state(mask, simulator, scenarios)
+        self.controller.set_state(mask, command)
+        self.memory.set_state(mask, memory)
         for world, scenario in zip(np.flatnonzero(mask), scenarios, strict=True):
             self.scenarios[world] = scenario
         self.world = self.backend.world()
@@ -289,27 +279,17 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def get_state(self) -> dict[str, Any]:
         """Read everything the continuation depends on: arrays and strings only."""
-        return {
-            "vectors": self.state_vectors(),
-            "scenarios": [scenario.to_json() if scenario else "" for scenario in self.scenarios],
-            "generators": [json.dumps(g.bit_generator.state) for g in self._generators],
-        }
+        return snapshot.read(self)
 
     def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
         """Restore what `get_state` returned; return the observations."""
-        texts = state["scenarios"]
-        if len(texts) != self.num_envs:
-            raise ValueError(f"a state of {len(texts)} worlds cannot be set in {self.num_envs}")
-        if not all(texts):
-            raise ValueError("the state was read before the first reset; nothing to restore")
-        scenarios = [Scenario.from_json(text) for text in texts]
-        observation = self.set_state_vectors(state["vectors"], scenarios)
-        for generator, text in zip(self._generators, state["generators"], strict=True):
-            generator.bit_generator.state = json.loads(text)
-        return observation
+        return snapshot.restore(self, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as the arguments plus the full state."""
+        state = self.get_state() if all(self.scenarios) else None
+        return snapshot.rebuild, (type(self), *self._arguments, state)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the backend and the window."""
-        if self._viewer is not None:
-            self._viewer.close()
         self.backend.close()

@@ -8,8 +8,17 @@ from typing import Protocol
 
 import numpy as np
 
+from dexfw_envs.robots.spec import RobotSpec
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
+
+
+@dataclass(frozen=True)
+class SceneNeeds:
+    """What a task asks of the world."""
+
+    robot: RobotSpec
+    objects: int  # free objects in the scene
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,9 @@ class Backend(Protocol):
 
     def render(self, index: int, camera: str, height: int, width: int) -> np.ndarray:
         """Draw one world: uint8 (height, width, 3)."""
+
+    def show(self, camera: str) -> None:
+        """Show the first world in a window, opened on first use."""
 
     def get_state(self) -> np.ndarray:
         """Read everything the continuation depends on, (N, S) float64. Simulators only."""

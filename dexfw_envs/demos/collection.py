@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from dexfw_envs.catalog.quota import CollectionQuota
+from dexfw_envs.catalog.curricula import objects_for
+from dexfw_envs.catalog.quota import MAX_SUCCESSES, CollectionQuota
+from dexfw_envs.catalog.splits import configurations
+from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.rollout import Episode, mean_second_difference
 from dexfw_envs.scenario import Scenario
 
@@ -35,7 +39,8 @@ class Tries:
 
 
 def gather(
-    scenarios: Sequence[Scenario],
+    task: str,
+    iteration: int,
     count: int,
     rng: np.random.Generator,
     produce: Callable[[Iterator[Scenario]], Iterable[Episode]],
@@ -43,24 +48,29 @@ def gather(
     """Collect successes: at most 10 tries and 4 successes per scene, then thinned to `count`.
 
     Args:
-        scenarios: The scenes, about `count` / 4 of them or more.
+        task: Name of the task.
+        iteration: Which row of the curriculum the scenes are of; a quarter more scenes are drawn
+            than `count` needs, and no fewer than there are objects.
         count: Most episodes to keep, chosen at random but as even over objects as can be.
-        rng: For the jitter of each try and for the thinning.
+        rng: For the scenes, the jitter of each try and the thinning.
         produce: Runs scenarios one by one, such as `run_episodes` or `augment`; must yield
             failures too.
 
     Returns:
-        The episodes in the order of their tries, and "tries", "successes" and "success" (rate).
+        The episodes in the order of their tries; "tries", "successes" and "success" (rate), and
+        what `motion_ratios` says of the episodes if there are any.
     """
-    tries = Tries(CollectionQuota(scenarios), rng)
+    scenes = max(math.ceil(1.25 * count / MAX_SUCCESSES), len(objects_for(task, iteration)))
+    tries = Tries(CollectionQuota(configurations(task, iteration, scenes, rng)), rng)
     kept: dict[Any, Episode] = {}
     for episode in produce(tries):
         tries.quota.record(tries.scenes[episode.index], episode.success, episode.index)
         if episode.success:
             kept[episode.index] = episode
-    chosen = sorted(tries.quota.choose(count, rng))
+    chosen = [kept[i] for i in sorted(tries.quota.choose(count, rng))]
     won, begun = tries.quota.successes, tries.quota.tries
-    return [kept[i] for i in chosen], {"tries": begun, "successes": won, "success": won / begun}
+    report = {"tries": begun, "successes": won, "success": won / begun}
+    return chosen, report | (motion_ratios(chosen, load_seed(task)) if chosen else {})
 
 
 def motion_ratios(episodes: Sequence[Any], seed: Any) -> dict[str, float]:

@@ -12,13 +12,13 @@ import numpy as np
 import tyro
 
 from dexfw_envs.catalog import make_scenario, objects_for
+from dexfw_envs.demos.seeds import seed_path
 from dexfw_envs.demos.store import save_episode
 from dexfw_envs.experts import SEED_STYLES, make_expert
 from dexfw_envs.registry import entry
 from dexfw_envs.rollout import Episode, run_episodes
 from dexfw_envs.vector_env import DexVectorEnv
 
-SEEDS = Path(__file__).parent / "seeds"
 TRIES = 10
 
 
@@ -32,11 +32,6 @@ class Args:
     """file to write; by default the package's own seed demonstration"""
     seed: int = 1
     """of the scene's jitter and of the expert's timing"""
-
-
-def seed_path(task: str) -> Path:
-    """Return where the seed demonstration of a task is kept."""
-    return SEEDS / f"{task.lower()}.h5"
 
 
 def record(task: str, seed: int = 1) -> Episode:

@@ -35,23 +35,24 @@ class ArmKinematics:
         self.arm, self.mount = robot.arm, mount
         self._alpha = [(float(np.cos(alpha)), float(np.sin(alpha))) for _, alpha, _ in self.arm.dh]
         base = tf.matrix_from_quat(np.array(mount.base_quaternion))
-        self._base = _Frame(*base.T[:, :, None], np.array(mount.base_position)[:, None])
+        x, y, z = base.T[:, :, None]
+        self._base = _Frame(x, y, z, np.array(mount.base_position)[:, None])
         self._palm_matrix = tf.matrix_from_quat(np.array(mount.palm_quaternion))
         self._palm_offset = np.array(mount.palm_offset) + (0.0, 0.0, robot.arm.flange)
         self.lower, self.upper = np.array(robot.arm.lower), np.array(robot.arm.upper)
         self.home = np.array(mount.home)
 
     def _chain(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, _Frame]:
-        """Return joint axes and origins, each (7, 3, N), and the palm frame, for q (N, 7)."""
+        """Return joint axes and origins, each (3, 7, N), and the palm frame, for q (N, 7)."""
         angles = np.ascontiguousarray(q.T)
         cosines, sines = np.cos(angles), np.sin(angles)
-        axes, origins = np.empty((2, self.arm.joints, 3, q.shape[0]))
+        axes, origins = np.empty((2, 3, self.arm.joints, q.shape[0]))
         frame = self._base
         for i, (a, _, d) in enumerate(self.arm.dh):
             frame = _next_frame(frame, a, self._alpha[i], d, cosines[i], sines[i])
-            axes[i], origins[i] = frame.z, frame.origin
-        columns = (_combined(frame, column) for column in self._palm_matrix.T)
-        palm = _Frame(*columns, frame.origin + _combined(frame, self._palm_offset))
+            axes[:, i], origins[:, i] = frame.z, frame.origin
+        x, y, z = (_combined(frame, column) for column in self._palm_matrix.T)
+        palm = _Frame(x, y, z, frame.origin + _combined(frame, self._palm_offset))
         return axes, origins, palm
 
     def forward(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,24 +75,19 @@ class ArmKinematics:
         Returns:
             Joint positions within the limits [rad], (N, 7).
         """
-        # Axes of the target, then the coordinate, then the batch: (3, 3, N).
-        target = np.ascontiguousarray(tf.matrix_from_quat(quaternion).transpose(2, 1, 0))
+        target = np.ascontiguousarray(tf.matrix_from_quat(quaternion).transpose(1, 2, 0))
         for _ in range(iterations):
             q = np.clip(q + self._step(q, position.T, target), self.lower, self.upper)
         return q
 
     def _step(self, q: np.ndarray, position: np.ndarray, target: np.ndarray) -> np.ndarray:
         axes, origins, palm = self._chain(q)
-        rows = np.empty((7, 6, q.shape[0]))
-        rows[:, :3] = _cross(axes, palm.origin - origins)
-        rows[:, 3:] = axes
-        error = np.empty((6, q.shape[0]))
-        error[:3] = position - palm.origin
+        rows = np.concatenate([_cross(axes, palm.origin[:, None] - origins), axes])  # (6, 7, N)
         # The rotation from palm to target as a vector in the table frame, first order.
-        turn = _cross(np.stack([palm.x, palm.y, palm.z]), target)
-        error[3:] = 0.5 * (turn[0] + turn[1] + turn[2])
-        jacobian_t = np.ascontiguousarray(rows.transpose(2, 0, 1))  # (N, 7, 6)
-        jacobian = jacobian_t.swapaxes(1, 2)
+        turn = 0.5 * _cross(np.stack([palm.x, palm.y, palm.z], axis=1), target).sum(axis=1)
+        error = np.concatenate([position - palm.origin, turn])  # (6, N)
+        jacobian = np.ascontiguousarray(rows.transpose(2, 0, 1))
+        jacobian_t = np.ascontiguousarray(rows.transpose(2, 1, 0))
         gram = jacobian @ jacobian_t + DAMPING**2 * np.eye(6)  # (N, 6, 6)
         posture = POSTURE_GAIN * (self.home - q)
         # Null-space posture through the same damped inverse: J# (e - J p) + p.
@@ -134,8 +130,8 @@ def _combined(frame: _Frame, weights: np.ndarray) -> np.ndarray:
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross product over the middle axis of (k, 3, N)."""
-    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    """Cross product over the first axis of (3, k, N)."""
+    out = np.empty(a.shape)
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        np.subtract(a[:, j] * b[:, k], a[:, k] * b[:, j], out=out[:, i])
+        np.subtract(a[j] * b[k], a[k] * b[j], out=out[i])
     return out

@@ -8,7 +8,6 @@ from dexfw_envs.robots.inspire import inspire
 from dexfw_envs.robots.panda import panda
 from dexfw_envs.robots.spec import Mount, RobotSpec
 
-
 # The hand sits on a bracket that turns it 30 degrees up from the flange's axis: reaching low over a
 # table with level fingers would otherwise bring the Panda's sixth joint to its limit.
 BRACKET = (0.025, 0.0, 0.1033)  # flange to palm centre, in the flange frame [m]

@@ -13,8 +13,8 @@ FINGERS = ("thumb", "index", "middle", "ring", "little")
 class ArmSpec:
     """A serial arm given by its modified Denavit-Hartenberg table (Craig's convention).
 
-    Row i of the table is (a, alpha, d) of joint i in [m], [rad], [m]; the transform from link i-1 to
-    link i is RotX(alpha) TransX(a) RotZ(q) TransZ(d).
+    Row i of the table is (a, alpha, d) of joint i in [m], [rad], [m]; the transform from link i-1
+    to link i is RotX(alpha) TransX(a) RotZ(q) TransZ(d).
     """
 
     name: str
@@ -28,7 +28,8 @@ class ArmSpec:
     damping: tuple[float, ...]  # velocity gain [Nms/rad]
     masses: tuple[float, ...]  # [kg], one per link
     centres: tuple[tuple[float, float, float], ...]  # centre of mass in the link frame [m]
-    inertias: tuple[tuple[float, float, float, float, float, float], ...]  # xx yy zz xy xz yz [kgm^2]
+    # xx yy zz xy xz yz in the link frame, about the centre of mass [kg m^2]
+    inertias: tuple[tuple[float, float, float, float, float, float], ...]
     source: str
 
     @property
@@ -42,7 +43,8 @@ class HandSpec:
     """A five-finger hand: driven joints, and passive joints that follow them.
 
     Joint order: the `joint_names`; `driven[k]` is the index of driven joint k, in action order.
-    A passive joint follows `offset + ratio * leader` (`couplings`: follower, leader, offset, ratio).
+    A passive joint follows `offset + ratio * leader`; `couplings` holds (follower, leader, offset,
+    ratio).
     """
 
     name: str

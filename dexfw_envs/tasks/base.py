@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dexfw_envs.backends.mujoco.scene import SceneNeeds
+from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.world import WorldState
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dexfw_envs.backends.mujoco.scene import SceneNeeds
+from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.robots.panda_inspire import panda_inspire
 from dexfw_envs.tasks.base import EpisodeMemory, ObservationGroup
 from dexfw_envs.tasks.rewards import closeness, height_progress
@@ -40,10 +40,10 @@ class GraspTask:
     name = "Grasp"
     hold_steps = HOLD_STEPS
     max_episode_steps = 300
-    reward_terms = ("approach", "lift")
-    success_terms = ("raised", "contact", "free", "slow")
-    stages = ("reach", "grasp", "lift", "hold")
-    observation_groups = (
+    reward_terms: tuple[str, ...] = ("approach", "lift")
+    success_terms: tuple[str, ...] = ("raised", "contact", "free", "slow")
+    stages: tuple[str, ...] = ("reach", "grasp", "lift", "hold")
+    observation_groups: tuple[ObservationGroup, ...] = (
         ObservationGroup(
             "proprio",
             (

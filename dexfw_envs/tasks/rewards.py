@@ -11,5 +11,5 @@ def closeness(distance: np.ndarray, margin: float, rate: float) -> np.ndarray:
 
 
 def height_progress(height: np.ndarray, start: np.ndarray, goal: float) -> np.ndarray:
-    """Distance won towards a goal height [m]: `goal - |start + goal - height|`, in [-0.01, goal]."""
+    """Score height won [m] as `goal - |start + goal - height|`, in [-0.01, goal]."""
     return np.maximum(goal - np.abs(start + goal - height), -0.01)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.backends.base import Capabilities
+from dexfw_envs.backends.base import Capabilities, SceneNeeds
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mujoco.robot_model import prefix
-from dexfw_envs.backends.mujoco.scene import SUPPORTS, SceneNeeds, build_model
+from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
 from dexfw_envs.robots.spec import FINGERS
@@ -71,13 +72,14 @@ class MujocoBackend:
         self._fault = np.zeros(num_worlds, dtype=bool)
         self._history: collections.deque[np.ndarray] = collections.deque(maxlen=FAULT_HISTORY)
         self.fault_dumps: dict[int, np.ndarray] = {}
-        self._renderers: dict[tuple[int, int], object] = {}
+        self._renderers: dict[tuple[int, int], Any] = {}
+        self._window: Any = None
 
     def _bind(self) -> None:
         model, robot, bind = self.model, self.needs.robot, self.batch.bind
         self._qpos, self._qvel, self._ctrl = bind("qpos"), bind("qvel"), bind("ctrl")
         self._time, self._sensors = bind("time"), bind("sensordata")
-        self._site_position, self._site_matrix = bind("site_xpos"), bind("site_xmat")
+        self._site_position, self._body_quaternion = bind("site_xpos"), bind("xquat")
         pre = [prefix(robot, arm) for arm in range(robot.arms)]
         arm_names = [[f"{p}joint{i + 1}" for i in range(robot.arm.joints)] for p in pre]
         hand_names = [[f"{p}{name}" for name in robot.hand.joint_names] for p in pre]
@@ -91,6 +93,7 @@ class MujocoBackend:
         self._object_geoms = [
             slice(model.body(name).geomadr[0], model.body(name).geomadr[0] + 3) for name in objects
         ]
+        self._palms = [model.body(f"{p}palm").id for p in pre]  # turned as the palm sites are
         self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
         self._tip_sites = np.array([[model.site(f"{p}{f}_tip").id for f in FINGERS] for p in pre])
         self._bind_sensors(pre, objects)
@@ -107,7 +110,7 @@ class MujocoBackend:
     # --- commands
 
     def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> None:
-        """Set worlds to scenarios: models, poses, and start noise drawn from the scenario's seed."""
+        """Set worlds to scenarios: models, poses, and start noise from the scenario's seed."""
         ids = np.flatnonzero(mask)
         if len(ids) != len(scenarios):
             raise ValueError(f"{len(ids)} worlds to reset but {len(scenarios)} scenarios given")
@@ -116,7 +119,7 @@ class MujocoBackend:
         self._write_models(ids, scenarios)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         for world, scenario in zip(ids, scenarios, strict=True):
-            self._write_start(world, scenario)
+            self._write_start(int(world), scenario)
         self._fault[ids] = False
         self.batch.forward(ids)
 
@@ -171,7 +174,8 @@ class MujocoBackend:
             self.batch.step(nstep=self._substeps, stage=STAGE)
         except SimulationError as error:
             self._record_faults(np.isin(np.arange(self.num_worlds), error.ids))
-        self._record_faults((self.batch.warning != warned).reshape(self.num_worlds, -1).any(axis=1) | self._blown_up())
+        warnings = (self.batch.warning != warned).reshape(self.num_worlds, -1)
+        self._record_faults(warnings.any(axis=1) | self._blown_up())
 
     def _blown_up(self) -> np.ndarray:
         with np.errstate(invalid="ignore"):
@@ -188,7 +192,7 @@ class MujocoBackend:
         """Read the state of all worlds, as copies."""
         pose, twist = self._qpos[:, self._object_q], self._qvel[:, self._object_v]
         quaternion = pose[..., 3:7]
-        matrix = self._site_matrix.reshape(self.num_worlds, -1, 3, 3)[:, self._palm_sites]
+        palm = self._body_quaternion[:, self._palms]
         force = self._sensors[:, self._force]
         arm_arm = np.zeros(self.num_worlds, dtype=bool)
         if self._arm_arm is not None:
@@ -200,7 +204,7 @@ class MujocoBackend:
             hand_position=self._qpos[:, self._hand_q],
             hand_velocity=self._qvel[:, self._hand_v],
             end_effector_position=self._site_position[:, self._palm_sites],
-            end_effector_quaternion=tf.quat_from_matrix(matrix),
+            end_effector_quaternion=np.where(palm[..., :1] < 0.0, -palm, palm),
             fingertip_position=self._site_position[:, self._tip_sites],
             fingertip_force=np.sqrt((force * force).sum(axis=-1)),
             object_position=pose[..., :3],
@@ -221,7 +225,15 @@ class MujocoBackend:
         key = (height, width)
         if key not in self._renderers:
             self._renderers[key] = OffscreenRenderer(self.model, height, width)
-        return self._renderers[key].draw(self.batch, index, camera)  # type: ignore[attr-defined]
+        return self._renderers[key].draw(self.batch, index, camera)
+
+    def show(self, camera: str) -> None:
+        """Show the first world in a window, opened on first use."""
+        from dexfw_envs.backends.mujoco.window import Window
+
+        if self._window is None:
+            self._window = Window(self.model, CONTROL_PERIOD)
+        self._window.show(self.batch, camera)
 
     # --- state
 
@@ -255,10 +267,13 @@ class MujocoBackend:
         self._sensors.flags.writeable = False
 
     def close(self) -> None:
-        """Release render contexts."""
+        """Release render contexts and the window."""
         for renderer in self._renderers.values():
-            renderer.close()  # type: ignore[attr-defined]
+            renderer.close()
         self._renderers.clear()
+        if self._window is not None:
+            self._window.close()
+        self._window = None
 
 
 def _substeps(timestep: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import mujoco
 import numpy as np
@@ -34,7 +34,7 @@ KINDS = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def object_fields(object_id: str) -> dict[str, np.ndarray]:
     """Compile one object alone and return its rows of `GEOM_FIELDS` and `BODY_FIELDS`."""
     spec = mujoco.MjSpec()

@@ -178,9 +178,7 @@ def _add_finger(palm: mujoco.MjsBody, hand: HandSpec, pre: str, row: int) -> Non
     for link, length in zip(("proximal", "distal"), g.FINGER_LENGTHS, strict=True):
         body = body.add_body(name=f"{pre}{name}_{link}", pos=root, gravcomp=1.0)
         _add_joint(body, hand, pre, f"{name}_{link}", (0, -1, 0))
-        _add_phalanx(
-            body, f"{pre}{name}_{link}", np.array([length, 0, 0]), g.FINGER_RADIUS, FINGER
-        )
+        _add_phalanx(body, f"{pre}{name}_{link}", np.array([length, 0, 0]), g.FINGER_RADIUS, FINGER)
         root = (length, 0.0, 0.0)
     body.add_site(name=f"{pre}{name}_tip", pos=root, size=(0.003, 0, 0), rgba=(0, 0, 0, 0))
 
@@ -196,9 +194,10 @@ def _add_thumb(palm: mujoco.MjsBody, hand: HandSpec, pre: str) -> None:
     )
     _add_joint(body, hand, pre, "thumb_yaw", (-side, 0, 0))
     _add_joint(body, hand, pre, "thumb_pitch", (0, 1, 0))
+    root = np.zeros(3)
     for link, length in zip(("metacarpal", "proximal", "distal"), g.THUMB_LENGTHS, strict=True):
         if link != "metacarpal":
-            body = body.add_body(name=f"{pre}thumb_{link}", pos=root, gravcomp=1.0)  # noqa: F821
+            body = body.add_body(name=f"{pre}thumb_{link}", pos=root, gravcomp=1.0)
             _add_joint(body, hand, pre, f"thumb_{link}", (0, 1, 0))
         root = along * length
         _add_phalanx(body, f"{pre}thumb_{link}", root, g.THUMB_RADIUS, THUMB)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 
+from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.mujoco.bits import OBJECT, SUPPORT
 from dexfw_envs.backends.mujoco.robot_model import add_robot, prefix
 from dexfw_envs.robots.spec import FINGERS, RobotSpec
@@ -21,14 +20,6 @@ CAMERAS = {  # name: (position, point looked at, vertical field of view [deg])
     "front": ((0.56, -0.34, 0.36), (-0.05, 0.0, 0.13), 42.0),
     "side": ((0.02, -0.78, 0.26), (-0.06, 0.0, 0.14), 40.0),
 }
-
-
-@dataclass(frozen=True)
-class SceneNeeds:
-    """What a task asks of the world."""
-
-    robot: RobotSpec
-    objects: int  # free objects in the scene
 
 
 def build_model(needs: SceneNeeds, timestep: float) -> mujoco.MjModel:
@@ -80,7 +71,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         dir=(0, 0, -1),
         diffuse=(0.7, 0.7, 0.7),
         ambient=(0.2, 0.2, 0.2),
-        castshadow=False,
+        castshadow=True,  # where a renderer asks for shadows at all
     )
     _add_materials(spec)
     world.add_geom(
@@ -130,9 +121,9 @@ def _add_materials(spec: mujoco.MjSpec) -> None:
         height=384,
     )
     spec.add_material(name="flat", specular=MATT, rgba=(1, 1, 1, 1))
-    for name, builtin in (
-        ("checker", mujoco.mjtBuiltin.mjBUILTIN_CHECKER),
-        ("gradient", mujoco.mjtBuiltin.mjBUILTIN_GRADIENT),
+    for name, builtin, repeat in (
+        ("checker", mujoco.mjtBuiltin.mjBUILTIN_CHECKER, 8),
+        ("gradient", mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, 1),
     ):
         spec.add_texture(
             name=name,
@@ -144,7 +135,7 @@ def _add_materials(spec: mujoco.MjSpec) -> None:
             height=64,
         )
         material = spec.add_material(
-            name=name, texrepeat=(8, 8), specular=MATT, rgba=(1, 1, 1, 1)
+            name=name, texrepeat=(repeat, repeat), specular=MATT, rgba=(1, 1, 1, 1)
         )
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 

@@ -1,0 +1,1 @@
+"""How fast the environments are, against MuJoCo alone and against another suite."""

@@ -1,0 +1,243 @@
+"""Write the generated tables of the documentation: `python docs/generate.py`.
+
+A page holds blocks between `<!-- generated: NAME -->` and `<!-- end -->`; the rest is written by
+hand. A test regenerates every block and compares.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dexfw_envs import control
+from dexfw_envs.backends.mujoco.backend import START_NOISE
+from dexfw_envs.catalog import GRASP_OBJECTS, SURROUNDINGS, ObjectSpec, curriculum
+from dexfw_envs.catalog import splits as catalog_splits
+from dexfw_envs.catalog.curricula import iterations, new_objects
+from dexfw_envs.catalog.shapes import reach
+from dexfw_envs.registry import TASKS, TaskEntry, entry
+
+DOCS = Path(__file__).resolve().parent
+BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SECTIONS = ("Task", "Randomised", "Success", "Episode end", "History")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+# --- a task's page
+
+
+def summary(item: TaskEntry) -> str:
+    """The sections of the task's docstring."""
+    text = inspect.getdoc(type(item.make())) or ""
+    parts = re.split(rf"^({'|'.join(SECTIONS)}):\n", text, flags=re.MULTILINE)
+    body = dict(zip(parts[1::2], (" ".join(part.split()) for part in parts[2::2]), strict=True))
+    missing = [name for name in SECTIONS if name not in body]
+    if missing:
+        raise ValueError(f"the docstring of {item.name} lacks the sections {missing}")
+    rows = [("Id", f"`{item.env_id}`"), *((name, body[name].replace("|", "/")) for name in body)]
+    return table(("", ""), ((f"**{name}**", text) for name, text in rows))
+
+
+def observation(item: TaskEntry) -> str:
+    rows = []
+    for group in item.make().observation_groups:
+        start = 0
+        for meaning, size, unit, bound in group.rows:
+            place = f"{start}" if size == 1 else f"{start}–{start + size - 1}"
+            rows.append((f"`{group.name}`", place, meaning, unit, f"±{number(bound)}"))
+            start += size
+    rows.append(("`image`", "", "pixels (size, size, 3), uint8", "1", "0 to 255"))
+    return table(("Group", "Elements", "Meaning", "Unit", "Bound"), rows)
+
+
+def action(item: TaskEntry) -> str:
+    """The `ee_pose` action, one row per kind of element."""
+    robot = item.make().needs.robot
+    x, y, z = (number(value) for value in control.POSITION_CENTRE)
+    rows = []
+    for arm, mount in enumerate(robot.mounts):
+        first, side = 12 * arm, f"{mount.side} " if robot.arms > 1 else ""
+        position = f"({x}, {y}, {z}) ± {number(control.POSITION_UNIT)} m"
+        slew = f"{number(control.POSITION_SLEW)} m"
+        rows.append(
+            (f"{first}–{first + 2}", f"{side}palm position in the table frame", position, slew)
+        )
+        turn = f"± {number(control.ROTATION_UNIT)} rad about each axis"
+        slew = f"{number(control.ROTATION_SLEW)} rad"
+        meaning = f"{side}palm rotation vector from the nominal grasp orientation"
+        rows.append((f"{first + 3}–{first + 5}", meaning, turn, slew))
+        slew = f"{number(control.HAND_SLEW)} rad"
+        for k, index in enumerate(robot.hand.driven):
+            name = robot.hand.joint_names[index].replace("_", " ")
+            limits = f"{number(robot.hand.lower[index])} to {number(robot.hand.upper[index])} rad"
+            rows.append((f"{first + 6 + k}", f"{side}{name}", limits, slew))
+    return table(("Element", "Meaning", "-1 to 1 is", "Most per step"), rows)
+
+
+def joint_action(item: TaskEntry) -> str:
+    """The `joint` action of one arm; a second arm's follows in the same order."""
+    robot = item.make().needs.robot
+    rows = []
+    for i, (low, high, speed) in enumerate(
+        zip(robot.arm.lower, robot.arm.upper, robot.arm.velocity, strict=True)
+    ):
+        slew = f"{number(speed * control.CONTROL_PERIOD)} rad"
+        rows.append((i, f"arm joint {i + 1}", f"{number(low)} to {number(high)} rad", slew))
+    rows.append(("7–12", "hand joints, as in `ee_pose`", "", f"{number(control.HAND_SLEW)} rad"))
+    return table(("Element", "Meaning", "-1 to 1 is", "Most per step"), rows)
+
+
+def reward(item: TaskEntry) -> str:
+    """The docstring of the reward function, which must name every term."""
+    task = item.make()
+    text = inspect.getdoc(task.reward) or ""
+    missing = [name for name in task.reward_terms if f"`{name}`" not in text]
+    if missing:
+        raise ValueError(f"the docstring of {item.name}.reward does not explain {missing}")
+    terms = ", ".join(f"`{name}`" for name in task.reward_terms)
+    return f"Terms: {terms}. {' '.join(text.split())}\n"
+
+
+def success(item: TaskEntry) -> str:
+    task = item.make()
+    terms = ", ".join(f"`{name}`" for name in task.success_terms)
+    stages = ", ".join(f"{i} {name}" for i, name in enumerate(task.stages))
+    hold = task.hold_steps * control.CONTROL_PERIOD
+    length = task.max_episode_steps * control.CONTROL_PERIOD
+    return table(
+        ("", ""),
+        (
+            ("Ingredients, all at once", terms),
+            ("Held for", f"{task.hold_steps} steps ({number(hold)} s)"),
+            ("Longest episode", f"{task.max_episode_steps} steps ({number(length)} s)"),
+            ("Start noise on every arm joint", f"±{number(START_NOISE)} rad"),
+            ("Stages", stages),
+        ),
+    )
+
+
+# --- the catalogue
+
+
+def _extent(item: ObjectSpec) -> str:
+    """Size along the body axes [mm]."""
+    axes = np.vstack([np.eye(3), -np.eye(3)])
+    ends = [reach(item.parts, axis) for axis in axes]
+    sizes = (ends[axis] + ends[axis + 3] for axis in range(3))
+    return " × ".join(f"{1e3 * size:.0f}" for size in sizes)
+
+
+def objects(task: str) -> str:
+    added = {o: i for i in range(1, iterations(task) + 1) for o in new_objects(task, i)}
+    head = ("Object", "From i =", "Kind", "Size [mm]", "Mass [g]", "Surface", "Friction", "Source")
+    rows = (
+        (
+            f"`{o.id}`",
+            added[o.id],
+            o.category,
+            _extent(o),
+            f"{1e3 * o.mass:.0f}",
+            o.surface,
+            f"{o.friction:.2f}",
+            o.source,
+        )
+        for o in GRASP_OBJECTS
+    )
+    return table(head, rows)
+
+
+def surroundings(task: str) -> str:
+    counts = curriculum(task).surroundings
+    rows = []
+    for index, s in enumerate(SURROUNDINGS):
+        first = next(i for i, count in enumerate(counts, 1) if index < count)
+        light = ", ".join(f"{value:.2f}" for value in s.light_diffuse)
+        top = ", ".join(f"{value:.2f}" for value in s.table_rgba[:3])
+        rows.append((f"`{s.id}`", first, light, s.table_texture, top, f"{s.table_friction:.2f}"))
+    head = ("Surroundings", "From i =", "Lamp RGB", "Table top", "Table RGB", "Table friction")
+    return table(head, rows)
+
+
+def cells(task: str) -> str:
+    entry = curriculum(task)
+    rows = []
+    for index, (x, y, yaw) in enumerate(entry.cells):
+        first = next(i for i, count in enumerate(entry.poses, 1) if index < count)
+        rows.append((index, first, f"{1e3 * x:.0f}", f"{1e3 * y:.0f}", f"{yaw:.0f}"))
+    jx, jy, jyaw = entry.jitter
+    note = f"\nJitter within a cell: ±{1e3 * jx:.0f} mm, ±{1e3 * jy:.0f} mm, ±{jyaw:.0f}°.\n"
+    return table(("Cell", "From i =", "x [mm]", "y [mm]", "yaw [°]"), rows) + note
+
+
+def curriculum_table(task: str) -> str:
+    rows = []
+    total = 0
+    for i in range(1, iterations(task) + 1):
+        total += len(new_objects(task, i))
+        entry = curriculum(task)
+        rows.append((i, total, entry.surroundings[i - 1], entry.poses[i - 1]))
+    return table(("Iteration", "Objects", "Surroundings", "Pose cells"), rows)
+
+
+def split_table(task: str) -> str:
+    """The two held-out sets side by side, and the version that fixes them."""
+    names = ("T_OEP", "T_VAL")
+    sets = [catalog_splits.held_out(task, name) for name in names]
+    rows = (
+        (k, *(f"{o}, {s}, {cell}" for o, s, cell in pair))
+        for k, pair in enumerate(zip(*sets, strict=True))
+    )
+    note = f"Version `{catalog_splits.VERSION}`; object, surroundings, pose cell:\n\n"
+    return note + table(("", *(f"`{name}`" for name in names)), rows)
+
+
+# --- pages
+
+
+def blocks(page: Path) -> dict[str, Callable[[], str]]:
+    """What a page may hold."""
+    if page.parent.name == "tasks":
+        makers = (summary, observation, action, joint_action, reward, success)
+        item = entry(page.stem.capitalize())
+        return {maker.__name__: partial(maker, item) for maker in makers}
+    makers = (objects, surroundings, cells, curriculum_table, split_table)
+    return {f"{maker.__name__} {item.name}": partial(maker, item.name)
+            for maker in makers for item in TASKS}  # fmt: skip
+
+
+def pages() -> list[Path]:
+    return [DOCS / "catalogue.md", *(DOCS / "tasks" / f"{i.name.lower()}.md" for i in TASKS)]
+
+
+def regenerated(page: Path) -> str:
+    """The text of a page with all its blocks made anew.
+
+    Raises:
+        KeyError: The page has a block that nothing makes.
+    """
+    makers = blocks(page)
+
+    def fill(match: re.Match[str]) -> str:
+        return f"{match[1]}{makers[match[2]]()}{match[3]}"
+
+    return BLOCK.sub(fill, page.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    for path in pages():
+        path.write_text(regenerated(path), encoding="utf-8")
+        print(path.relative_to(DOCS.parent))

@@ -1,0 +1,125 @@
+"""Draw the pictures of the documentation: `python docs/render_pictures.py`.
+
+They are drawn by the project's own renderer, larger than they are kept. Half of the light casts
+shadows; image observations do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dexfw_envs.backends.mujoco.render import OffscreenRenderer
+from dexfw_envs.catalog import GRASP_OBJECTS, SURROUNDINGS, make_scenario
+from dexfw_envs.experts import make_expert
+from dexfw_envs.scenario import Scenario
+from dexfw_envs.vector_env import DexVectorEnv
+
+IMAGES = Path(__file__).resolve().parent / "images"
+FINER = 3  # drawn this many times larger, for smooth edges
+CLOSE_UP = (slice(215, 345), slice(152, 330))  # rows and columns around the object [px]
+GAP = 4  # [px]
+# How much of the way through an episode each picture of the strip is taken.
+MOMENTS = (0.0, 0.28, 0.62, 0.86, 1.0)
+
+
+class Painter:
+    """Draws the worlds of an environment in one size [px]."""
+
+    def __init__(self, env: DexVectorEnv, width: int, height: int) -> None:
+        self.env = env
+        size = (env.backend.model, FINER * height, FINER * width)
+        self._renderers = [OffscreenRenderer(*size, shadows=shadows) for shadows in (False, True)]
+
+    def draw(self, world: int = 0, camera: str = "front") -> np.ndarray:
+        draws = [one.draw(self.env.backend.batch, world, camera) for one in self._renderers]
+        image = np.mean(draws, axis=0)
+        rows, columns = image.shape[0] // FINER, image.shape[1] // FINER
+        blocks = image.reshape(rows, FINER, columns, FINER, 3)
+        return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+    def close(self) -> None:
+        for one in self._renderers:
+            one.close()
+
+
+def labelled(image: np.ndarray, text: str) -> np.ndarray:
+    """Write a name into the lower left corner."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    pen.text((6, picture.height - 17), text, fill="white", stroke_width=2, stroke_fill="black")
+    return np.asarray(picture)
+
+
+def sheet(images: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Lay pictures of one size out in rows."""
+    height, width, _ = images[0].shape
+    rows = -(-len(images) // columns)
+    size = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3)
+    out = np.full(size, 255, dtype=np.uint8)
+    for k, image in enumerate(images):
+        top, left = k // columns * (height + GAP), k % columns * (width + GAP)
+        out[top : top + height, left : left + width] = image
+    return out
+
+
+def save(image: np.ndarray, name: str) -> None:
+    IMAGES.mkdir(exist_ok=True)
+    path = IMAGES / name
+    Image.fromarray(image).save(path, optimize=True)
+    print(f"{path.relative_to(IMAGES.parent.parent)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def scenes(worlds: Sequence[Scenario], width: int, height: int) -> list[np.ndarray]:
+    """Draw scenes as they are right after a reset."""
+    env = DexVectorEnv("Grasp", num_envs=len(worlds))
+    env.reset(options={"scenarios": worlds})
+    painter = Painter(env, width, height)
+    images = [painter.draw(world) for world in range(len(worlds))]
+    painter.close()
+    env.close()
+    return images
+
+
+def objects_sheet() -> np.ndarray:
+    worlds = [make_scenario("Grasp", item.id, "neutral", 0, seed=1) for item in GRASP_OBJECTS]
+    images = [image[CLOSE_UP] for image in scenes(worlds, 440, 440)]
+    names = [item.label for item in GRASP_OBJECTS]
+    return sheet([labelled(*pair) for pair in zip(images, names, strict=True)], columns=6)
+
+
+def surroundings_sheet() -> np.ndarray:
+    worlds = [make_scenario("Grasp", "baseball", item.id, 0, seed=1) for item in SURROUNDINGS]
+    images = scenes(worlds, 200, 150)
+    names = [item.label for item in SURROUNDINGS]
+    return sheet([labelled(*pair) for pair in zip(images, names, strict=True)], columns=4)
+
+
+def strip() -> np.ndarray:
+    """A grasp by the scripted expert."""
+    env = DexVectorEnv("Grasp", autoreset=False)
+    scene = make_scenario("Grasp", "apple_large", "oak_table", 0, seed=1)
+    observation, _ = env.reset(options={"scenarios": [scene]})
+    expert = make_expert(env)
+    expert.reset(np.ones(1, dtype=bool))
+    painter, images, done = Painter(env, 190, 190), [], False
+    while not done:
+        images.append(painter.draw())
+        observation, _, terminated, truncated, _ = env.step(expert.act(observation))
+        done = bool(terminated[0] or truncated[0])
+    if not env.memory.hold[0] >= env.task.hold_steps:
+        raise RuntimeError("the expert missed: choose another scene for the strip")
+    images.append(painter.draw())
+    painter.close()
+    env.close()
+    last = len(images) - 1
+    return sheet([images[round(moment * last)] for moment in MOMENTS], columns=len(MOMENTS))
+
+
+if __name__ == "__main__":
+    save(strip(), "strip.png")
+    save(objects_sheet(), "objects.png")
+    save(surroundings_sheet(), "surroundings.png")

@@ -1,0 +1,75 @@
+"""The documentation says what the code does."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from dexfw_envs.registry import TASKS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+WRITTEN = [ROOT / "README.md", *sorted(DOCS.glob("**/*.md"))]
+
+
+def load_generator():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = load_generator()
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", generate.pages(), ids=relative)
+def test_tables_are_those_of_the_code(page):
+    text = page.read_text()
+    assert generate.BLOCK.search(text), "no generated block"
+    assert text == generate.regenerated(page), "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", generate.pages(), ids=relative)
+def test_every_table_is_shown(page):
+    shown = {match[2] for match in generate.BLOCK.finditer(page.read_text())}
+    assert shown == set(generate.blocks(page))
+
+
+def test_an_edited_table_is_noticed(tmp_path):
+    page = tmp_path / "tasks" / f"{TASKS[0].name.lower()}.md"
+    page.parent.mkdir()
+    page.write_text("<!-- generated: success -->\nwrong\n<!-- end -->\n")
+    assert "wrong" not in generate.regenerated(page)
+    page.write_text("<!-- generated: weather -->\n<!-- end -->\n")
+    with pytest.raises(KeyError):
+        generate.regenerated(page)
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=relative)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), f"{relative(page)} links to {target}"
+
+
+def test_readme_is_short():
+    assert (ROOT / "README.md").read_text().count("\n") <= 150
+
+
+def test_pictures_are_small():
+    pictures = sorted((DOCS / "images").glob("*.png"))
+    assert pictures
+    for picture in pictures:
+        assert picture.stat().st_size < 300_000, relative(picture)
+
+
+def test_readme_examples_run():
+    """The Gymnasium examples, as written."""
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(examples) >= 2
+    exec("\n".join(examples), {})

@@ -1,0 +1,185 @@
+"""Bad input: one clear error that names what was wrong and what would be right."""
+
+import dataclasses
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from scenes import actions, equal, make, play, scene, started
+
+from dexfw_envs.backends import make_backend
+from dexfw_envs.env import DexEnv
+from dexfw_envs.tasks.grasp import GraspTask
+from dexfw_envs.vector_env import DexVectorEnv
+
+ID = "DexFW/Grasp-v0"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "bullet"}, "unknown backend 'bullet'; choose one of .*'mujoco'"),
+        ({"obs_mode": "pixels"}, r"unknown obs_mode 'pixels'.*'state', .*'image\+touch'"),
+        ({"control_mode": "delta"}, "unknown control_mode 'delta'.*'ee_pose', 'joint'"),
+        ({"reward_mode": "none"}, "unknown reward_mode 'none'.*'dense', 'sparse'"),
+        ({"render_mode": "ansi"}, "unknown render_mode 'ansi'.*'rgb_array', 'human'"),
+        ({"scenarios": "T_X"}, r"'T_X'.*train\(1\).*T_OEP.*objects"),
+        ({"image_size": 4}, "image_size must be at least 16 px, got 4"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be an integer of at least 1, got 0"),
+        ({"timestep": 0.003}, "0.003 s does not divide the control period.*0.0025"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"friction_scale": -1.0}, "friction_scale positive"),
+        ({"friction": 1.0}, r"unknown options \['friction'\].*'friction_scale'"),
+    ],
+)
+@pytest.mark.parametrize("build", [DexEnv, DexVectorEnv])
+def test_options(build, options, message):
+    with pytest.raises(ValueError, match=message):
+        build("Grasp", **options)
+
+
+def test_options_through_gymnasium():
+    with pytest.raises(ValueError, match="unknown obs_mode 'pixels'"):
+        gym.make(ID, obs_mode="pixels")
+    with pytest.raises(ValueError, match=r"unknown options \['colour'\]"):
+        gym.make_vec(ID, num_envs=2, colour="red")
+    with pytest.raises(ValueError, match=r"num_envs.*gym.make_vec"):
+        DexEnv("Grasp", num_envs=2)
+    for number in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
+            DexVectorEnv("Grasp", number)
+
+
+def test_ids_and_tasks():
+    with pytest.raises(gym.error.NameNotFound, match="Grasp"):
+        gym.make("DexFW/Grsp-v0")
+    with pytest.raises(gym.error.VersionNotFound, match="v0"):
+        gym.make("DexFW/Grasp-v7")
+    with pytest.raises(ValueError, match=r"unknown task 'Juggle'; choose one of \['Grasp'\]"):
+        DexVectorEnv("Juggle")
+
+
+def test_unknown_camera_names_the_cameras():
+    env = make(1, camera="top", render_mode="rgb_array")
+    env.reset(seed=0)
+    with pytest.raises((ValueError, RuntimeError), match=r"'front', 'side'|EGL or OSMesa"):
+        env.render()
+
+
+# --- actions
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_actions_must_be_finite(bad):
+    env = started([scene(), scene(), scene()])
+    before = env.state_vectors()
+    action = np.zeros((3, 12))
+    action[1, 4] = bad
+    with pytest.raises(ValueError, match=r"actions of worlds \[1\] are not finite"):
+        env.step(action)
+    assert np.array_equal(env.state_vectors(), before), "nothing moved"
+    single = DexEnv("Grasp")
+    single.reset(seed=0)
+    with pytest.raises(ValueError, match="not finite"):
+        single.step(action[1])
+
+
+def test_actions_must_have_the_shape():
+    env = started([scene(), scene()])
+    for shape in ((2, 11), (12,), (3, 12), (2, 13)):
+        with pytest.raises(ValueError, match=r"expected \(2, 12\)"):
+            env.step(np.zeros(shape))
+    single = DexEnv("Grasp", control_mode="joint")
+    single.reset(seed=0)
+    with pytest.raises(ValueError, match=r"shape \(12,\), expected \(13,\)"):
+        single.step(np.zeros(12))
+
+
+def test_step_before_reset():
+    with pytest.raises(RuntimeError, match="call reset before step"):
+        make(2).step(np.zeros((2, 12)))
+    env = make(2)
+    env.reset(seed=0, options={"reset_mask": np.array([True, False])})
+    with pytest.raises(RuntimeError, match="call reset before step"):
+        env.step(np.zeros((2, 12)))
+
+
+# --- resets
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scenario": 1}, r"unknown reset options \['scenario'\].*'reset_mask', 'scenarios'"),
+        ({"reset_mask": [True]}, r"mask of worlds must be bool \(2,\)"),
+        ({"reset_mask": np.array([0, 1])}, "mask of worlds must be bool"),
+        ({"scenarios": [scene()]}, "1 scenarios given for 2 worlds"),
+        ({"scenarios": ["cube", "egg"]}, "a Scenario is needed for every world, got 'cube'"),
+        ({"scenarios": [scene(), dataclasses.replace(scene(), objects=("ufo",))]},
+         "unknown object 'ufo'; valid: baseball, .*small_carton"),
+        ({"scenarios": [scene(), dataclasses.replace(scene(), surroundings="moon")]},
+         "unknown surroundings 'moon'; valid: neutral, .*dim_violet"),
+        ({"scenarios": [scene(), dataclasses.replace(scene(), task="Pour")]},
+         "a scenario of Pour cannot run in Grasp"),
+        ({"scenarios": [scene(), dataclasses.replace(
+            scene(), objects=("egg", "egg"), object_poses=scene().object_poses * 2)]},
+         "Grasp has 1 objects in its scene, a scenario has 2"),
+    ],
+)  # fmt: skip
+def test_resets(options, message):
+    env = started([scene("pear"), scene("cube")])
+    twin = started([scene("pear"), scene("cube")])
+    with pytest.raises(ValueError, match=message):
+        env.reset(options=options)
+    # A refused reset leaves the episodes going on as they were.
+    assert env.scenarios == twin.scenarios
+    commands = actions(5, 2)
+    assert equal(play(env, commands), play(twin, commands))
+
+
+def test_resets_of_a_single_environment():
+    env = DexEnv("Grasp")
+    for name in ("scenarios", "reset_mask", "seed"):
+        with pytest.raises(ValueError, match=f"{name}.*there is only 'scenario'"):
+            env.reset(options={name: None})
+
+
+def test_seeds():
+    env = make(2)
+    with pytest.raises(ValueError, match="3 seeds given for 2 worlds"):
+        env.reset(seed=[1, 2, 3])
+    with pytest.raises(ValueError, match="non-negative"):
+        env.reset(seed=-4)
+
+
+# --- states
+
+
+def test_states_that_do_not_fit():
+    env = started([scene(), scene()])
+    state, vectors = env.get_state(), env.state_vectors()
+    with pytest.raises(ValueError, match="a state of 2 worlds cannot be set in 3"):
+        make(3).set_state(state)
+    with pytest.raises(ValueError, match="before the first reset"):
+        make(2).set_state(make(2).get_state())
+    with pytest.raises(ValueError, match=r"states have shape .* expected"):
+        env.set_state_vectors(vectors[:, :-1], [scene()] * 2)
+    with pytest.raises(ValueError, match="1 scenarios given for 2 worlds"):
+        env.set_state_vectors(vectors, [scene()])
+    with pytest.raises(ValueError, match="mask of worlds"):
+        env.set_state_vectors(vectors, [scene()] * 2, np.array([True]))
+    assert np.array_equal(env.state_vectors(), vectors)
+
+
+def test_render_without_a_mode():
+    env = started([scene()])
+    with pytest.raises(RuntimeError, match=r"render_mode.*'rgb_array', 'human'"):
+        env.render()
+
+
+def test_backend_checks_its_own_input():
+    backend = make_backend("mujoco", GraspTask().needs, 2)
+    with pytest.raises(ValueError, match="2 worlds to reset but 1 scenarios"):
+        backend.reset(np.ones(2, bool), [scene()])
+    with pytest.raises(ValueError, match="state has shape"):
+        backend.set_state(np.ones(2, bool), np.zeros((2, 3)), [scene()] * 2)
