@@ -13,7 +13,6 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -44,8 +43,7 @@ from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.transforms import matrix_from_quat
 
-METHOD_VERSION = 1
-CONTROL_MODE = "ee_pose"
+METHOD_VERSION, CONTROL_MODE = 1, "ee_pose"
 TIMESTEP = 0.0025  # of the physics [s]
 LEVELS = 50  # of noise, in training
 DENSE_SCALE = 20.0  # dense reward that counts as the best
@@ -117,10 +115,6 @@ class Args(ScriptArgs):
     def low_pass(self, r: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         return (1.0 - self.smoothing) * r + self.smoothing * self.alpha * u
 
-    @property
-    def dense(self) -> bool:
-        return self.reward == "dense" or (self.reward == "auto" and self.residual_algo == "sac")
-
 
 PRESETS: dict[str, dict] = {
     "laptop": {},  # three turns on two CPU cores
@@ -141,8 +135,7 @@ TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
 
 
 # --- 2. networks ---
-# Columns of proprio in use: joints and velocities of the arm, those of the hand, palm position. The
-# hand's columns among the 19 joints are repeats; the palm's orientation is given as two axes.
+# Columns of proprio in use: the hand's columns among the 19 joints are repeats of its own group.
 PROPRIO = [*range(0, 7), *range(19, 26), *range(38, 65)]
 STATE_SIZE = len(PROPRIO) + 6 + 13 + 6
 
@@ -282,7 +275,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) 
     optimizer.step()
 
 
-def make_dataset(episodes: Iterable, args: Args) -> list[torch.Tensor]:
+def make_dataset(episodes, args: Args) -> list[torch.Tensor]:
     """State (M, D), actions from there on (M, H, action), the last one repeated, image if any."""
     states, chunks, images = [], [], []
     for episode in episodes:
@@ -341,7 +334,6 @@ class ChunkPolicy(nn.Module):
         self.register_buffer("r", torch.zeros(worlds, base.shape[1]))  # filtered residual
         self.register_buffer("left", torch.zeros(worlds).long())  # steps until the next plan
         self.register_buffer("fresh", torch.ones(worlds).bool())  # no plan yet in this episode
-        self.register_buffer("clock", torch.tensor(0))
         overlap = args.chunk - args.execute  # weight of the new chunk over the rest of the old one
         self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
 
@@ -364,13 +356,12 @@ class ChunkPolicy(nn.Module):
             new, old = self.networks[0].sample(seen, self.noise[due]), self.queue[due]
             fade = torch.where(self.fresh[due][:, None, None], 1.0, self.fade)
             self.queue[due] = old + fade * (new - old)
-            # Aligned worlds replan in one batch: after a reset in between, a short first chunk.
-            self.left[due] = self.args.execute - self.clock * self.aligned
+            short = self.aligned and not due.all()  # after a reset, to replan with all others again
+            self.left[due] = self.left[~due].max() if short else self.args.execute
             self.fresh[due] = False
         action = self.queue[:, 0]
         self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
         self.left -= 1
-        self.clock = (self.clock + 1) % self.args.execute
         return action
 
     def residual_input(self, obs: dict[str, np.ndarray], base_action: torch.Tensor):
@@ -453,7 +444,7 @@ class Worlds:
                 scenario, won = (info["final_info"][k][world] for k in ("scenario", "success"))
                 self.ended.append({"object": scenario.objects[0], "success": bool(won)})
             self.policy.reset(over)
-        if self.args.dense:
+        if self.env.reward_mode == "dense":
             reward = self._below_zero(reward, terminated, info)
         self._observe()
         done, dead = (torch.as_tensor(flag).float() for flag in (over, terminated))
@@ -482,7 +473,8 @@ class Worlds:
 def train_residual(run: Run, i: int) -> None:
     """RL of residual_i over the frozen base_i, on the objects of the next turn."""
     args, (base, _) = run.args, run.policy(i)
-    env = make_env(args, reward="dense" if args.dense else "sparse", sampler_of=i + 1)
+    automatic = {"ppo": "sparse", "sac": "dense"}[args.residual_algo]
+    env = make_env(args, automatic if args.reward == "auto" else args.reward, sampler_of=i + 1)
     worlds = Worlds(env, ChunkPolicy(base, None, args, env, aligned=True), args, run.seed)
     agent = AGENTS[args.residual_algo](worlds.x.shape[1], base.shape[1], args)
     if saved := run.restore():
@@ -564,8 +556,8 @@ class PpoAgent(Agent):
         columns = (b[name] for name in ("reward", "value", "next_value", "terminated", "done"))
         b["advantage"] = gae(*columns, args.gamma)
         b["return"] = b["advantage"] + b["value"]
-        groups = self.optimizers[0].param_groups
-        for group, lr in zip(groups, (args.lr, args.critic_lr), strict=True):
+        rates = (args.lr, args.critic_lr)
+        for group, lr in zip(self.optimizers[0].param_groups, rates, strict=True):
             group["lr"] = lr * max(0.05, 1.0 - step / args.total_timesteps)
         return self.learn({name: value.flatten(0, 1) for name, value in b.items()})
 
@@ -787,11 +779,9 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
-        evaluate_checkpoint(args, open_policy)
-        return 0
-    run = Run(args)
+        return evaluate_checkpoint(args, open_policy)
+    run, rows = Run(args), []
     print(f"run folder: {run.path}", flush=True)
-    rows = []
     for i in range(1, args.iterations + 1):
         run.stage("data", build_data, i)
         run.stage("base", train_base, i)

@@ -99,8 +99,8 @@ def parse(
 
 def evaluate_checkpoint(
     asked: Settings, open_policy: Callable[[dict[str, Any], Settings, str], tuple[Any, Any]]
-) -> None:
-    """Do what `--evaluate` asks for and print the result.
+) -> int:
+    """Do what `--evaluate` asks for, print the result and return the exit code 0.
 
     Args:
         asked: The command line.
@@ -124,3 +124,4 @@ def evaluate_checkpoint(
     found = summary(evaluate(policy, env, progress=asked.split, **what))
     env.close()
     print(json.dumps(found, indent=None if asked.json else 2))
+    return 0

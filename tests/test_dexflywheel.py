@@ -211,8 +211,8 @@ def test_gae_bootstraps_truncated_and_not_terminated_episodes():
     assert np.allclose(advantage, [first, middle, last])
 
 
-def make_worlds(args, steps):
-    env = fw.make_env(args, reward="dense" if args.dense else "sparse", sampler_of=1)
+def make_worlds(args, steps, reward="sparse"):
+    env = fw.make_env(args, reward=reward, sampler_of=1)
     env.max_episode_steps = steps
     base = CountingBase(args.chunk)
     base.sample = lambda obs, noise: torch.zeros(len(noise), *base.shape)
@@ -250,7 +250,7 @@ def test_worlds_go_on_exactly_from_their_state():
 
 
 def test_dense_reward_makes_success_best_and_loss_worst():
-    worlds = make_worlds(replace(TINY, residual_algo="sac"), steps=5)
+    worlds = make_worlds(TINY, steps=5, reward="dense")
     terminated = np.array([False, False, True, True])
     info = {"final_info": {"success": np.array([False, False, True, False])}}
     shaped = worlds._below_zero(np.array([-1.0, 21.0, 20.0, 0.0]), terminated, info)
@@ -405,9 +405,8 @@ def test_presets_and_ablations_parse():
         name: fw.parse(fw.Args, ["--preset", name], fw.PRESETS, fw.TASKS) for name in fw.PRESETS
     }
     assert parsed["paper"].width == 768
-    assert parsed["paper"].dense
+    assert parsed["paper"].residual_algo == "sac"
     assert parsed["quick"].iterations == 2
-    assert not parsed["quick"].dense
     flags = [
         "--no-residual",
         "--no-aep",

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.backends.mujoco.bits import FINGER, HAND, OBJECT, SUPPORT, THUMB, partner
+from dexfw_envs.backends.mujoco.bits import FINGER, HAND, OBJECT, SOLREF, SUPPORT, THUMB, partner
 from dexfw_envs.robots import inspire as hand_geometry
 from dexfw_envs.robots.spec import FINGERS, HandSpec, Mount, RobotSpec
 
@@ -109,7 +109,7 @@ def _add_hand(
             name1=f"{pre}{hand.joint_names[follower]}",
             name2=f"{pre}{hand.joint_names[leader]}",
             data=[offset, ratio] + [0.0] * 10,
-            solref=(0.01, 1.0),
+            solref=SOLREF,
         )
 
 
@@ -143,7 +143,13 @@ def _add_palm_geoms(palm: mujoco.MjsBody, mount: Mount, pre: str) -> None:
 
 
 def _contact(own: int, others: int) -> dict[str, object]:
-    return {"contype": own, "conaffinity": others, "friction": HAND_FRICTION, "condim": 4}
+    return {
+        "contype": own,
+        "conaffinity": others,
+        "friction": HAND_FRICTION,
+        "condim": 4,
+        "solref": SOLREF,
+    }
 
 
 def _add_joint(body: mujoco.MjsBody, hand: HandSpec, pre: str, name: str, axis: tuple) -> None:
@@ -155,6 +161,7 @@ def _add_joint(body: mujoco.MjsBody, hand: HandSpec, pre: str, name: str, axis: 
         limited=True,
         damping=0.05,
         armature=5e-4,
+        solref_limit=SOLREF,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 
 from dexfw_envs.backends.base import SceneNeeds
-from dexfw_envs.backends.mujoco.bits import OBJECT, SUPPORT
+from dexfw_envs.backends.mujoco.bits import OBJECT, SOLREF, SUPPORT
 from dexfw_envs.backends.mujoco.robot_model import add_robot, prefix
 from dexfw_envs.robots.spec import FINGERS, RobotSpec
 
@@ -81,6 +81,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         size=TABLE_HALF_SIZE,
         material="flat",
         condim=6,
+        solref=SOLREF,
         priority=1,  # its own friction, sliding and rolling, decides
         contype=SUPPORT,
         conaffinity=OBJECT,
@@ -157,6 +158,7 @@ def _add_object_slot(spec: mujoco.MjSpec, index: int) -> None:
             type=mujoco.mjtGeom.mjGEOM_SPHERE,
             size=(0.03, 0, 0),
             condim=4,
+            solref=SOLREF,
             contype=OBJECT,
             conaffinity=OBJECT,
         )
