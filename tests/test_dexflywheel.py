@@ -310,8 +310,8 @@ class Killed(Exception):
 def short_env(make):
     """Episodes of 20 steps, except where demonstrations are made."""
 
-    def wrapped(args, **options):
-        env = make(args, **options)
+    def wrapped(*args, **options):
+        env = make(*args, **options)
         if "image" not in options:
             env.max_episode_steps = 20
         return env

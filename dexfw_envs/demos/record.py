@@ -30,11 +30,11 @@ class Args:
     """name of the task"""
     output: Path | None = None
     """file to write; by default the package's own seed demonstration"""
-    seed: int = 1
+    seed: int = 6
     """of the scene's jitter and of the expert's timing"""
 
 
-def record(task: str, seed: int = 1) -> Episode:
+def record(task: str, seed: int = 6) -> Episode:
     """Let the expert demonstrate the task on its first object, in the first surroundings.
 
     Raises:
