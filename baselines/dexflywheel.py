@@ -63,7 +63,7 @@ class Args(ScriptArgs):
     obs: Literal["state", "image"] = "state"  # image: the base policy also sees the camera
     image_size: int = 96  # side of the camera image [px]
     touch: bool = False  # the residual also feels the fingertip forces
-    total_timesteps: int = 200_000  # environment steps of residual RL per iteration
+    total_timesteps: int = 130_000  # environment steps of residual RL per iteration
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
     aep_share: float = 0.5  # part of D_i, i > 1, made by A_EP; the rest are rollouts
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
@@ -71,7 +71,7 @@ class Args(ScriptArgs):
     test_episodes: int = 88  # episodes of such a test
     # base policy (appendix A.1)
     denoiser: Literal["mlp", "transformer"] = "mlp"  # network
-    width: int = 512  # its width
+    width: int = 256  # its width
     layers: int = 3  # its residual blocks or transformer layers
     encoder: Literal["cnn", "vit"] = "cnn"  # image encoder
     encoder_weights: str = ""  # safetensors file with weights of that encoder; random if empty
@@ -80,27 +80,29 @@ class Args(ScriptArgs):
     prediction: Literal["epsilon", "sample"] = "sample"  # what the denoiser predicts
     sampling_steps: int = 10  # DDIM steps when acting
     sampling_noise: Literal["zero", "episode", "fresh"] = "zero"  # start of the denoising
-    base_steps: int = 6_000  # gradient steps
+    base_steps: int = 5_000  # gradient steps
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
-    bf16: bool = False  # train under bfloat16 autocast
+    obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
+    bf16: bool = True  # train under bfloat16 autocast
     # residual policy (appendix A.2)
-    alpha: float = 0.2  # largest residual, in units of the action in [-1, 1]
-    smoothing: float = 0.5  # k of the filter r_t = (1 - k) r_{t-1} + k alpha u_t; 1: no filter
+    alpha: float = 0.3  # largest residual, in units of the action in [-1, 1]
+    smoothing: float = 0.2  # k of the filter r_t = (1 - k) r_{t-1} + k alpha u_t; 1: no filter
     residual_cost: float = 0.0  # reward lost per step for the mean square of u
     rate_cost: float = 0.0  # reward lost per step for the mean square change of r / alpha
     ramp_start: int = 0  # step up to which the residual is never added
-    ramp: int = 20_000  # step from which it is always added; its probability rises in between
+    ramp: int = 10_000  # step from which it is always added; its probability rises in between
     rl_envs: int = 64  # parallel worlds
+    rl_steps: int = 130  # longest episode of RL; the base's successes take about 90 steps
     reward: Literal["auto", "sparse", "dense"] = "auto"  # auto: sparse for PPO, dense for SAC
     gamma: float = 0.99  # discount of PPO
-    n_steps: int = 64  # steps per world between PPO updates
+    n_steps: int = 32  # steps per world between PPO updates
     epochs: int = 8  # passes over them
-    minibatch: int = 2048  # minibatch of PPO
-    lr: float = 3e-4  # learning rate of SAC, and of the PPO actor, where it falls linearly
+    minibatch: int = 512  # minibatch of PPO
+    lr: float = 6e-4  # learning rate of SAC, and of the PPO actor, where it falls linearly
     critic_lr: float = 1e-3  # learning rate of the PPO critic, likewise
     clip: float = 0.2  # clip range of the probability ratio
-    log_std: float = -1.0  # initial log standard deviation of u
+    log_std: float = -0.9  # initial log standard deviation of u
     target_kl: float = 0.05  # an update stops beyond this divergence
     sac_gamma: float = 0.97  # discount of SAC
     sac_batch: int = 256  # batch size of SAC
@@ -120,7 +122,7 @@ PRESETS: dict[str, dict] = {
     "laptop": {},  # three turns on two CPU cores
     "quick": {  # the shortest run that shows the wheel turning: `make demo`
         "preset": "quick", "iterations": 2, "trajectories": (20, 100), "base_steps": 2_500,
-        "total_timesteps": 100_000, "ramp": 10_000, "eval_episodes": 120, "bf16": True,
+        "total_timesteps": 100_000, "eval_episodes": 120,
     },
     "paper": {  # sizes and budgets of the paper's appendix A; for GPUs
         "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
@@ -137,16 +139,20 @@ TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
 # --- 2. networks ---
 # Columns of proprio in use: the hand's columns among the 19 joints are repeats of its own group.
 PROPRIO = [*range(0, 7), *range(19, 26), *range(38, 65)]
-STATE_SIZE = len(PROPRIO) + 6 + 13 + 6
+STATE_SIZE = len(PROPRIO) + 6 + 3 + 6
 
 
-def features(obs: dict[str, np.ndarray]) -> torch.Tensor:
-    """State of the robot, of the object, and of the object as seen from the palm, (N, D)."""
+def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+    """State of the robot, place of the object, also from the palm; `whole`: its turn, velocities.
+
+    The base does without these: learned from one ball, they made it stand still before cans.
+    """
     proprio, thing = obs["proprio"], obs["object"]
     palm = matrix_from_quat(proprio[:, 65:69])
     offset = thing[:, :3] - proprio[:, 62:65]
     seen = (palm * offset[:, :, None]).sum(1)  # the offset in the palm's frame
-    columns = (proprio[:, PROPRIO], palm[:, :, 0], palm[:, :, 1], thing, offset, seen)
+    columns = [proprio[:, PROPRIO], palm[:, :, 0], palm[:, :, 1], thing[:, :3], offset, seen]
+    columns += [thing[:, 3:]] * whole
     return torch.as_tensor(np.concatenate(columns, axis=1), dtype=torch.float32)
 
 
@@ -245,6 +251,8 @@ class BasePolicy(nn.Module):
 
     def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
+        if self.training:
+            state = state + self.args.obs_noise * torch.randn_like(state)
         return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
 
     def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -366,8 +374,9 @@ class ChunkPolicy(nn.Module):
 
     def residual_input(self, obs: dict[str, np.ndarray], base_action: torch.Tensor):
         """No image, no geometry; (N, D), ending in base action and filter state."""
-        touch = [torch.as_tensor(obs["touch"])] if self.args.touch else []
-        return torch.cat([features(obs), *touch, base_action, self.r / self.args.alpha], dim=1)
+        touch = [torch.as_tensor(obs[name]) for name in ("touch",) * self.args.touch]
+        robot_and_object = features(obs, whole=True)
+        return torch.cat([robot_and_object, *touch, base_action, self.r / self.args.alpha], dim=1)
 
     def combine(self, base_action: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Action to execute, (N, action), for outputs u in [-1, 1] of the residual."""
@@ -497,7 +506,7 @@ def train_residual(run: Run, i: int) -> None:
 
 def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent | None, step: int) -> None:
     """Test the full residual without noise. Before training it is the base, as is the schedule."""
-    rng, sampler = np.random.default_rng(run.seed), training_sampler(run.args.task, i + 1)
+    rng, sampler = np.random.default_rng(run.seed), training_sampler(run.args.task, i + 1, scenes=i)
     scenarios, env = [sampler(rng) for _ in range(run.args.test_episodes)], make_env(run.args)
     records = evaluate(ChunkPolicy(base, agent, run.args, env), env, scenarios=scenarios)
     env.close()
@@ -674,11 +683,12 @@ AGENTS: dict[str, type[Agent]] = {"ppo": PpoAgent, "sac": SacAgent}
 
 # --- 8. worlds, and the data of each turn ---
 def make_env(args: Args, reward: str = "sparse", sampler_of: int = 0, image: bool = False):
-    """Make parallel worlds. With `sampler_of` they reset themselves to that iteration's scenes."""
+    """Make worlds. Those of RL bring a turn's objects into the last turn's scenes."""
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
         obs_mode=("image" if image else "state") + "+touch" * args.touch, autoreset=sampler_of > 0,
-        scenarios=training_sampler(args.task, max(1, sampler_of)), image_size=args.image_size,
+        scenarios=training_sampler(args.task, max(1, sampler_of), scenes=max(1, sampler_of - 1)),
+        image_size=args.image_size, max_episode_steps=args.rl_steps if sampler_of else None,
         control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
         timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
     ).unwrapped  # fmt: skip

@@ -16,6 +16,10 @@ class DexEnv(gym.Env):
     """One world of a task; the arguments are those of `DexVectorEnv`, which it is a batch of.
 
     Observations, rewards and info are the vector environment's without the leading axis.
+
+    `gym.make(id, max_episode_steps=n)` can only shorten episodes: Gymnasium keeps the number for
+    its own wrapper, and the task's limit stays. For longer ones use `DexEnv(task,
+    max_episode_steps=n)`, or `gym.make_vec`, which hands the number on.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own form)

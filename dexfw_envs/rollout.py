@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from dexfw_envs.episode import Episode, Observation, mean_second_difference
+
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
 
-Observation = dict[str, np.ndarray]
 ProgressCallback = Callable[[int, "int | None", "Episode"], None]
 StepCallback = Callable[[np.ndarray, np.ndarray], None]
 
@@ -31,58 +31,6 @@ class Policy(Protocol):
 
     def act(self, observation: Observation) -> np.ndarray:
         """Return the actions in [-1, 1], (N, action), for observations of shape (N, ...)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """One finished episode of T steps; with `trajectories=False` its arrays have no rows.
-
-    Attributes:
-        index: Place of the scenario in the order given to `run_episodes`.
-        scenario: The scene it was run in.
-        observations: Observation groups from the reset to the last step, (T+1, ...) each.
-        actions: Actions as executed, (T, action).
-        rewards: Rewards, (T,).
-        states: State vectors (simulator, controller, memory), from the reset on, (T+1, S).
-        success: Whether the task's success condition was met, hold included.
-        raised: Whether the object was ever raised far enough, held or not.
-        hold: Longest run of steps for which the success condition held.
-        length: Number of steps T.
-        failure: Reason of failure ("dropped", "timeout", "fault"), "" for a success.
-        jerk: Mean second difference of the actions (see `mean_second_difference`).
-        info: `reward_terms` summed over the episode and `success_terms` that were ever true.
-    """
-
-    index: int
-    scenario: Scenario
-    observations: Observation
-    actions: np.ndarray
-    rewards: np.ndarray
-    states: np.ndarray
-    success: bool
-    raised: bool
-    hold: int
-    length: int
-    failure: str
-    jerk: float
-    info: dict[str, Any]
-
-
-def mean_second_difference(actions: np.ndarray) -> float:
-    """Measure how jerky a motion is: the mean of |a[t+1] - 2 a[t] + a[t-1]|.
-
-    Args:
-        actions: Actions of one episode in env units, (T, action).
-
-    Returns:
-        Mean over inner steps and action elements; 0 for fewer than three steps.
-    """
-    actions = np.asarray(actions, dtype=np.float64)
-    if actions.ndim != 2:
-        raise ValueError(f"actions must have shape (T, action), got {actions.shape}")
-    if len(actions) < 3:
-        return 0.0
-    return float(np.abs(np.diff(actions, n=2, axis=0)).mean())
 
 
 class _Recorder:
@@ -268,17 +216,10 @@ def _run(
         return
     recorder = _Recorder(env, trajectories, observation_keys)
     mask = np.ones(env.num_envs, dtype=bool)
-    fresh = [scenario for _, scenario in items]
-    fresh += [fresh[0]] * (env.num_envs - len(items))  # for worlds that will stand idle
     observation: Observation = {}
     while True:
         if mask.any():
-            before = observation
-            observation, _ = env.reset(options={"scenarios": fresh, "reset_mask": mask.copy()})
-            for key, value in before.items():  # the other worlds go on with what they saw
-                observation[key][~mask] = value[~mask]
-            recorder.start(mask, items, observation)
-            policy.reset(mask.copy())
+            observation = _begin(env, policy, recorder, mask, items, observation)
         if on_step:
             on_step(recorder.index.copy(), recorder.length.copy())
         actions = recorder.save_actions(np.asarray(policy.act(observation)))
@@ -291,8 +232,26 @@ def _run(
         for world in ended:
             yield recorder.finish(int(world), info["failure"][world])
         items = list(islice(queue, len(ended)))
-        fresh = [scenario for _, scenario in items]
         if not items and not recorder.active.any():
             return
         mask = np.zeros(env.num_envs, dtype=bool)
         mask[ended[: len(items)]] = True
+
+
+def _begin(
+    env: Any,
+    policy: Policy,
+    recorder: _Recorder,
+    mask: np.ndarray,
+    items: list[tuple[int, Any]],
+    before: Observation,
+) -> Observation:
+    """Reset the worlds of `mask` to the next scenarios; the others go on with what they saw."""
+    fresh = [scenario for _, scenario in items]
+    fresh += [fresh[0]] * (int(mask.sum()) - len(items))  # for worlds that will stand idle
+    observation, _ = env.reset(options={"scenarios": fresh, "reset_mask": mask.copy()})
+    for key, value in before.items():
+        observation[key][~mask] = value[~mask]
+    recorder.start(mask, items, observation)
+    policy.reset(mask.copy())
+    return observation

@@ -31,6 +31,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
     Autoreset is SAME_STEP: when a world's episode ends, the observation returned is the first of
     its next episode, and `info["final_obs"]` and `info["final_info"]` (rows valid where
     `info["_final_obs"]`) belong to the ended one. Bootstrap a truncated episode from `final_obs`.
+    Both are batched dictionaries, as observations and info always are here, and not Gymnasium's
+    object array of single ones: `final_obs["proprio"][done]` needs no Python loop over worlds.
 
     Args:
         task: Name of the task.
@@ -46,7 +48,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
         max_episode_steps: Steps after which an episode is truncated; the task's own by default.
         render_mode: None, "rgb_array" or "human".
         camera: Camera of images and rendering.
-        backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`.
+        backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`,
+            `fault_folder`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own form)

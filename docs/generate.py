@@ -7,6 +7,7 @@ hand. A test regenerates every block and compares.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,9 +21,11 @@ from dexfw_envs.catalog import GRASP_OBJECTS, SURROUNDINGS, ObjectSpec, curricul
 from dexfw_envs.catalog import splits as catalog_splits
 from dexfw_envs.catalog.curricula import iterations, new_objects
 from dexfw_envs.catalog.shapes import reach
+from dexfw_envs.demos.transfer import transfer_table
 from dexfw_envs.registry import TASKS, TaskEntry, entry
 
 DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS.parent / "results"
 BLOCK = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SECTIONS = ("Task", "Randomised", "Success", "Episode end", "History")
 
@@ -205,6 +208,22 @@ def split_table(task: str) -> str:
     return note + table(("", *(f"`{name}`" for name in names)), rows)
 
 
+def replay(task: str) -> str:
+    """What replaying the demonstration solves, from the measured file."""
+    path = RESULTS / "replay" / f"{task}.json"
+    if not path.is_file():
+        return table(("Object", "Replay success"), [("all", "not run")])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    failures = ", ".join(f"{name} {count}" for name, count in found["objects"]["reasons"].items())
+    note = (
+        f"\nFailures over all objects: {failures or 'none'}. Scenes of seed {found['seed']}, "
+        f"{found['noise']} noise, MuJoCo {found['versions']['mujoco']}, "
+        f"commit `{found['commit'][:12]}`; measured by\n\n"
+        f"```bash\n{found['command']}\n```\n"
+    )
+    return transfer_table(found) + note
+
+
 # --- pages
 
 
@@ -214,7 +233,7 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         makers = (summary, observation, action, joint_action, reward, success)
         item = entry(page.stem.capitalize())
         return {maker.__name__: partial(maker, item) for maker in makers}
-    makers = (objects, surroundings, cells, curriculum_table, split_table)
+    makers = (objects, replay, surroundings, cells, curriculum_table, split_table)
     return {f"{maker.__name__} {item.name}": partial(maker, item.name)
             for maker in makers for item in TASKS}  # fmt: skip
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import mujoco
@@ -139,14 +140,36 @@ def test_object_rests_where_it_is_put(spec):
     assert turn < math.radians(0.1)
 
 
+def measures(spec):
+    """Sizes along the body axes [m], mass [kg] and friction."""
+    sizes = [reach(spec.parts, axis) + reach(spec.parts, -axis) for axis in np.eye(3)]
+    return np.array([*sizes, spec.mass, spec.friction])
+
+
 def test_objects_differ():
     assert len(GRASP_OBJECTS) == len(OBJECTS) == 22
     assert len({spec.id for spec in GRASP_OBJECTS}) == 22
-    described = {(spec.parts, spec.mass, spec.friction) for spec in GRASP_OBJECTS}
-    assert len(described) == 22
     assert len({spec.friction for spec in GRASP_OBJECTS}) >= 12
-    heights = [spec.resting_height for spec in GRASP_OBJECTS]
-    assert max(heights) > 3 * min(heights)
+    for one, other in itertools.combinations(GRASP_OBJECTS, 2):
+        same_kind = [p.kind for p in one.parts] == [p.kind for p in other.parts]
+        unlike = measures(one) / measures(other)
+        unlike = np.maximum(unlike, 1 / unlike).max()
+        assert not same_kind or unlike > 1.1, f"{one.id} is nearly {other.id}"
+
+
+def test_objects_span_more_than_one_grip():
+    """What one recorded motion meets: heights, lengths, masses and shapes far apart."""
+    table = np.array([measures(spec) for spec in GRASP_OBJECTS])
+    heights = np.array([2 * spec.resting_height for spec in GRASP_OBJECTS])
+    lengths = table[:, :3].max(axis=1)
+    assert heights.max() > 2 * heights.min()
+    assert lengths.max() > 3 * lengths.min()
+    assert table[:, 3].max() > 10 * table[:, 3].min()
+    assert np.isclose(table[:, 4].min(), 0.8) and np.isclose(table[:, 4].max(), 1.0)
+    shapes = {part.kind for spec in GRASP_OBJECTS for part in spec.parts}
+    assert shapes >= {"sphere", "cylinder", "ellipsoid", "box"}
+    slender = (lengths > 1.4 * table[:, :3].min(axis=1)).sum()
+    assert 8 <= slender <= 14, "some turn under the hand, some do not"
 
 
 def test_unknown_names_list_the_valid_ones():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -398,6 +399,37 @@ def test_bad_input_is_refused(tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"PK not a checkpoint")
     with pytest.raises(ValueError, match="no checkpoint"):
         fw.main(["--evaluate", str(tmp_path / "broken.pt")])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("env_id", "DexFW/Grasp-v99"),
+        ("control_mode", "joint"),
+        ("observation_keys", ["proprio"]),
+        ("method", "dexpie"),
+        ("method_version", -1),
+    ],
+)
+def test_checkpoint_that_does_not_fit_is_refused(tmp_path, name, value):
+    state = fw.header(TINY) | {"args": fw.asdict(TINY), "base": {}, "residual": None}
+    path = tmp_path / "policy.pt"
+    path.write_bytes(dump(state | {name: value}))
+    needed = fw.header(TINY)[name]
+    words = re.escape(f"the checkpoint has {name} {value!r}, needed is {needed!r}")
+    with pytest.raises(ValueError, match=words):
+        fw.main(["--evaluate", str(path)])
+    path.write_bytes(dump({key: v for key, v in state.items() if key != name}))
+    with pytest.raises(ValueError, match=f"the checkpoint has {name} None"):
+        fw.main(["--evaluate", str(path)])
+
+
+def test_truncated_checkpoint_is_refused(tmp_path):
+    content = dump(fw.header(TINY) | {"args": fw.asdict(TINY)})
+    for size in (0, 10, len(content) // 2, len(content) - 1):
+        (tmp_path / "torn.pt").write_bytes(content[:size])
+        with pytest.raises(ValueError, match="no checkpoint, or a damaged one"):
+            fw.main(["--evaluate", str(tmp_path / "torn.pt")])
 
 
 def test_presets_and_ablations_parse():

@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -38,6 +39,20 @@ def test_tables_are_those_of_the_code(page):
 def test_every_table_is_shown(page):
     shown = {match[2] for match in generate.BLOCK.finditer(page.read_text())}
     assert shown == set(generate.blocks(page))
+
+
+def test_replay_table_follows_the_results(tmp_path, monkeypatch):
+    measured = generate.replay("Grasp")
+    monkeypatch.setattr(generate, "RESULTS", tmp_path)
+    assert "not run" in generate.replay("Grasp") and "not run" not in measured
+    found = json.loads((ROOT / "results" / "replay" / "Grasp.json").read_text())
+    assert len(found["objects"]["per_object"]) == 22
+    found["objects"]["per_object"]["pear"] |= {"success": 0.123, "low": 0.01, "high": 0.456}
+    (tmp_path / "replay").mkdir()
+    (tmp_path / "replay" / "Grasp.json").write_text(json.dumps(found))
+    changed = generate.replay("Grasp")
+    assert "| `pear` | 12.3 % | 1.0 % to 45.6 % |" in changed
+    assert changed.count("\n") == measured.count("\n")
 
 
 def test_an_edited_table_is_noticed(tmp_path):

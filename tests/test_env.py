@@ -68,6 +68,13 @@ def test_gymnasium_time_limit_truncates_earlier():
     assert not any(terminated or truncated for terminated, truncated in ends[:-1])
 
 
+def test_gymnasium_time_limit_cannot_go_beyond_the_tasks():
+    env = gym.make(ID, max_episode_steps=500)
+    env.reset(seed=0)
+    env.unwrapped.batch.memory.elapsed[:] = 298
+    assert [env.step(np.zeros(12))[3] for _ in range(2)] == [False, True]
+
+
 @pytest.mark.parametrize("steps", [3, 400])
 def test_own_time_limit(steps):
     env = DexEnv("Grasp", max_episode_steps=steps)

@@ -24,6 +24,7 @@ from dexfw_envs.backends.mujoco import render
 from dexfw_envs.backends.mujoco.objects import KINDS
 from dexfw_envs.catalog.objects import GRASP_OBJECTS, get_object
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
+from dexfw_envs.scenario import Scenario
 
 AWAY = np.array([-0.6, 0.0, 0.8, *[0.0] * 9])  # a palm pose far from every object
 
@@ -236,6 +237,29 @@ def test_a_broken_world_ends_alone_and_leaves_a_dump():
     one = slice(1, 2)
     results = play(env, commands[20:])
     assert equal([rows(r, one) for r in results], play(fresh, commands[20:, one]))
+
+
+def test_faults_are_written_where_asked(tmp_path):
+    folder = tmp_path / "faults"
+    env = started([scene(), scene("cube")], fault_folder=folder)
+    play(env, actions(3, 2))
+    break_world(env, 1)
+    env.step(np.zeros((2, 12)))
+    [path] = folder.iterdir()
+    with np.load(path) as kept:
+        assert np.array_equal(kept["states"], env.backend.fault_dumps[1], equal_nan=True)
+        assert kept["world"] == 1
+        assert Scenario.from_json(str(kept["scenario"])) == scene("cube")
+
+
+def test_a_disk_that_refuses_a_fault_costs_a_warning(tmp_path):
+    (tmp_path / "file").write_text("")
+    env = started([scene(), scene("cube")], fault_folder=tmp_path / "file")
+    break_world(env, 0)
+    with pytest.warns(UserWarning, match=r"not kept: .*is a file, not a folder"):
+        *_, info = env.step(np.zeros((2, 12)))
+    assert info["failure"].tolist() == ["fault", ""]
+    assert 0 in env.backend.fault_dumps
 
 
 def test_autoreset_replaces_a_broken_world():

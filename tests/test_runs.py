@@ -70,6 +70,28 @@ def test_folder_without_permission(tmp_path, monkeypatch):
         RunFolder.create(tmp_path, "DexFW/Grasp-v0", "exp", 0, {})
 
 
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EACCES, "no permission"), (errno.EROFS, "read-only")]
+)
+def test_checkpoint_and_settings_where_nothing_may_be_written(tmp_path, monkeypatch, number, words):
+    run = RunFolder.create(tmp_path, "DexFW/Grasp-v0", "exp", 0, {"a": 1})
+    path = run.write_checkpoint("last.bin", b"old")
+    real_open = open
+
+    def refuse(file, mode="r", *args, **kwargs):
+        if "x" in mode or "w" in mode:
+            raise OSError(number, os.strerror(number))
+        return real_open(file, mode, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", refuse)
+        with pytest.raises(OSError, match=f"cannot write {path}.*{words}"):
+            run.write_checkpoint("last.bin", b"new")
+        with pytest.raises(OSError, match=words):
+            atomic_write_json(run.path / "eval.json", {})
+    assert RunFolder.open(run.path).read_checkpoint("last.bin") == b"old"
+
+
 def test_kill_in_the_middle_of_a_write_keeps_the_old_file(tmp_path):
     run = RunFolder.create(tmp_path, "DexFW/Grasp-v0", "exp", 0, {})
     path = run.write_checkpoint("last.bin", b"old")

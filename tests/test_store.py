@@ -415,6 +415,26 @@ def test_full_disk_loses_nothing(store, monkeypatch):
     assert len(fill(store, 3)) == 3
 
 
+def test_folder_without_permission_loses_nothing(store, monkeypatch):
+    ids, real_open = fill(store, 2), open
+
+    def refuse(file, mode="r", *args, **kwargs):
+        if "r" not in mode:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real_open(file, mode, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", refuse)
+        with pytest.raises(PermissionError, match=f"cannot write {store.folder}.*no permission"):
+            store.add(make_episode(2), source="policy", seed=0)
+        with pytest.raises(PermissionError, match="no permission"):
+            store.rebuild_manifest()
+        assert EpisodeStore(store.folder).manifest() == store.manifest()
+    assert store.ids() == ids
+    assert store.verify() == {}
+    assert len(fill(store, 3)) == 3
+
+
 def test_merging_is_copying(store, tmp_path):
     other = EpisodeStore(tmp_path / "other", ENV, MODE)
     ids = fill(store, 2)

@@ -148,13 +148,16 @@ def redraw(scenario: Scenario, rng: np.random.Generator) -> Scenario:
     )
 
 
-def training_sampler(task: str, iteration: int, objects: Sequence[str] | None = None) -> Sampler:
+def training_sampler(
+    task: str, iteration: int, objects: Sequence[str] | None = None, scenes: int | None = None
+) -> Sampler:
     """Make a sampler for training, even over objects, which never draws a held-out combination.
 
     Args:
         task: Name of the task.
         iteration: Which row of the curriculum, counted from 1.
         objects: Only these of the iteration's objects; all by default.
+        scenes: Row whose surroundings and poses are used; that of the objects by default.
     """
     available = objects_for(task, iteration)
     ids = available if objects is None else tuple(objects)
@@ -162,7 +165,10 @@ def training_sampler(task: str, iteration: int, objects: Sequence[str] | None = 
         find(dict.fromkeys(available), object_id, f"object of {task} at iteration {iteration}")
     if not ids:
         raise ValueError(f"objects must name at least one of {', '.join(available)}")
+    row = iteration if scenes is None else scenes
+    around, cells = surroundings_for(task, row), poses_for(task, row)
     allowed = training_combinations(task, iteration)
+    allowed = tuple(c for c in allowed if c[1] in around and c[2] in cells)
     pools = [[c for c in allowed if c[0] == object_id] for object_id in ids]
 
     def sample(rng: np.random.Generator) -> Scenario:

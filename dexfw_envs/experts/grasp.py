@@ -82,6 +82,7 @@ class GraspExpert:
         world, command = self.env.world, self.env.controller
         for k in np.flatnonzero(mask):
             scenario = self.env.scenarios[k]
+            assert scenario is not None, "worlds are reset before their expert"
             rng = self._generators[k] = np.random.default_rng([self.seed, scenario.seed])
             self._items[k] = get_object(scenario.objects[0])
             self._tempo[k] = 1.0 + rng.uniform(-self.style.timing, self.style.timing)
@@ -123,9 +124,8 @@ class GraspExpert:
         world = self.env.world
         centre, turn = world.object_position[:, 0], world.object_quaternion[:, 0]
         half = np.array([item.resting_height if item else 0.0 for item in self._items])
-        yaw = np.array(
-            [_grasp_yaw(item, q) if item else 0.0 for item, q in zip(self._items, turn, strict=True)]
-        )
+        pairs = zip(self._items, turn, strict=True)
+        yaw = np.array([_grasp_yaw(item, q) if item else 0.0 for item, q in pairs])
         # Flatter over low objects, so that straight fingers clear the table on the way in.
         room = np.clip((2 * half - 0.001) / FINGER_REACH, 0.0, 1.0)
         tilt = np.clip(np.arcsin(room), *TILTS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -12,6 +12,7 @@ from mujoco.batch import Batch, SimulationError
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
+from dexfw_envs.backends.mujoco.faults import FaultLog
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mujoco.robot_model import prefix
 from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
@@ -23,10 +24,9 @@ from dexfw_envs.world import WorldState
 
 CONTROL_PERIOD = 0.05  # [s], 20 Hz
 TIMESTEP = 0.0025  # [s]
-OPTIONS = ("threads", "timestep", "friction_scale")
+OPTIONS = ("threads", "timestep", "friction_scale", "fault_folder")
 START_NOISE = 0.02  # uniform half-width on every arm joint at reset [rad]
 SPEED_LIMIT = 50.0  # [m/s] or [rad/s]: an object beyond this has been blown up by the solver
-FAULT_HISTORY = 20  # control periods kept before a fault
 STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
 SURROUNDING_FIELDS = ("light_diffuse", "light_ambient", "light_dir", "geom_matid")
 
@@ -40,6 +40,7 @@ class MujocoBackend:
         threads: Threads that step worlds; results do not depend on it.
         timestep: Physics step [s]; must divide the control period of 50 ms.
         friction_scale: Multiplies hand-object and table friction, for robustness tests.
+        fault_folder: Where the states before a fault are written; see `FaultLog`.
     """
 
     capabilities = Capabilities(
@@ -53,6 +54,7 @@ class MujocoBackend:
         threads: int = 2,
         timestep: float = TIMESTEP,
         friction_scale: float = 1.0,
+        fault_folder: str | Path | None = None,
     ) -> None:
         self._substeps = _substeps(timestep)
         if threads < 1 or not friction_scale > 0:
@@ -70,8 +72,9 @@ class MujocoBackend:
             for name in (*GEOM_FIELDS, *BODY_FIELDS, *SURROUNDING_FIELDS)
         }
         self._fault = np.zeros(num_worlds, dtype=bool)
-        self._history: collections.deque[np.ndarray] = collections.deque(maxlen=FAULT_HISTORY)
-        self.fault_dumps: dict[int, np.ndarray] = {}
+        self._faults = FaultLog(fault_folder)
+        self.fault_dumps = self._faults.dumps
+        self._scenarios: list[Scenario | None] = [None] * num_worlds
         self._renderers: dict[tuple[int, int], Any] = {}
         self._window: Any = None
 
@@ -128,6 +131,7 @@ class MujocoBackend:
             for index, object_id in enumerate(scenario.objects):
                 self._write_object(world, index, object_id)
             self._write_surroundings(world, scenario)
+            self._scenarios[world] = scenario
         self.batch.set_const(ids)
 
     def _write_object(self, world: int, index: int, object_id: str) -> None:
@@ -167,7 +171,7 @@ class MujocoBackend:
 
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 13), for one control period."""
-        self._history.append(self.batch.state.copy())
+        self._faults.remember(self.batch.state.copy())
         self._ctrl[:] = joint_targets.reshape(self.num_worlds, -1)
         warned = self.batch.warning.copy()
         try:
@@ -183,7 +187,7 @@ class MujocoBackend:
 
     def _record_faults(self, broken: np.ndarray) -> None:
         for world in np.flatnonzero(broken & ~self._fault):
-            self.fault_dumps[int(world)] = np.stack([state[world] for state in self._history])
+            self._faults.dump(int(world), self._scenarios[world])
         self._fault |= broken
 
     # --- observation
