@@ -117,7 +117,7 @@ def test_normaliser_does_not_blow_up_constant_columns():
     state = torch.zeros(10, fw.STATE_SIZE)
     state[:, 0] = torch.arange(10)
     base.fit_normaliser(state, torch.zeros(10, ACTION))
-    shifted = base.condition(state + 0.01, torch.empty(10, 0))
+    shifted = base.eval().condition(state + 0.01, torch.empty(10, 0))
     assert shifted[:, 1:].abs().max() <= 0.5 + 1e-6
     assert base.condition(state + 100.0, torch.empty(10, 0)).abs().max() <= 5.0
 
