@@ -43,11 +43,9 @@ from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.transforms import matrix_from_quat
 
-METHOD_VERSION, CONTROL_MODE = 1, "ee_pose"
-TIMESTEP = 0.0025  # of the physics [s]
-LEVELS = 50  # of noise, in training
-DENSE_SCALE = 20.0  # dense reward that counts as the best
-REPLAY_SIZE = 300_000
+METHOD_VERSION, CONTROL_MODE, TIMESTEP = 1, "ee_pose", 0.0025  # of the physics [s]
+LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
+CLIP, TAU, DENSE_SCALE = 0.2, 0.01, 20.0  # PPO's ratios; SAC's target critics; best dense reward
 
 
 # --- 1. settings ---
@@ -79,7 +77,7 @@ class Args(ScriptArgs):
     execute: int = 8  # actions executed open loop; the others are faded into the next chunk
     prediction: Literal["epsilon", "sample"] = "sample"  # what the denoiser predicts
     sampling_steps: int = 10  # DDIM steps when acting
-    sampling_noise: Literal["zero", "episode", "fresh"] = "zero"  # start of the denoising
+    sampling_noise: Literal["zero", "fresh"] = "zero"  # start of the denoising
     base_steps: int = 5_000  # gradient steps
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
@@ -88,7 +86,6 @@ class Args(ScriptArgs):
     # residual policy (appendix A.2)
     alpha: float = 0.3  # largest residual, in units of the action in [-1, 1]
     smoothing: float = 0.2  # k of the filter r_t = (1 - k) r_{t-1} + k alpha u_t; 1: no filter
-    residual_cost: float = 0.0  # reward lost per step for the mean square of u
     rate_cost: float = 0.0  # reward lost per step for the mean square change of r / alpha
     ramp_start: int = 0  # step up to which the residual is never added
     ramp: int = 10_000  # step from which it is always added; its probability rises in between
@@ -101,12 +98,10 @@ class Args(ScriptArgs):
     minibatch: int = 512  # minibatch of PPO
     lr: float = 6e-4  # learning rate of SAC, and of the PPO actor, where it falls linearly
     critic_lr: float = 1e-3  # learning rate of the PPO critic, likewise
-    clip: float = 0.2  # clip range of the probability ratio
     log_std: float = -0.9  # initial log standard deviation of u
     target_kl: float = 0.05  # an update stops beyond this divergence
     sac_gamma: float = 0.97  # discount of SAC
     sac_batch: int = 256  # batch size of SAC
-    tau: float = 0.01  # rate of the target critics
     utd: float = 1 / 16  # gradient steps per environment step
     learning_starts: int = 4_000  # steps with uniform random residuals before SAC learns
 
@@ -137,22 +132,19 @@ TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
 
 
 # --- 2. networks ---
-# Columns of proprio in use: the hand's columns among the 19 joints are repeats of its own group.
-PROPRIO = [*range(0, 7), *range(19, 26), *range(38, 65)]
+PROPRIO = [*range(0, 7), *range(19, 26), *range(38, 65)]  # without the hand's repeated columns
 STATE_SIZE = len(PROPRIO) + 6 + 3 + 6
 
 
 def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
-    """State of the robot, place of the object, also from the palm; `whole`: its turn, velocities.
-
-    The base does without these: learned from one ball, they made it stand still before cans.
-    """
+    """State of the robot, place of the object, and with `whole` its turn and velocities, (N, D)."""
     proprio, thing = obs["proprio"], obs["object"]
     palm = matrix_from_quat(proprio[:, 65:69])
     offset = thing[:, :3] - proprio[:, 62:65]
     seen = (palm * offset[:, :, None]).sum(1)  # the offset in the palm's frame
-    columns = [proprio[:, PROPRIO], palm[:, :, 0], palm[:, :, 1], thing[:, :3], offset, seen]
-    columns += [thing[:, 3:]] * whole
+    # A base that learned turn and velocities from one ball alone stood still before cans.
+    place = [thing[:, :3], offset, seen, *[thing[:, 3:]] * whole]
+    columns = [proprio[:, PROPRIO], palm[:, :, 0], palm[:, :, 1], *place]
     return torch.as_tensor(np.concatenate(columns, axis=1), dtype=torch.float32)
 
 
@@ -251,8 +243,7 @@ class BasePolicy(nn.Module):
 
     def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
-        if self.training:
-            state = state + self.args.obs_noise * torch.randn_like(state)
+        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
         return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
 
     def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -349,8 +340,6 @@ class ChunkPolicy(nn.Module):
         worlds = torch.as_tensor(mask)
         self.fresh |= worlds
         self.left[worlds], self.r[worlds] = 0, 0.0
-        if self.args.sampling_noise == "episode":
-            self.noise[worlds] = torch.randn(self.noise[worlds].shape)
 
     def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
         """Take the next action from every queue, (N, action); worlds whose time is up plan anew."""
@@ -374,9 +363,9 @@ class ChunkPolicy(nn.Module):
 
     def residual_input(self, obs: dict[str, np.ndarray], base_action: torch.Tensor):
         """No image, no geometry; (N, D), ending in base action and filter state."""
-        touch = [torch.as_tensor(obs[name]) for name in ("touch",) * self.args.touch]
-        robot_and_object = features(obs, whole=True)
-        return torch.cat([robot_and_object, *touch, base_action, self.r / self.args.alpha], dim=1)
+        touch = [torch.as_tensor(obs["touch"])] if self.args.touch else []
+        seen = [features(obs, whole=True), *touch]
+        return torch.cat([*seen, base_action, self.r / self.args.alpha], dim=1)
 
     def combine(self, base_action: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Action to execute, (N, action), for outputs u in [-1, 1] of the residual."""
@@ -445,7 +434,7 @@ class Worlds:
         action = self.policy.combine(self.base, u)
         self.obs, reward, terminated, truncated, info = self.env.step(action.numpy())
         change = (self.policy.r - r) / self.args.alpha
-        cost = self.args.residual_cost * u.square() + self.args.rate_cost * change.square()
+        cost = self.args.rate_cost * change.square()
         over, final = terminated | truncated, None
         if over.any():  # the base action in it is what the old queue would give next
             final = self.policy.residual_input(info["final_obs"], self.policy.queue[:, 0])
@@ -565,8 +554,9 @@ class PpoAgent(Agent):
         columns = (b[name] for name in ("reward", "value", "next_value", "terminated", "done"))
         b["advantage"] = gae(*columns, args.gamma)
         b["return"] = b["advantage"] + b["value"]
-        rates = (args.lr, args.critic_lr)
-        for group, lr in zip(self.optimizers[0].param_groups, rates, strict=True):
+        for group, lr in zip(
+            self.optimizers[0].param_groups, (args.lr, args.critic_lr), strict=True
+        ):
             group["lr"] = lr * max(0.05, 1.0 - step / args.total_timesteps)
         return self.learn({name: value.flatten(0, 1) for name, value in b.items()})
 
@@ -583,7 +573,7 @@ class PpoAgent(Agent):
         log_ratio = self.distribution(b["x"]).log_prob(b["sampled"]).sum(-1) - b["log_prob"]
         ratio, executed = log_ratio.exp(), b["gate"].sum().clamp(min=1.0)
         advantage = (b["advantage"] - b["advantage"].mean()) / (b["advantage"].std() + 1e-8)
-        clipped = ratio.clamp(1.0 - self.args.clip, 1.0 + self.args.clip)
+        clipped = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
         gain = torch.min(ratio * advantage, clipped * advantage)
         policy_loss = -(gain * b["gate"]).sum() / executed  # the others were not executed
         value_loss = 0.5 * F.mse_loss(self.value(b["x"]), b["return"])
@@ -673,7 +663,7 @@ class SacAgent(Agent):
         descend(self.optimizers[2], self.log_weight * surplus, limit=10.0)
         with torch.no_grad():
             for old, new in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
-                old.lerp_(new, self.args.tau)
+                old.lerp_(new, TAU)
         found = {"critic": critic_loss, "actor": actor_loss, "entropy_weight": weight}
         return {f"losses/{name}": value.item() for name, value in found.items()}
 
@@ -704,9 +694,8 @@ def build_data(run: Run, i: int) -> None:
         make = partial(run_episodes, env, policy, progress=f"rollouts {i}")
         rollouts, report["rollouts"] = gather(*where, wanted, rng, make)
     if (args.aep or i == 1) and count > len(rollouts):
-        width = args.aep_smoothing if rollouts else 0.0
-        seeds = rollouts or [load_seed(args.task)]
-        sources = [Source.from_episode(e, env.codec, smoothing=width) for e in seeds]
+        seeds, blur = (rollouts, args.aep_smoothing) if rollouts else ([load_seed(args.task)], 0.0)
+        sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in seeds]
         edit = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
         edited, report["edited"] = gather(*where, count - len(rollouts), rng, edit)
     env.close()
@@ -740,7 +729,8 @@ class Run(Progress):
 
     def data(self, i: int) -> list[torch.Tensor]:
         first = 1 if self.args.data == "cumulative" else i
-        stores = [EpisodeStore(self.path / f"D_{j}") for j in range(first, i + 1)]
+        kind = entry(self.args.task).env_id, CONTROL_MODE
+        stores = [EpisodeStore(self.path / f"D_{j}", *kind) for j in range(first, i + 1)]
         return make_dataset((e for s in stores for e in s.episodes(success=True)), self.args)
 
     def store_policy(self, i: int, base: BasePolicy, agent: Agent | None) -> None:

@@ -165,7 +165,7 @@ def test_consecutive_chunks_are_faded_into_each_other():
 
 
 def test_start_noise_is_held_or_drawn_as_asked():
-    for kind, changes in (("zero", False), ("episode", False), ("fresh", True)):
+    for kind, changes in (("zero", False), ("fresh", True)):
         policy, _, obs = chunk_policy(sampling_noise=kind)
         policy.base_action(obs)
         before = policy.noise.clone()
