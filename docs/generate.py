@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tables import flywheel_table
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
@@ -224,11 +225,18 @@ def replay(task: str) -> str:
     return transfer_table(found) + note
 
 
+def results(task: str) -> str:
+    """Success of the flywheel's policies, turn by turn."""
+    return flywheel_table(task, RESULTS / "records")
+
+
 # --- pages
 
 
 def blocks(page: Path) -> dict[str, Callable[[], str]]:
     """What a page may hold."""
+    if page.name == "README.md":
+        return {f"results {item.name}": partial(results, item.name) for item in TASKS}
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success)
         item = entry(page.stem.capitalize())
@@ -239,7 +247,12 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
 
 
 def pages() -> list[Path]:
-    return [DOCS / "catalogue.md", *(DOCS / "tasks" / f"{i.name.lower()}.md" for i in TASKS)]
+    readme = DOCS.parent / "README.md"
+    return [
+        readme,
+        DOCS / "catalogue.md",
+        *(DOCS / "tasks" / f"{i.name.lower()}.md" for i in TASKS),
+    ]
 
 
 def regenerated(page: Path) -> str:

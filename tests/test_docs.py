@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ WRITTEN = [ROOT / "README.md", *sorted(DOCS.glob("**/*.md"))]
 
 
 def load_generator():
+    sys.path.insert(0, str(DOCS))  # as when the script itself is run
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

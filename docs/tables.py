@@ -1,0 +1,52 @@
+"""The result tables of the README, from the per-episode records alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
+
+from benchmark.show import cells, figures  # noqa: E402
+from dexfw_envs.records import Record, read_records  # noqa: E402
+
+METHOD = "dexflywheel"
+
+
+def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
+    if key not in groups:
+        return "not run"
+    found = figures(groups[key])
+    success, low, high = (100 * found[name] for name in ("success", "low", "high"))
+    return f"{success:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def flywheel_table(task: str, records: Path) -> str:
+    """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn."""
+    found = read_records(records, METHOD, task) if (records / METHOD / task).is_dir() else []
+    groups = cells([record for record in found if record["variant"] == ""])
+    lines = ["| Policy, scenes | i = 1 | i = 2 | i = 3 |", "|---|---|---|---|"]
+    rows = [("base", "T_OEP"), ("combined", "T_OEP"), ("base", "T_O"), ("combined", "T_O")]
+    for policy, name in rows:
+        row = [f"{policy}, {'`T_OEP`' if name == 'T_OEP' else '`T_O(i + 1)`'}"]
+        for i in (1, 2, 3):
+            split = name if name == "T_OEP" else f"T_O({i + 1})"
+            asked = name == "T_OEP" or i < 3  # there is no fourth set of objects
+            key = (METHOD, "", task, i, policy, split)
+            row.append(_cell(groups, key) if asked else "")
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n" + _source(groups, found)
+
+
+def _source(groups: dict[tuple, list[Record]], found: list[Record]) -> str:
+    if not found:
+        return ""
+    seeds = sorted({record["seed"] for record in found})
+    commits = ", ".join(f"`{c[:12]}`" for c in sorted({record["commit"] for record in found}))
+    sizes = sorted({len(rows) for rows in groups.values()})
+    commands = sorted({record["command"] for record in found})
+    return (
+        f"\n{min(sizes)} to {max(sizes)} episodes a cell, seeds {', '.join(map(str, seeds))}, "
+        f"commit {commits}; by\n\n```bash\n" + "\n".join(commands) + "\n```\n"
+    )
