@@ -23,7 +23,7 @@ $(PEERS_STAMP): Makefile
 	$(PEERS)/bin/python -m pip install --quiet robosuite==1.5.2 mujoco==3.3.7
 	touch $@
 
-demo: $(STAMP)  ## turn the flywheel once on Grasp: results, plot and video under runs/
+demo: $(STAMP)  ## turn the flywheel twice on Grasp: results, plot and video under runs/
 	$(BIN)/python baselines/dexflywheel.py --preset quick --task Grasp
 
 test: $(STAMP)  ## run the tests on two processes, slowest listed

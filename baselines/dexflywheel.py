@@ -43,7 +43,7 @@ from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.transforms import matrix_from_quat
 
-METHOD_VERSION, CONTROL_MODE, TIMESTEP = 1, "ee_pose", 0.0025  # of the physics [s]
+METHOD_VERSION, CONTROL_MODE, TIMESTEP = 2, "ee_pose", 0.0025  # of the physics [s]
 LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
 CLIP, TAU, DENSE_SCALE = 0.2, 0.01, 20.0  # PPO's ratios; SAC's target critics; best dense reward
 
@@ -63,7 +63,8 @@ class Args(ScriptArgs):
     touch: bool = False  # the residual also feels the fingertip forces
     total_timesteps: int = 130_000  # environment steps of residual RL per iteration
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
-    aep_share: float = 0.5  # part of D_i, i > 1, made by A_EP; the rest are rollouts
+    rollout_share: float = 0.5  # rollouts collected for D_i, i > 1, as a part of its size
+    keep_rollouts: bool = True  # D_i holds them beside what A_EP makes of them (the paper: no)
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
     test_every: int = 65_536  # environment steps between tests of the full residual during RL
     test_episodes: int = 88  # episodes of such a test
@@ -91,7 +92,6 @@ class Args(ScriptArgs):
     ramp: int = 10_000  # step from which it is always added; its probability rises in between
     rl_envs: int = 64  # parallel worlds
     rl_steps: int = 130  # longest episode of RL; the base's successes take about 90 steps
-    reward: Literal["auto", "sparse", "dense"] = "auto"  # auto: sparse for PPO, dense for SAC
     gamma: float = 0.99  # discount of PPO
     n_steps: int = 32  # steps per world between PPO updates
     epochs: int = 8  # passes over them
@@ -104,6 +104,16 @@ class Args(ScriptArgs):
     sac_batch: int = 256  # batch size of SAC
     utd: float = 1 / 16  # gradient steps per environment step
     learning_starts: int = 4_000  # steps with uniform random residuals before SAC learns
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.execute <= self.chunk:
+            raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
+        if not (0 < self.alpha <= 1 and 0 < self.smoothing <= 1):
+            raise ValueError("--alpha and --smoothing must lie in (0, 1]")
+        if min(self.iterations, *self.trajectories, len(self.trajectories)) < 1:
+            raise ValueError("--iterations and every number of --trajectories must be at least 1")
+        if self.encoder_weights and self.obs != "image":
+            raise ValueError("--encoder-weights needs --obs image")
 
     def epsilon(self, step: int) -> float:
         """Probability that the residual is added, rising linearly."""
@@ -125,7 +135,8 @@ PRESETS: dict[str, dict] = {
         "sampling_steps": 16, "sampling_noise": "fresh", "base_steps": 200_000, "base_lr": 3e-4,
         "residual_algo": "sac", "alpha": 0.1, "smoothing": 1.0, "total_timesteps": 1_500_000,
         "rl_envs": 16, "ramp_start": 1_500, "ramp": 10_000, "learning_starts": 300, "utd": 0.2,
-        "lr": 1e-4, "sac_batch": 1024, "test_every": 250_000,
+        "lr": 1e-4, "sac_batch": 1024, "test_every": 250_000, "obs_noise": 0.0, "bf16": False,
+        "rl_steps": 300, "keep_rollouts": False,
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
@@ -296,8 +307,9 @@ def train_base(run: Run, i: int) -> None:
     if args.encoder_weights:  # load_model refuses weights that do not fit and names them
         safetensors.torch.load_model(base.encoder, args.encoder_weights)
     if i > 1 and args.base_init == "finetune":
-        base.load_state_dict(run.policy(i - 1)[0].state_dict())
-    base.fit_normaliser(data[0], data[1].flatten(0, 1))
+        base.load_state_dict(run.policy(i - 1)[0].state_dict())  # its normaliser fits its weights
+    else:
+        base.fit_normaliser(data[0], data[1].flatten(0, 1))
     parameters = list(base.parameters())
     optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
@@ -388,16 +400,19 @@ class Agent(nn.Module):
     def __init__(self, inputs: int, args: Args, round_steps: int):
         super().__init__()
         self.args, self.round_steps = args, round_steps
-        self.scale = nn.BatchNorm1d(inputs, eps=1e-4, affine=False, momentum=None).eval()
+        start = torch.tensor([1.0, 0.0, 1.0]).double()[:, None]  # as if one x of spread 1 was seen
+        self.register_buffer("sums", start.repeat(1, inputs))  # over all x seen: of 1, x, x^2
         self.optimizers, self.memory = [], {}
 
     def norm(self, x: torch.Tensor) -> torch.Tensor:
-        return self.scale(x.flatten(0, -2)).clamp(-5.0, 5.0).view_as(x)
+        mean, square = self.sums[1:] / self.sums[0]
+        std = (square - mean.square()).clamp(min=1e-4).sqrt()
+        return ((x - mean) / std).clamp(-5.0, 5.0).float()
 
     def observe(self, x: torch.Tensor) -> None:
-        """Count x in for the normaliser, which keeps the mean and variance of all it was shown."""
-        self.scale.train()(x.flatten(0, -2))
-        self.scale.eval()
+        """Count x, (..., D), in for the normaliser."""
+        x = x.flatten(0, -2).double()
+        self.sums += torch.stack([torch.ones_like(x), x, x.square()]).sum(1)
 
     def state(self) -> dict:
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
@@ -471,8 +486,7 @@ class Worlds:
 def train_residual(run: Run, i: int) -> None:
     """RL of residual_i over the frozen base_i, on the objects of the next turn."""
     args, (base, _) = run.args, run.policy(i)
-    automatic = {"ppo": "sparse", "sac": "dense"}[args.residual_algo]
-    env = make_env(args, automatic if args.reward == "auto" else args.reward, sampler_of=i + 1)
+    env = make_env(args, {"ppo": "sparse", "sac": "dense"}[args.residual_algo], sampler_of=i + 1)
     worlds = Worlds(env, ChunkPolicy(base, None, args, env, aligned=True), args, run.seed)
     agent = AGENTS[args.residual_algo](worlds.x.shape[1], base.shape[1], args)
     if saved := run.restore():
@@ -639,8 +653,8 @@ class SacAgent(Agent):
                 with torch.no_grad():
                     u = self.sample(worlds.x.to(args.device))[0].cpu()
             self.remember(row := worlds.step(u * worlds.gate(now)))
-            if now < args.learning_starts:  # frozen later, lest the critics' input drifts
-                self.observe(row["x"].to(args.device))
+            self.observe(row["x"].to(args.device))
+            if now < args.learning_starts:
                 continue
             self.memory["owed"] += args.utd * args.rl_envs
             while self.memory["owed"] >= 1.0:
@@ -688,13 +702,15 @@ def build_data(run: Run, i: int) -> None:
     """D_1 = A_EP(seed; C_1). D_i = rollouts of the last pi_combined, and A_EP of them to C_i."""
     args, rng, count = run.args, np.random.default_rng(run.seed), run.args.trajectories[:i][-1]
     env, where, report = make_env(args, image=args.obs == "image"), (args.task, i), {}
-    rollouts, edited = [], []
+    rollouts, edited, seeds, blur = [], [], [load_seed(args.task)], 0.0
     if i > 1:
-        policy, wanted = run.pi(i - 1, env), count - round(count * args.aep_share * args.aep)
-        make = partial(run_episodes, env, policy, progress=f"rollouts {i}")
-        rollouts, report["rollouts"] = gather(*where, wanted, rng, make)
-    if (args.aep or i == 1) and count > len(rollouts):
-        seeds, blur = (rollouts, args.aep_smoothing) if rollouts else ([load_seed(args.task)], 0.0)
+        make = partial(run_episodes, env, run.pi(i - 1, env), progress=f"rollouts {i}")
+        wanted = round(count * args.rollout_share) if args.aep else count
+        seeds, report["rollouts"] = gather(*where, wanted, rng, make)
+        rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing
+    if not seeds:
+        raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
+    if args.aep or i == 1:
         sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in seeds]
         edit = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
         edited, report["edited"] = gather(*where, count - len(rollouts), rng, edit)
@@ -710,9 +726,11 @@ def build_data(run: Run, i: int) -> None:
 def evaluate_turn(run: Run, i: int) -> None:
     """Success and motion of base_i and pi_combined on the splits asked for."""
     args, env = run.args, make_env(run.args)
-    policies = {"base": run.pi(i, env, base_only=True), "combined": run.pi(i, env)}
+    policies = {"base": run.pi(i, env, base_only=True)}
+    policies |= {"combined": run.pi(i, env)} if args.residual else {}
     films = run.path / "videos" if args.capture_video or i == args.iterations else None
-    rows = measure(policies, env, args, method="dexflywheel", iteration=i, films=films)
+    known = {"method": "dexflywheel", "iteration": i, "provenance": run.folder.provenance}
+    rows = measure(policies, env, args, films=films, **known)
     env.close()
     atomic_write_json(run.path / f"eval_{i}.json", rows)
 
@@ -735,7 +753,8 @@ class Run(Progress):
 
     def store_policy(self, i: int, base: BasePolicy, agent: Agent | None) -> None:
         weights = {"base": base.state_dict(), "residual": agent.state_dict() if agent else None}
-        self.store(f"policy_{i}.pt", header(self.args) | {"args": asdict(self.args)} | weights)
+        known = header(self.args) | {"args": asdict(self.args), "iteration": i}
+        self.store(f"policy_{i}.pt", known | weights)
 
     def policy(self, i: int) -> tuple[BasePolicy, Agent | None]:
         return build_policy(self.load(f"policy_{i}.pt"), self.args)
@@ -758,7 +777,7 @@ def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
     base, weights = BasePolicy(len(state["base"]["centre"]), args), state["residual"]
     base.load_state_dict(state["base"])
     if weights:
-        agent = AGENTS[args.residual_algo](len(weights["scale.running_mean"]), base.shape[1], args)
+        agent = AGENTS[args.residual_algo](weights["sums"].shape[1], base.shape[1], args)
         agent.load_state_dict(weights)
         agent.eval().requires_grad_(False)
     return base.to(args.device).eval().requires_grad_(False), agent if weights else None

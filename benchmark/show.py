@@ -101,20 +101,8 @@ def narrow(records: list[Record], options: Show) -> list[Record]:
     return records
 
 
-def policy_path(cell: tuple, seeds: list[int], root: Path) -> str | None:
-    """Where the kept policy of a cell lies (its first seed), None if it is not there."""
-    method, variant, task, iteration, _, _ = cell
-    folder = root.parent / "policies" / (f"{method}-{variant}" if variant else method) / task
-    for seed in seeds:
-        path = folder / f"i{iteration}-seed{seed}.safetensors"
-        if path.is_file():
-            return path.as_posix()
-    return None
-
-
 def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
     line = {**dict(zip(CELL, cell, strict=True)), **figures(records)}
-    line["policy_path"] = policy_path(cell, line["seeds"], options.root)
     if options.per_object:
         objects = cells(records, per_object=True)
         line["per_object"] = {

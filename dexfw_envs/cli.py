@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,12 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from dexfw_envs.evaluation import evaluate, summary
+from dexfw_envs import runs
+from dexfw_envs.catalog.lookup import find
+from dexfw_envs.catalog.splits import split_names
+from dexfw_envs.evaluation import evaluate, summary, write_records
 from dexfw_envs.progress import load
-from dexfw_envs.runs import RunFolder
+from dexfw_envs.records import import_pyarrow
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class ScriptArgs:
     eval_splits: tuple[str, ...] = ("T_VAL",)  # "T_O" means T_O(1) at i = 1, and T_O(i+1)
     eval_episodes: int = 200  # episodes per split
     records: str = ""  # folder for per-episode records (results/records); none if empty
-    variant: str = ""  # name of an ablation, for the records
-    evaluate: str = ""  # checkpoint to evaluate instead of training
+    variant: str = ""  # name of an ablation, for the records; needed if settings are changed
+    evaluate: str = ""  # checkpoint to evaluate instead of training; only some options go with it
     split: str = "T_OEP"  # with --evaluate: the test set
     episodes: int = 200  # with --evaluate: how many episodes
     policy: Literal["base", "combined"] = "combined"  # with --evaluate: which policy
@@ -46,6 +51,15 @@ class ScriptArgs:
 
 # What `--evaluate` takes from the command line; all else is as it was in training.
 WORLD = ("task", "backend", "device", "threads", "timestep_scale", "friction_scale")
+ONLY_EVALUATE = ("split", "episodes", "policy", "json")
+EVALUATE = ("evaluate", *ONLY_EVALUATE, "seed", "records", "variant", *WORLD)
+# What `--resume` takes from the command line; all else is as it was at the run's start.
+RESUME = ("resume", "threads", "device", "save_seconds", "track")
+# What may differ without making another method of it, so that records need no `--variant`.
+SAME_METHOD = (
+    *(*RESUME, "evaluate", *ONLY_EVALUATE, "seed", "records", "variant", "runs", "capture_video"),
+    *("eval_splits", "eval_episodes", "test_every", "test_episodes"),
+)
 
 Settings = TypeVar("Settings", bound=ScriptArgs)
 
@@ -84,6 +98,10 @@ def parse(
     Raises:
         SystemExit: An unknown option or value.
         FileNotFoundError: There is no run to resume.
+        ValueError: Options that do not go together, an unknown split, or records of changed
+            settings without a variant.
+        OSError: The records cannot be written where they shall go.
+        ImportError: Records are asked for and pyarrow is not installed.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=[*presets], default=next(iter(presets)))
@@ -91,10 +109,86 @@ def parse(
     early.add_argument("--resume", default="")
     known, _ = early.parse_known_args(argv)
     if known.resume:
-        default = from_dict(settings, RunFolder.open(known.resume).config)
+        run = runs.RunFolder.open(known.resume)
+        default = from_dict(settings, run.config)
     else:
         default = settings(**{**presets[known.preset], **tasks[known.task]})
-    return tyro.cli(settings, default=default, args=argv, description=description)
+    found = tyro.cli(settings, default=default, args=argv, description=description)
+    _check_combination(found, given(settings, argv))
+    _check_outputs(found)
+    if known.resume:
+        _warn_of_other_code(run)
+    elif found.records and not found.evaluate:
+        usual = settings(**{**next(iter(presets.values())), **tasks[known.task]})
+        check_variant(found, usual)
+    return found
+
+
+def given(settings: type[ScriptArgs], argv: Sequence[str]) -> list[str]:
+    """Return the settings that a command line names, in its order; no value starts with "--"."""
+    names = {field.name for field in dataclasses.fields(settings)}
+    found = []
+    for word in (word for word in argv if word.startswith("--")):
+        name = word[2:].partition("=")[0].replace("-", "_")
+        found.append(name if name in names else name.removeprefix("no_"))
+    return found
+
+
+def _check_combination(args: ScriptArgs, named: Sequence[str]) -> None:
+    """Refuse options that would be ignored, or would change a run that is resumed."""
+    if args.resume:
+        _allow(named, RESUME, "--resume goes on with the run's own settings; beside it only")
+    elif args.evaluate:
+        _allow(named, EVALUATE, "--evaluate takes all else from the checkpoint; beside it only")
+    elif wrong := [name for name in named if name in ONLY_EVALUATE]:
+        raise ValueError(f"without --evaluate there is no use for {_flags(wrong)}")
+
+
+def _allow(named: Sequence[str], allowed: Sequence[str], text: str) -> None:
+    if wrong := [name for name in named if name not in allowed]:
+        raise ValueError(f"{text} {_flags(allowed[1:])}; got {_flags(wrong)}")
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names)
+
+
+def _check_outputs(args: ScriptArgs) -> None:
+    """Find out before the work, not after it, what would keep it from being measured."""
+    there = dict.fromkeys((*split_names(args.task), "T_O"))
+    for name in args.eval_splits:
+        find(there, name, f"split of {args.task}")
+    find(dict.fromkeys(split_names(args.task)), args.split, f"split of {args.task}")
+    if not args.records:
+        return
+    import_pyarrow()
+    try:
+        Path(args.records).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=args.records).close()
+    except OSError as error:
+        reason = f"cannot write --records {args.records}: {error.strerror}"
+        raise OSError(error.errno, reason) from error
+
+
+def check_variant(args: ScriptArgs, usual: ScriptArgs) -> None:
+    """Refuse records of changed settings that would count as the method itself.
+
+    Raises:
+        ValueError: No variant is named, and the settings are not the usual ones.
+    """
+    names = [field.name for field in dataclasses.fields(args) if field.name not in SAME_METHOD]
+    other = [name for name in names if getattr(args, name) != getattr(usual, name)]
+    if other and not args.variant:
+        raise ValueError(
+            f"--records of other settings than the method's own need --variant NAME; "
+            f"these differ: {_flags(other)}"
+        )
+
+
+def _warn_of_other_code(run: runs.RunFolder) -> None:
+    before, now = run.provenance.get("commit"), runs.commit()
+    if before != now:
+        print(f"warning: the run began at commit {before}, this is {now}", file=sys.stderr)
 
 
 def evaluate_checkpoint(
@@ -109,7 +203,8 @@ def evaluate_checkpoint(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: It is damaged, no checkpoint, or does not fit.
+        ValueError: It is damaged, no checkpoint, or does not fit; or its records cannot be told
+            from others: no iteration in it, or changed settings and no variant.
     """
     import torch
 
@@ -118,10 +213,23 @@ def evaluate_checkpoint(
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])
     args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in WORLD})
+    labels = _labels(state, asked, args) if asked.records else {}
     torch.manual_seed(asked.seed)
     policy, env = open_policy(state, args, asked.policy)
     what: dict[str, Any] = {"split": asked.split, "episodes": asked.episodes, "seed": asked.seed}
-    found = summary(evaluate(policy, env, progress=asked.split, **what))
+    records = evaluate(policy, env, progress=asked.split, **what)
     env.close()
-    print(json.dumps(found, indent=None if asked.json else 2))
+    if asked.records:
+        write_records(records, asked.records, **labels)
+    print(json.dumps(summary(records), indent=None if asked.json else 2))
     return 0
+
+
+def _labels(state: Mapping[str, Any], asked: ScriptArgs, args: ScriptArgs) -> dict[str, Any]:
+    """Return what the records of a checkpoint say of it."""
+    if missing := [name for name in ("method", "iteration") if name not in state]:
+        raise ValueError(f"{asked.evaluate} does not say its {missing[0]}, which --records needs")
+    variant = asked.variant or args.variant
+    labels = {"method": state["method"], "iteration": state["iteration"], "seed": args.seed}
+    check_variant(dataclasses.replace(args, variant=variant), type(args)(task=args.task))
+    return {**labels, "task": args.task, "variant": variant, "policy": asked.policy}

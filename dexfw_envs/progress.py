@@ -36,7 +36,7 @@ def dump(state: Mapping[str, Any]) -> bytes:
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """Turn the bytes of `dump` back; runs no code from them.
+    """Turn the bytes of `dump` back; runs no code from them. Without CUDA all is on the CPU.
 
     Raises:
         ValueError: They are not what `dump` makes.
@@ -44,7 +44,8 @@ def load(data: bytes) -> dict[str, Any]:
     import torch
 
     try:
-        return torch.load(io.BytesIO(data), weights_only=True)
+        where = None if torch.cuda.is_available() else "cpu"
+        return torch.load(io.BytesIO(data), map_location=where, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise ValueError(f"no checkpoint, or a damaged one: {error}") from error
 
@@ -83,6 +84,7 @@ class MetricsLog:
     """Curves as lines of JSON, which hold nothing that differs between two equal runs.
 
     TensorBoard shows the same numbers; its files are written anew from the lines on resuming.
+    Weights & Biases gets the older lines only if it does not know the run yet.
 
     Args:
         folder: The run's folder.
@@ -106,7 +108,7 @@ class MetricsLog:
             file.truncate(size)
         for line in self.path.read_text().splitlines():
             row = json.loads(line)
-            self._show(row.pop("step"), row)
+            self._show(row.pop("step"), row, old=True)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append one row; names are tags such as ``"losses/base"``."""
@@ -116,11 +118,11 @@ class MetricsLog:
             self.size = file.tell()
         self._show(int(step), row)
 
-    def _show(self, step: int, values: Mapping[str, float]) -> None:
+    def _show(self, step: int, values: Mapping[str, float], old: bool = False) -> None:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
-        if self._wandb is not None:
+        if self._wandb is not None and not (old and self._wandb.resumed):
             self._wandb.log({**values, "global_step": step})
 
     def close(self) -> None:

@@ -6,9 +6,6 @@ per episode. pyarrow is imported when a file is written or read.
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +43,12 @@ COLUMNS: dict[str, tuple[type, str]] = {
 }
 
 
-def _import_pyarrow() -> Any:
+def import_pyarrow() -> Any:
+    """Return pyarrow with its Parquet part.
+
+    Raises:
+        ImportError: It is not installed; the message says how to.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -55,14 +57,6 @@ def _import_pyarrow() -> Any:
             "records need pyarrow: pip install pyarrow (part of the extras train and report)"
         ) from error
     return pyarrow
-
-
-def current_command() -> str:
-    """Return the command line of this process, its script relative to the working folder."""
-    script, *arguments = sys.argv
-    if os.path.isabs(script):
-        script = os.path.relpath(script)
-    return shlex.join(["python", script, *arguments])
 
 
 def _complete(record: Mapping[str, Any]) -> Record:
@@ -110,7 +104,7 @@ def write_records(
     """
     labels = {"method": method, "variant": variant, "iteration": iteration, "policy": policy}
     labels["commit"] = runs.commit() if commit is None else commit
-    labels["command"] = current_command() if command is None else command
+    labels["command"] = runs.current_command() if command is None else command
     labels |= {} if seed is None else {"seed": seed}
     rows = [_complete({**record, **labels}) for record in records]
     if not rows:
@@ -129,7 +123,7 @@ def _file_name(row: Record) -> str:
 
 
 def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
-    arrow = _import_pyarrow()
+    arrow = import_pyarrow()
     types = {str: arrow.string(), int: arrow.int64(), bool: arrow.bool_(), float: arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
     sink = arrow.BufferOutputStream()
@@ -144,7 +138,7 @@ def read_record_file(path: str | Path) -> list[Record]:
         ValueError: The file lacks columns.
         OSError: The file is damaged or cannot be opened.
     """
-    arrow = _import_pyarrow()
+    arrow = import_pyarrow()
     try:
         table = arrow.parquet.ParquetFile(path).read()
     except (arrow.ArrowInvalid, OSError) as error:

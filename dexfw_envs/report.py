@@ -6,6 +6,7 @@ matplotlib is imported when the plot is made.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def measure(
     method: str,
     iteration: int = 0,
     films: str | Path | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate each policy on each split that the settings ask for, and write the records.
 
@@ -40,24 +42,29 @@ def measure(
         args: The settings: splits, episodes, seed, records, variant, task.
         method: Name of the script in records.
         iteration: Turn of the flywheel, 0 where the method has none.
-        films: Folder for a video of four episodes of each evaluation; none without.
+        films: Folder for a video of four episodes of each evaluation; none without. Where they
+            cannot be made, a line on stderr says so and the measurement goes on without.
+        provenance: What `RunFolder.provenance` says of the run's start; the records carry its
+            commit and command. Without, those of this process.
 
     Returns:
         Rows as `print_success` takes them, with `per_object` too. "jerk" and "duration" are means
         over the successes, relative to the seed demonstration; nan without successes.
     """
     rows, demonstration = [], load_seed(args.task)
+    troubles: list[str] = []
+    made_by = {key: provenance[key] for key in ("commit", "command")} if provenance else {}
     for split in splits_at(args.eval_splits, args.task, iteration):
         for name, policy in policies.items():
-            film: dict[str, Any] = {}
-            if films is not None:
-                film = {"videos": 4, "video_folder": Path(films) / f"{iteration}-{split}-{name}"}
+            folder = Path(films) / f"{iteration}-{split}-{name}" if films and not troubles else None
             what: dict[str, Any] = {
                 "split": split,
                 "episodes": args.eval_episodes,
                 "seed": args.seed,
+                "progress": f"{split} {name}",
             }
-            found = evaluate(policy, env, progress=f"{split} {name}", **what, **film)
+            found, trouble = _evaluate(policy, env, folder, what)
+            troubles += [trouble] if trouble else []
             labels: dict[str, Any] = {"iteration": iteration, "policy": name}
             if args.records:
                 kind: dict[str, Any] = {
@@ -65,11 +72,29 @@ def measure(
                     "variant": args.variant,
                     "task": args.task,
                 }
-                write_records(found, args.records, **kind, **labels)
+                write_records(found, args.records, **kind, **labels, **made_by)
             rows.append(
                 {**labels, "split": split, **summary(found), **_motion(found, demonstration)}
             )
+    for trouble in troubles:
+        print(f"warning: no videos of iteration {iteration}: {trouble}", file=sys.stderr)
     return rows
+
+
+def _evaluate(
+    policy: Policy, env: Any, folder: Path | None, what: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the records and what kept the videos from being made, "" if nothing did.
+
+    A display or PyAV that is missing fails at the first frame, so little is done twice.
+    """
+    if folder is None:
+        return evaluate(policy, env, **what), ""
+    try:
+        return evaluate(policy, env, **what, videos=4, video_folder=folder), ""
+    except Exception as error:  # each library has its own; the policy's come again below
+        trouble = " ".join(f"{type(error).__name__}: {error}".split())
+    return evaluate(policy, env, **what), trouble
 
 
 def splits_at(names: Sequence[str], task: str, iteration: int) -> list[str]:

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -161,13 +162,21 @@ def _git(*arguments: str) -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
+def current_command() -> str:
+    """Return the command line of this process, its script relative to the working folder."""
+    script, *arguments = sys.argv
+    if os.path.isabs(script):
+        script = os.path.relpath(script)
+    return shlex.join(["python", script, *arguments])
+
+
 def provenance() -> dict[str, Any]:
     """Return what says how results were made: commit, versions, machine and command line."""
     return {
         "commit": commit(),
         "versions": versions(),
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": current_command(),
     }
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tables import flywheel_table
+from tables import flywheel_table, short
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
@@ -219,7 +219,7 @@ def replay(task: str) -> str:
     note = (
         f"\nFailures over all objects: {failures or 'none'}. Scenes of seed {found['seed']}, "
         f"{found['noise']} noise, MuJoCo {found['versions']['mujoco']}, "
-        f"commit `{found['commit'][:12]}`; measured by\n\n"
+        f"commit `{short(found['commit'])}`; measured by\n\n"
         f"```bash\n{found['command']}\n```\n"
     )
     return transfer_table(found) + note

@@ -26,6 +26,7 @@ def flywheel_table(task: str, records: Path) -> str:
     """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn."""
     found = read_records(records, METHOD, task) if (records / METHOD / task).is_dir() else []
     groups = cells([record for record in found if record["variant"] == ""])
+    shown: dict[tuple, list[Record]] = {}
     lines = ["| Policy, scenes | i = 1 | i = 2 | i = 3 |", "|---|---|---|---|"]
     rows = [("base", "T_OEP"), ("combined", "T_OEP"), ("base", "T_O"), ("combined", "T_O")]
     for policy, name in rows:
@@ -35,16 +36,23 @@ def flywheel_table(task: str, records: Path) -> str:
             asked = name == "T_OEP" or i < 3  # there is no fourth set of objects
             key = (METHOD, "", task, i, policy, split)
             row.append(_cell(groups, key) if asked else "")
+            shown |= {key: groups[key]} if asked and key in groups else {}
         lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n" + _source(groups, found)
+    return "\n".join(lines) + "\n" + _source(shown)
 
 
-def _source(groups: dict[tuple, list[Record]], found: list[Record]) -> str:
+def short(commit: str) -> str:
+    """Return the first digits of a commit, "-dirty" kept."""
+    return commit[:12] + "-dirty" * commit.endswith("-dirty")
+
+
+def _source(shown: dict[tuple, list[Record]]) -> str:
+    found = [record for rows in shown.values() for record in rows]
     if not found:
         return ""
     seeds = sorted({record["seed"] for record in found})
-    commits = ", ".join(f"`{c[:12]}`" for c in sorted({record["commit"] for record in found}))
-    sizes = sorted({len(rows) for rows in groups.values()})
+    commits = ", ".join(f"`{short(c)}`" for c in sorted({record["commit"] for record in found}))
+    sizes = sorted({len(rows) for rows in shown.values()})
     commands = sorted({record["command"] for record in found})
     return (
         f"\n{min(sizes)} to {max(sizes)} episodes a cell, seeds {', '.join(map(str, seeds))}, "

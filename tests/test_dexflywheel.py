@@ -125,7 +125,7 @@ def test_normaliser_does_not_blow_up_constant_columns():
 def test_dataset_repeats_the_last_action():
     obs = dict(observation(6).items())
     episode = SimpleNamespace(actions=np.arange(5)[:, None] * np.ones(ACTION), observations=obs)
-    state, chunk, image = fw.make_dataset([episode], replace(TINY, chunk=3))
+    state, chunk, image = fw.make_dataset([episode], replace(TINY, chunk=3, execute=2))
     assert state.shape[0] == chunk.shape[0] == image.shape[0] == 5
     assert chunk[:, :, 0].tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4], [4, 4, 4]]
     with pytest.raises(ValueError, match="no successful demonstration"):
@@ -379,7 +379,7 @@ def test_killed_and_resumed_run_gives_the_same_curves(algo, tmp_path, monkeypatc
 def check_evaluation(checkpoint, capsys):
     capsys.readouterr()
     asked = ["--evaluate", str(checkpoint), "--split", "T_VAL", "--episodes", "4", "--threads", "1"]
-    assert fw.main([*asked, "--rl-envs", "4", "--json", "--timestep-scale", "0.5"]) == 0
+    assert fw.main([*asked, "--json", "--timestep-scale", "0.5"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert {"success", "n", "low", "high", "per_object"} <= line.keys()
     assert line["n"] == 4
@@ -449,3 +449,29 @@ def test_presets_and_ablations_parse():
         "--touch",
     ]
     assert fw.parse(fw.Args, flags, fw.PRESETS, fw.TASKS).aep is False
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"chunk": 4, "execute": 8}, "--execute"),
+        ({"alpha": 0.0}, "--alpha"),
+        ({"smoothing": 2.0}, "--smoothing"),
+        ({"iterations": 0}, "--iterations"),
+        ({"trajectories": ()}, "--trajectories"),
+        ({"encoder_weights": "weights.safetensors"}, "--obs image"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong, named):
+    with pytest.raises(ValueError, match=named):
+        replace(TINY, **wrong)
+
+
+def test_residual_input_is_standardised_over_batches_of_different_means():
+    agent = fw.PpoAgent(2, ACTION, TINY)
+    rng = np.random.default_rng(0)
+    for mean in (-3.0, 3.0):  # the spread between batches counts too
+        batch = rng.normal(mean, 0.1, (5000, 2))
+        agent.observe(torch.as_tensor(batch, dtype=torch.float32))
+    seen = agent.norm(torch.tensor([[3.0, -3.0]]))
+    assert torch.allclose(seen, torch.tensor([[1.0, -1.0]]), atol=0.02)

@@ -90,3 +90,20 @@ def test_readme_examples_run():
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(examples) >= 2
     exec("\n".join(examples), {})
+
+
+def test_results_name_the_source_of_what_is_shown(tmp_path, monkeypatch):
+    tables = sys.modules["tables"]
+    usual = {"method": "dexflywheel", "variant": "", "task": "Grasp", "policy": "combined"}
+    usual |= {"success": True, "jerk": 0.1, "length": 9}
+
+    def record(iteration, split, seed, commit):
+        changing = {"iteration": iteration, "split": split, "seed": seed, "commit": commit}
+        return usual | changing | {"command": f"python x.py --seed {seed}"}
+
+    rows = [record(1, "T_OEP", 1, "a" * 40 + "-dirty"), record(1, "T_VAL", 2, "b" * 40)]
+    (tmp_path / "dexflywheel" / "Grasp").mkdir(parents=True)
+    monkeypatch.setattr(tables, "read_records", lambda *_: rows)
+    text = tables.flywheel_table("Grasp", tmp_path)
+    assert f"commit `{'a' * 12}-dirty`" in text
+    assert "seeds 1," in text and "bbb" not in text and "--seed 2" not in text

@@ -1,0 +1,140 @@
+"""Command lines of the scripts: what is refused before anything runs."""
+
+import builtins
+import dataclasses
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from stub_env import GoPolicy, StubVectorEnv, make_scenarios
+
+from dexfw_envs import runs
+from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
+from dexfw_envs.records import read_records
+
+
+@dataclass(frozen=True)
+class Args(ScriptArgs):
+    preset: str = "laptop"
+    residual: bool = True
+    test_every: int = 10
+    steps: int = 100
+
+
+PRESETS = {"laptop": {}, "quick": {"preset": "quick", "steps": 7}}
+
+
+def parsed(*argv):
+    return parse(Args, argv, PRESETS, {"Grasp": {}})
+
+
+@pytest.fixture
+def run(tmp_path):
+    return runs.RunFolder.create(tmp_path, "DexFW/Grasp-v0", "x", 1, Args(steps=55))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("--steps", "9"),
+        ("--steps=9",),
+        ("--no-residual",),
+        ("--seed", "1"),
+        ("--preset", "quick"),
+        ("--eval-splits", "T_OEP"),
+        ("--eval_episodes", "3"),
+        ("--records", "x"),
+    ],
+)
+def test_a_resumed_run_keeps_its_settings(run, changed):
+    with pytest.raises(ValueError, match="only --threads, --device, --save-seconds, --track; got"):
+        parsed("--resume", str(run.path), *changed)
+
+
+def test_a_resumed_run_takes_what_changes_no_result(run, monkeypatch, capsys):
+    flags = ("--threads", "1", "--device", "cpu", "--save-seconds", "3", "--track")
+    monkeypatch.setattr(runs, "commit", lambda: run.provenance["commit"])
+    found = parsed("--resume", str(run.path), *flags)
+    assert (found.steps, found.threads, found.track) == (55, 1, True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(runs, "commit", lambda: "other")
+    parsed("--resume", str(run.path))
+    assert "this is other" in capsys.readouterr().err
+
+
+def test_options_that_would_be_ignored_are_refused():
+    for flags in (["--split", "T_VAL"], ["--episodes", "3"], ["--policy", "base"], ["--json"]):
+        with pytest.raises(ValueError, match=f"without --evaluate.*{flags[0]}"):
+            parsed(*flags)
+        parsed("--evaluate", "policy.pt", "--seed", "3", "--friction-scale", "0.9", *flags)
+    with pytest.raises(ValueError, match=r"--evaluate takes all else.*got --steps"):
+        parsed("--evaluate", "policy.pt", "--steps", "3")
+
+
+def test_splits_are_checked_first():
+    assert parsed("--eval-splits", "T_OEP", "T_O", "T_O(2)").eval_splits[-1] == "T_O(2)"
+    with pytest.raises(ValueError, match=r"unknown split of Grasp 'T_OPE' \(did you mean 'T_OEP'"):
+        parsed("--eval-splits", "T_OPE")
+    with pytest.raises(ValueError, match="unknown split"):
+        parsed("--evaluate", "policy.pt", "--split", "T_O")
+
+
+def test_the_folder_of_records_is_checked_first(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot write --records"):
+        parsed("--records", str(tmp_path / "file"))
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        parsed("--records", str(tmp_path / "new"))
+
+
+def test_records_of_changed_settings_need_a_variant(tmp_path):
+    records = ("--records", str(tmp_path))
+    same = ("--seed", "3", "--threads", "1", "--eval-splits", "T_OEP", "--eval-episodes", "5")
+    assert parsed(*records, *same, "--test-every", "3", "--capture-video").records
+    for flags, named in [
+        (("--preset", "quick"), "--preset, --steps"),
+        (("--no-residual",), "--residual"),
+        (("--friction-scale", "0.9"), "--friction-scale"),
+    ]:
+        with pytest.raises(ValueError, match=f"need --variant NAME; these differ: .*{named}"):
+            parsed(*records, *flags)
+        assert parsed(*records, *flags, "--variant", "other").variant == "other"
+
+
+def grasp_stub():
+    env = StubVectorEnv(2)
+    env.spec = SimpleNamespace(id="DexFW/Grasp-v0")
+    return env
+
+
+def evaluated(tmp_path, trained, *flags, **header):
+    from dexfw_envs.progress import dump
+
+    (tmp_path / "policy.pt").write_bytes(dump(header | {"args": dataclasses.asdict(trained)}))
+    asked = Args(evaluate=str(tmp_path / "policy.pt"), records=str(tmp_path / "records"),
+                 split="T_VAL", episodes=3, **dict(flags))  # fmt: skip
+    return evaluate_checkpoint(asked, lambda *_: (GoPolicy(), grasp_stub()))
+
+
+def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    draw = lambda task, split, episodes, seed: make_scenarios(episodes)  # noqa: E731
+    monkeypatch.setattr("dexfw_envs.evaluation._draw", draw)
+    labels = {"method": "x", "iteration": 2}
+    with pytest.raises(ValueError, match="does not say its iteration"):
+        evaluated(tmp_path, Args(seed=4), method="x")
+    with pytest.raises(ValueError, match="need --variant NAME"):
+        evaluated(tmp_path, Args(steps=7), **labels)
+    evaluated(tmp_path, Args(seed=4), **labels)
+    evaluated(tmp_path, Args(steps=7), ("variant", "short"), **labels)
+    rows = read_records(tmp_path / "records")
+    found = {(r["method"], r["variant"], r["iteration"], r["seed"], r["policy"]) for r in rows}
+    assert found == {("x", "", 2, 4, "combined"), ("x", "short", 2, 1, "combined")}

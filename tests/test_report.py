@@ -1,0 +1,82 @@
+"""Measuring policies for records and films, and the curves of a resumed run."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from stub_env import GoPolicy, StubVectorEnv, make_scenarios
+
+from dexfw_envs import evaluation, report
+from dexfw_envs.cli import ScriptArgs
+from dexfw_envs.records import read_records
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    draw = lambda task, split, episodes, seed: make_scenarios(episodes)  # noqa: E731
+    monkeypatch.setattr(evaluation, "_draw", draw)
+    args = ScriptArgs(eval_episodes=6, records=str(tmp_path / "records"))
+
+    def measure(**options):
+        env = StubVectorEnv(2)
+        env.spec = SimpleNamespace(id="DexFW/Grasp-v0")
+        policies = {"base": GoPolicy(0.0), "combined": GoPolicy()}
+        return report.measure(policies, env, args, method="x", iteration=1, **options)
+
+    return measure
+
+
+def test_records_carry_the_commit_of_the_runs_start(measured, tmp_path):
+    start = {"commit": "abc", "command": "python x.py --seed 1", "versions": {}, "machine": {}}
+    measured(provenance=start)
+    rows = read_records(tmp_path / "records")
+    assert {(row["commit"], row["command"]) for row in rows} == {("abc", "python x.py --seed 1")}
+    assert len(rows) == 12
+
+
+def test_films_that_fail_lose_nothing(measured, tmp_path, monkeypatch, capsys):
+    expected = measured()
+
+    def no_display(self, **_):
+        raise RuntimeError("no EGL\nhere")
+
+    monkeypatch.setattr(StubVectorEnv, "render", no_display)
+    assert str(measured(films=tmp_path / "videos")) == str(expected)
+    warning = "warning: no videos of iteration 1: RuntimeError: no EGL here\n"
+    assert capsys.readouterr().err.endswith(warning)
+    assert len(read_records(tmp_path / "records")) == 12
+    monkeypatch.undo()
+
+
+def test_a_failing_policy_is_no_matter_of_films(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(GoPolicy, "act", lambda self, observation: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        measured(films=tmp_path / "videos")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_old_curves_are_sent_once(tmp_path, monkeypatch, known):
+    pytest.importorskip("torch")
+    from dexfw_envs.progress import MetricsLog
+
+    sent = []
+    fake = SimpleNamespace(log=sent.append, finish=lambda: None, resumed=known)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: fake))
+    log = MetricsLog(tmp_path)
+    log.log(1, {"a": 0.5})
+    log.close()
+    again = MetricsLog(tmp_path, log.size, tracked=True)
+    again.log(2, {"a": 0.7})
+    again.close()
+    assert [row["global_step"] for row in sent] == ([2] if known else [1, 2])
+
+
+def test_checkpoints_are_read_to_the_cpu_without_cuda(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from dexfw_envs.progress import dump, load
+
+    seen, real = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: seen.append(k["map_location"]) or real(*a))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert load(dump({"a": 1})) == {"a": 1}
+    assert seen == ["cpu"]
