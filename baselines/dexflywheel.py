@@ -692,7 +692,8 @@ def make_env(args: Args, reward: str = "sparse", sampler_of: int = 0, image: boo
         entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
         obs_mode=("image" if image else "state") + "+touch" * args.touch, autoreset=sampler_of > 0,
         scenarios=training_sampler(args.task, max(1, sampler_of), scenes=max(1, sampler_of - 1)),
-        image_size=args.image_size, max_episode_steps=args.rl_steps if sampler_of else None,
+        image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
+        max_episode_steps=args.rl_steps if sampler_of else None,
         control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
         timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
     ).unwrapped  # fmt: skip
