@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import dataclasses
 import json
 import sys
@@ -103,6 +104,8 @@ def parse(
         OSError: The records cannot be written where they shall go.
         ImportError: Records are asked for and pyarrow is not installed.
     """
+    # cuBLAS refuses deterministic algorithms without a fixed workspace, set before CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=[*presets], default=next(iter(presets)))
     early.add_argument("--task", choices=[*tasks], default=next(iter(tasks)))

@@ -1,6 +1,7 @@
 """Record a demonstration with a task's scripted expert: `python -m dexfw_envs.demos.record`.
 
-The seed demonstration that ships with the package was made by this command with its defaults.
+The seed demonstration that ships with the package was made by this command with its defaults, and
+put at `dexfw_envs/demos/seeds/`; recording another leaves it alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import numpy as np
 import tyro
 
 from dexfw_envs.catalog import make_scenario, objects_for
-from dexfw_envs.demos.seeds import seed_path
 from dexfw_envs.demos.store import save_episode
 from dexfw_envs.experts import SEED_STYLES, make_expert
 from dexfw_envs.registry import entry
@@ -28,8 +28,8 @@ class Args:
 
     task: str = "Grasp"
     """name of the task"""
-    output: Path | None = None
-    """file to write; by default the package's own seed demonstration"""
+    output: Path = Path("runs/demonstration.h5")
+    """file to write"""
     seed: int = 6
     """of the scene's jitter and of the expert's timing"""
 
@@ -54,7 +54,7 @@ def record(task: str, seed: int = 6) -> Episode:
 def main(args: Args) -> None:
     """Record one demonstration and write it."""
     episode = record(args.task, args.seed)
-    path = args.output or seed_path(args.task)
+    path = args.output
     path.parent.mkdir(parents=True, exist_ok=True)
     save_episode(
         path,
