@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import dataclasses
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
