@@ -128,6 +128,7 @@ def test_close_twice():
         env.reset(seed=0)
         env.close()
         env.close()
+        assert getattr(env.unwrapped, "batch", env.unwrapped).closed
 
 
 def test_the_package_lists_its_tasks():
