@@ -34,7 +34,7 @@ from dexfw_envs.demos.augment import augment
 from dexfw_envs.demos.collection import gather
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.source import Source
-from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.demos.store import SOURCES, EpisodeStore
 from dexfw_envs.evaluation import evaluate
 from dexfw_envs.progress import Progress, check_header, means, pack, unpack
 from dexfw_envs.registry import entry
@@ -704,23 +704,23 @@ def build_data(run: Run, i: int) -> None:
     args, rng, count = run.args, np.random.default_rng(run.seed), run.args.trajectories[:i][-1]
     env, where, report = make_env(args, image=args.obs == "image"), (args.task, i), {}
     rollouts, edited, seeds, blur = [], [], [load_seed(args.task)], 0.0
+    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
+    store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
+    add = {s: partial(store.add, source=s, seed=args.seed, config={"turn": i}) for s in SOURCES}
     if i > 1:
         make = partial(run_episodes, env, run.pi(i - 1, env), progress=f"rollouts {i}")
         wanted = round(count * args.rollout_share) if args.aep else count
-        seeds, report["rollouts"] = gather(*where, wanted, rng, make)
+        seeds, report["rollouts"] = gather(*where, wanted, rng, make, add["policy"])
         rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing
     if not seeds:
         raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
     if args.aep or i == 1:
         sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in seeds]
-        edit = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
-        edited, report["edited"] = gather(*where, count - len(rollouts), rng, edit)
+        aep = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
+        edited, report["edited"] = gather(*where, count - len(rollouts), rng, aep, add["augmented"])
     env.close()
-    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
-    store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
-    for n, episode in enumerate([*rollouts, *edited]):
-        source = "policy" if n < len(rollouts) else "augmented"
-        store.add(episode, source=source, seed=args.seed, config={"iteration": i}, index=n)
+    for n, episode in enumerate([*rollouts, *edited]):  # the failures are stored already
+        add["policy" if n < len(rollouts) else "augmented"](episode)
     atomic_write_json(run.path / f"data_{i}.json", report)
 
 

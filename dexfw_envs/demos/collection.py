@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ def gather(
     count: int,
     rng: np.random.Generator,
     produce: Callable[[Iterator[Scenario]], Iterable[Episode]],
-) -> tuple[list[Episode], dict[str, float]]:
+    keep_failure: Callable[[Episode], Any] | None = None,
+) -> tuple[list[Episode], dict[str, Any]]:
     """Collect successes: at most 10 tries and 4 successes per scene, then thinned to `count`.
 
     Args:
@@ -55,21 +57,30 @@ def gather(
         rng: For the scenes, the jitter of each try and the thinning.
         produce: Runs scenarios one by one, such as `run_episodes` or `augment`; must yield
             failures too.
+        keep_failure: Takes each failed episode at once, such as `EpisodeStore.add`; one by one,
+            since failures are long and often as many as the successes.
 
     Returns:
-        The episodes in the order of their tries; "tries", "successes" and "success" (rate), and
-        what `motion_ratios` says of the episodes if there are any.
+        The episodes in the order of their tries; "tries", "successes", "success" (rate) and
+        "failures" (number by reason), and what `motion_ratios` says of the episodes if there are
+        any.
     """
     scenes = max(math.ceil(1.25 * count / MAX_SUCCESSES), len(objects_for(task, iteration)))
     tries = Tries(CollectionQuota(configurations(task, iteration, scenes, rng)), rng)
     kept: dict[Any, Episode] = {}
+    failures: Counter[str] = Counter()
     for episode in produce(tries):
         tries.quota.record(tries.scenes[episode.index], episode.success, episode.index)
         if episode.success:
             kept[episode.index] = episode
+            continue
+        failures[episode.failure] += 1
+        if keep_failure:
+            keep_failure(episode)
     chosen = [kept[i] for i in sorted(tries.quota.choose(count, rng))]
     won, begun = tries.quota.successes, tries.quota.tries
-    report = {"tries": begun, "successes": won, "success": won / begun}
+    report: dict[str, Any] = {"tries": begun, "successes": won, "success": won / begun}
+    report["failures"] = dict(failures.most_common())
     return chosen, report | (motion_ratios(chosen, load_seed(task)) if chosen else {})
 
 

@@ -1,0 +1,71 @@
+"""Collecting episodes: what is kept, what is counted, and what becomes of the failures."""
+
+from collections import Counter
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dexfw_envs.demos.collection import gather
+from dexfw_envs.demos.seeds import load_seed
+
+SEED = load_seed("Grasp")
+REASONS = ("dropped", "out_of_reach", "dropped")  # by the number of the try
+
+
+def produce(wins):
+    """Make a maker of episodes, two at a time, the later one ending first; `wins` by number."""
+
+    def run(scenarios):
+        numbered = enumerate(scenarios)
+        while pair := list(islice(numbered, 2)):
+            for index, scenario in reversed(pair):
+                won = wins(index)
+                failure = "" if won else REASONS[index % 3]
+                yield SimpleNamespace(
+                    index=index, scenario=scenario, success=won, failure=failure,
+                    actions=SEED.actions, length=SEED.length, jerk=SEED.jerk,
+                )  # fmt: skip
+
+    return run
+
+
+def collect(wins, count=6, keep_failure=None):
+    rng = np.random.default_rng(0)
+    return gather("Grasp", 1, count, rng, produce(wins), keep_failure)
+
+
+def test_failures_are_handed_over_and_counted_by_their_reason():
+    lost = []
+    chosen, report = collect(lambda index: index % 4 > 1, keep_failure=lost.append)
+    assert len(chosen) == 6
+    assert all(episode.success for episode in chosen)
+    assert [e.index for e in chosen] == sorted(e.index for e in chosen)
+    assert len(lost) == report["tries"] - report["successes"] > 0
+    assert report["failures"] == Counter(episode.failure for episode in lost)
+    assert set(report["failures"]) == {"dropped", "out_of_reach"}
+    assert report["success"] == report["successes"] / report["tries"]
+    numbers = [episode.index for episode in (*chosen, *lost)]
+    assert len(set(numbers)) == len(numbers), "the number of the try is an id for both"
+
+
+def test_counts_are_the_same_without_a_taker():
+    kept = collect(lambda index: index % 4 > 1, keep_failure=lambda episode: None)
+    assert collect(lambda index: index % 4 > 1)[1] == kept[1]
+
+
+def test_all_won():
+    lost = []
+    _, report = collect(lambda index: True, keep_failure=lost.append)
+    assert lost == []
+    assert report["failures"] == {}
+    assert (report["jerk"], report["duration"]) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_nothing_won():
+    chosen, report = collect(lambda index: False)
+    assert chosen == []
+    assert sum(report["failures"].values()) == report["tries"]
+    assert list(report["failures"]) == ["dropped", "out_of_reach"], "the most frequent first"
+    assert "jerk" not in report
