@@ -282,6 +282,26 @@ def test_a_blown_up_world_is_a_fault_too():
     assert info["failure"].tolist() == ["", "fault"]
 
 
+def test_a_spin_that_no_physics_step_resolves_is_a_fault():
+    env = started([scene("tennis_ball"), scene("tennis_ball")])
+    env.backend._qpos[:, env.backend._object_q[0, 2]] += 0.6
+    env.backend._qvel[:, env.backend._object_v[0, 5]] = np.array([0.9, 1.1]) * np.pi / 0.0025
+    *_, info = env.step(np.zeros((2, 12)))
+    assert info["failure"].tolist() == ["", "fault"]
+
+
+def test_a_fast_ball_that_rolls_off_the_table_is_no_fault():
+    env = started([scene(name) for name in ("billiard_ball", "tennis_ball", "softball")])
+    backend, speed = env.backend, 5.0  # [m/s], on the table and on the floor
+    backend._qvel[:, backend._object_v[0, 1]] = speed
+    backend._qvel[:, backend._object_v[0, 3]] = -speed / env.world.object_position[:, 0, 2]
+    failures = {reason for row in idle(env, 20) for reason in row[4]["failure"]}
+    assert failures == {"", "dropped"}
+    assert (env.world.object_position[:, 0, 2] < -0.6).all(), "they have come to the floor"
+    spin = np.linalg.norm(env.world.object_angular_velocity[:, 0], axis=1)
+    assert (spin > 100.0).all()
+
+
 # --- pictures
 
 

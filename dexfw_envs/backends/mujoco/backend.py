@@ -12,7 +12,7 @@ from mujoco.batch import Batch, SimulationError
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
-from dexfw_envs.backends.mujoco.faults import FaultLog
+from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mujoco.robot_model import prefix
 from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
@@ -26,7 +26,6 @@ CONTROL_PERIOD = 0.05  # [s], 20 Hz
 TIMESTEP = 0.0025  # [s]
 OPTIONS = ("threads", "timestep", "friction_scale", "fault_folder")
 START_NOISE = 0.02  # uniform half-width on every arm joint at reset [rad]
-SPEED_LIMIT = 50.0  # [m/s] or [rad/s]: an object beyond this has been blown up by the solver
 STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
 SURROUNDING_FIELDS = ("light_diffuse", "light_ambient", "light_dir", "geom_matid")
 
@@ -72,6 +71,7 @@ class MujocoBackend:
             for name in (*GEOM_FIELDS, *BODY_FIELDS, *SURROUNDING_FIELDS)
         }
         self._fault = np.zeros(num_worlds, dtype=bool)
+        self._speed_limits = speed_limits(self.model)
         self._faults = FaultLog(fault_folder)
         self.fault_dumps = self._faults.dumps
         self._scenarios: list[Scenario | None] = [None] * num_worlds
@@ -183,7 +183,7 @@ class MujocoBackend:
 
     def _blown_up(self) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            return ~(np.abs(self._qvel).max(axis=1) < SPEED_LIMIT)
+            return ~(np.abs(self._qvel) < self._speed_limits).all(axis=1)
 
     def _record_faults(self, broken: np.ndarray) -> None:
         for world in np.flatnonzero(broken & ~self._fault):
