@@ -24,7 +24,7 @@ ROTATION_UNIT = 0.8  # palm rotation of action one [rad]
 POSITION_SLEW = 0.02  # per control step [m]: 0.4 m/s
 ROTATION_SLEW = 0.10  # per control step [rad]: 2 rad/s
 HAND_SLEW = 0.15  # per control step [rad]: 3 rad/s
-CONTROL_PERIOD = 0.05  # [s]
+CONTROL_PERIOD = 0.05  # [s], 20 Hz
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,18 @@ class PoseCodec:
         )
         action = np.concatenate(parts, axis=-1)
         return action.reshape(*action.shape[:-2], self.size)
+
+
+def advance(command: Targets, goal: Targets) -> Targets:
+    """Return the commands of the next control step: towards `goal`, as far as slew limits allow."""
+    turn = tf.quat_multiply(goal.quaternion, tf.quat_conjugate(command.quaternion))
+    turn = tf.quat_from_rotvec(_limited(tf.rotvec_from_quat(turn), ROTATION_SLEW))
+    step = _limited(goal.position - command.position, POSITION_SLEW)
+    return Targets(
+        position=command.position + step,
+        quaternion=tf.quat_normalize(tf.quat_multiply(turn, command.quaternion)),
+        hand=command.hand + np.clip(goal.hand - command.hand, -HAND_SLEW, HAND_SLEW),
+    )
 
 
 class Controller:
@@ -130,17 +142,15 @@ class Controller:
         self.joints += np.clip(goal - self.joints, -self._joint_slew, self._joint_slew)
 
     def _advance_pose(self, goal: Targets) -> None:
-        self.position += _limited(goal.position - self.position, POSITION_SLEW)
-        turn = tf.quat_multiply(goal.quaternion, tf.quat_conjugate(self.quaternion))
-        turn = tf.quat_from_rotvec(_limited(tf.rotvec_from_quat(turn), ROTATION_SLEW))
-        self.quaternion[:] = tf.quat_normalize(tf.quat_multiply(turn, self.quaternion))
-        hand = self.joints[:, :, 7:]
-        hand += np.clip(goal.hand - hand, -HAND_SLEW, HAND_SLEW)
+        last = Targets(self.position, self.quaternion, self.joints[:, :, 7:])
+        command = advance(last, goal)
+        self.position[:], self.quaternion[:] = command.position, command.quaternion
+        self.joints[:, :, 7:] = command.hand
         slew = self._joint_slew[:7]
         for arm, kinematics in enumerate(self._kinematics):
-            last = self.joints[:, arm, :7]
-            found = kinematics.inverse(last, self.position[:, arm], self.quaternion[:, arm])
-            self.joints[:, arm, :7] = last + np.clip(found - last, -slew, slew)
+            joints = self.joints[:, arm, :7]
+            found = kinematics.inverse(joints, self.position[:, arm], self.quaternion[:, arm])
+            self.joints[:, arm, :7] = joints + np.clip(found - joints, -slew, slew)
 
     def get_state(self) -> np.ndarray:
         """Read the commands as rows, (N, 20 A)."""

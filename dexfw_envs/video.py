@@ -6,7 +6,6 @@ PyAV is imported when a writer is made, so that the package works without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -128,11 +127,3 @@ class VideoWriter:
             self.close()
         else:
             self.discard()
-
-
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 20.0) -> Path:
-    """Write `frames`, each (height, width, 3) uint8, as an MP4 file and return its path."""
-    with VideoWriter(path, fps) as writer:
-        for frame in frames:
-            writer.add(frame)
-    return writer.path

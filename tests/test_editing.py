@@ -10,7 +10,7 @@ from toy_motions import OBJECT, QUIET, edit_at, object_at, one_arm_source, pose
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.demos.bridging import MIN_JERK_PEAK, EditOptions, Noise, min_jerk
-from dexfw_envs.demos.editing import mimicgen_options, object_motion
+from dexfw_envs.demos.editing import object_motion
 from dexfw_envs.demos.segments import Subtask
 from dexfw_envs.rollout import mean_second_difference
 
@@ -170,7 +170,7 @@ def test_smooth_noise_is_smooth_and_seamless_over_draws():
 
 
 def test_noise_of_hand_and_straight_bridge():
-    options = dataclasses.replace(mimicgen_options(0.1), noise_hand=0.05)
+    options = EditOptions(bridge="straight", noise="white", noise_position=0.005, noise_hand=0.05)
     source, objects = one_arm_source(), object_at(0.05, 0.0, 0.0)
     plan = edit_at(source, objects, options=options)
     clean = edit_at(source, objects, options=dataclasses.replace(options, noise="none"))

@@ -12,7 +12,7 @@ from benchmark.__main__ import main
 from dexfw_envs import records as records_module
 from dexfw_envs.evaluation import evaluate, per_object, summary, wilson
 from dexfw_envs.records import COLUMNS, read_record_file, read_records, write_records
-from dexfw_envs.video import VideoWriter, write_video
+from dexfw_envs.video import VideoWriter
 
 LABELS = {"method": "dexflywheel", "task": "Stub", "commit": "abc", "command": "python x.py"}
 
@@ -115,17 +115,24 @@ def test_a_failing_policy_leaves_no_half_videos(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def film(path, *shapes, dtype=np.uint8):
+    with VideoWriter(path) as writer:
+        for shape in shapes:
+            writer.add(np.zeros(shape, dtype))
+
+
 def test_video_writer_checks_and_is_atomic(tmp_path):
     pytest.importorskip("av")
-    path = write_video(tmp_path / "new" / "odd.mp4", np.zeros((3, 31, 33, 3), np.uint8))
+    path = tmp_path / "new" / "odd.mp4"
+    film(path, *[(31, 33, 3)] * 3)
     assert path.stat().st_size > 0
     before = path.read_bytes()
     with pytest.raises(ValueError, match="uint8"):
-        write_video(path, [np.zeros((32, 32, 3))])
+        film(path, (32, 32, 3), dtype=float)
     with pytest.raises(ValueError, match="keep their shape"):
-        write_video(path, [np.zeros((32, 32, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)])
+        film(path, (32, 32, 3), (64, 32, 3))
     with pytest.raises(ValueError, match="no frame"):
-        write_video(path, [])
+        film(path)
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == ["odd.mp4"]
     with pytest.raises(ValueError, match=r"\.mp4"):

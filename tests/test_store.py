@@ -2,13 +2,14 @@
 
 import errno
 import io
+import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dexfw_envs.demos import episode_file
+from dexfw_envs.demos import episode_file, verify
 from dexfw_envs.demos.store import (
     DamagedEpisode,
     EpisodeMismatch,
@@ -26,6 +27,7 @@ from dexfw_envs.demos.store import (
     load_episode,
     save_episode,
 )
+from dexfw_envs.episode import Episode
 from dexfw_envs.scenario import Scenario
 
 ENV, MODE = "DexFW/Grasp-v0", "ee_pose"
@@ -34,28 +36,9 @@ POSE = (0.1, 0.2, 0.03, 1.0, 0.0, 0.0, 0.0)
 ARRAYS = ("actions", "rewards", "states")
 
 
-@dataclass(frozen=True, eq=False)
-class FakeEpisode:
-    """What the store needs of a `rollout.Episode`."""
-
-    index: int
-    scenario: Scenario
-    observations: dict[str, np.ndarray]
-    actions: np.ndarray
-    rewards: np.ndarray
-    states: np.ndarray
-    success: bool = True
-    raised: bool = True
-    hold: int = 10
-    length: int = 5
-    failure: str = ""
-    jerk: float = 0.25
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-def make_episode(index: int = 0, length: int = 5, **changes: Any) -> FakeEpisode:
+def make_episode(index: int = 0, length: int = 5, **changes: Any) -> Episode:
     rng = np.random.default_rng(index)
-    episode = FakeEpisode(
+    episode = Episode(
         index=index,
         scenario=Scenario("Grasp", ("ball",), "plain", 0, (POSE,), seed=index),
         observations={
@@ -65,7 +48,12 @@ def make_episode(index: int = 0, length: int = 5, **changes: Any) -> FakeEpisode
         actions=rng.uniform(-1, 1, (length, 12)),
         rewards=rng.normal(size=length),
         states=rng.normal(size=(length + 1, 80)),
+        success=True,
+        raised=True,
+        hold=10,
         length=length,
+        failure="",
+        jerk=0.25,
         info={"reward_terms": {"lift": np.float64(0.5)}},
     )
     return replace(episode, **changes)
@@ -140,7 +128,7 @@ def episodes(draw):
     keys = draw(st.sets(st.text(st.characters(codec="ascii", categories=["L"]), min_size=1)))
     pose = (*draw(st.tuples(*[st.floats(-1, 1)] * 3)), 1.0, 0.0, 0.0, 0.0)
     seed = draw(st.integers(0, 2**62))
-    return FakeEpisode(
+    return Episode(
         index=draw(st.integers(0, 10**6)),
         scenario=Scenario("Grasp", (draw(st.text(min_size=1)),), "plain", 1, (pose,), seed),
         observations={key: array(steps + 1, draw(st.integers(0, 4))) for key in sorted(keys)},
@@ -433,6 +421,32 @@ def test_folder_without_permission_loses_nothing(store, monkeypatch):
     assert store.ids() == ids
     assert store.verify() == {}
     assert len(fill(store, 3)) == 3
+
+
+def test_a_store_is_checked_from_the_command_line(store, capsys):
+    ids = fill(store, 4)
+    store.add(make_episode(4, success=False, failure="dropped"), source="augmented", seed=0)
+    (store.folder / "manifest.jsonl").unlink()
+    assert verify.main(verify.Args(store.folder, rebuild=True)) == 0
+    text = capsys.readouterr().out
+    assert "5 sound episodes of DexFW/Grasp-v0, control mode ee_pose: policy 4" in text
+    assert "4 successes; failures: dropped 1" in text
+    assert len((store.folder / "manifest.jsonl").read_text().splitlines()) == 5
+    path = store.folder / f"{ids[1]}.h5"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert verify.main(verify.Args(store.folder, json=True)) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sound"], found["successes"], list(found["damaged"])) == (4, 3, [ids[1]])
+    assert "truncated or altered" in found["damaged"][ids[1]]
+
+
+def test_checking_what_is_no_store(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, words in (("nothing", "no folder"), ("file", "is a file")):
+        assert verify.main(verify.Args(tmp_path / name)) == 1
+        assert words in capsys.readouterr().err
+    assert verify.main(verify.Args(tmp_path / "empty")) == 1
 
 
 def test_merging_is_copying(store, tmp_path):

@@ -20,8 +20,9 @@ import tyro
 from mujoco.batch import Batch
 
 from benchmark.speed.held import fresh_worlds, held_worlds
-from dexfw_envs.backends.mujoco.backend import CONTROL_PERIOD, SURROUNDING_FIELDS, MujocoBackend
+from dexfw_envs.backends.mujoco.backend import SURROUNDING_FIELDS, MujocoBackend
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS
+from dexfw_envs.control import CONTROL_PERIOD
 
 STEPS = 20  # control steps in a round
 JITTER = 0.04  # half width of the random part of an action

@@ -19,17 +19,6 @@ from dexfw_envs.transforms import Array, Pose
 IDENTITY: Pose = (np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
 
 
-def mimicgen_options(noise: float = 0.05, interpolation_steps: int = 5) -> EditOptions:
-    """Return MimicGen's settings; `noise` is in units of a step of 0.05 m or 0.5 rad."""
-    return EditOptions(
-        bridge="straight",
-        interpolation_steps=interpolation_steps,
-        noise="white",
-        noise_position=0.05 * noise,
-        noise_rotation=0.5 * noise,
-    )
-
-
 def object_motion(old: Array, new: Array, yaw_only: bool = True) -> Pose:
     """Return the rigid motion that takes the object from pose `old` (7,) to `new` (7,)."""
     turn = tf.quat_multiply(new[3:], tf.quat_conjugate(old[3:]))

@@ -20,6 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dexfw_envs.episode import Episode
 from dexfw_envs.runs import atomic_write_bytes, json_form
 from dexfw_envs.scenario import Scenario
 
@@ -62,13 +63,11 @@ class EpisodeMismatch(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class StoredEpisode:
-    """An episode of T steps as read from its file: what `rollout.Episode` holds, and its origin.
+class StoredEpisode(Episode):
+    """An episode as read from its file, with its origin; `info` holds JSON values only.
 
     Attributes:
         identifier: Name of the file without `.h5`.
-        index, scenario, observations, actions, rewards, states, success, raised, hold, length,
-            failure, jerk, info: As in `rollout.Episode`; `info` in JSON values.
         env_id: Id with version, such as `DexFW/Grasp-v0`.
         control_mode: The action's meaning, such as `ee_pose`.
         mujoco_version: Version that made `states`; "" on other backends.
@@ -78,19 +77,6 @@ class StoredEpisode:
     """
 
     identifier: str
-    index: int
-    scenario: Scenario
-    observations: dict[str, np.ndarray]
-    actions: np.ndarray
-    rewards: np.ndarray
-    states: np.ndarray
-    success: bool
-    raised: bool
-    hold: int
-    length: int
-    failure: str
-    jerk: float
-    info: dict[str, Any]
     env_id: str
     control_mode: str
     mujoco_version: str
@@ -235,7 +221,8 @@ def load_episode(
             header["info"] = dict(json.loads(header["info"]))
         except _UNREADABLE as error:
             raise DamagedEpisode(path, str(error)) from error
-    return StoredEpisode(Path(path).stem, observations=observations, **arrays, **header)
+    arrays |= {"observations": observations, "identifier": Path(path).stem}
+    return StoredEpisode(**arrays, **header)
 
 
 def load_header(path: str | Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.control import HAND_SLEW, POSITION_SLEW, ROTATION_SLEW, Targets
+from dexfw_envs.control import Targets, advance
 from dexfw_envs.demos.segments import Segmentation, Subtask, check_segments, cut_at_pregrasp
 from dexfw_envs.transforms import Array
 
@@ -128,22 +128,11 @@ def slew(targets: Targets, start: Array) -> Targets:
         targets: What the actions ask for.
         start: End-effector poses at the start, (A, 7). The hand starts at its first target.
     """
-    position, quaternion, hand = start[:, :3], start[:, 3:], targets.hand[0]
-    issued: dict[str, list[Array]] = {"position": [], "quaternion": [], "hand": []}
-    for step in range(len(targets.hand)):
-        position = position + _limit(targets.position[step] - position, POSITION_SLEW)
-        turn = tf.quat_multiply(targets.quaternion[step], tf.quat_conjugate(quaternion))
-        turn = tf.quat_from_rotvec(_limit(tf.rotvec_from_quat(turn), ROTATION_SLEW))
-        quaternion = tf.quat_normalize(tf.quat_multiply(turn, quaternion))
-        hand = hand + np.clip(targets.hand[step] - hand, -HAND_SLEW, HAND_SLEW)
-        for name, value in (("position", position), ("quaternion", quaternion), ("hand", hand)):
-            issued[name].append(value)
-    return Targets(**{name: np.stack(values) for name, values in issued.items()})
-
-
-def _limit(step: Array, limit: float) -> Array:
-    length = np.linalg.norm(step, axis=-1, keepdims=True)
-    return step * np.minimum(1.0, limit / np.maximum(length, 1e-12))
+    issued = [Targets(start[:, :3], start[:, 3:], targets.hand[0])]
+    for row in zip(targets.position, targets.quaternion, targets.hand, strict=True):
+        issued.append(advance(issued[-1], Targets(*row)))
+    names = ("position", "quaternion", "hand")
+    return Targets(*(np.stack([getattr(t, name) for t in issued[1:]]) for name in names))
 
 
 def smooth(targets: Targets, width: float) -> Targets:

@@ -3,7 +3,8 @@
 Each episode is one immutable file, `<id>.h5` (see `episode_file`). The id follows from the settings
 of the collection and the episode's index, so a worker knows without asking what is still missing,
 and merging two stores is copying files. `manifest.jsonl` only saves opening every file: it may lag
-or be torn by a kill, is checked against the files when read, and can be rebuilt from them.
+or be torn by a kill, is checked against the files when read, and can be rebuilt from them, by
+`python -m dexfw_envs.demos.verify FOLDER --rebuild`, which also names damaged files.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from dexfw_envs.backends.mujoco.robot_model import prefix
 from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
+from dexfw_envs.control import CONTROL_PERIOD
 from dexfw_envs.robots.spec import FINGERS
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
-CONTROL_PERIOD = 0.05  # [s], 20 Hz
 TIMESTEP = 0.0025  # [s]
 OPTIONS = ("threads", "timestep", "friction_scale", "fault_folder")
 START_NOISE = 0.02  # uniform half-width on every arm joint at reset [rad]
