@@ -6,7 +6,8 @@
 
 By state: every recorded state is set, and observations and success must be those on record. By
 action: the first state is set and the recorded actions are stepped, which on the same version of
-MuJoCo and kind of machine gives every recorded state bit for bit. Pictures are not compared.
+MuJoCo and kind of processor gives every recorded state bit for bit; on another kind the last bits
+of the inverse kinematics differ, and the gap says by how much. Pictures are not compared.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def replay(paths: Sequence[str | Path], num_envs: int = 32, threads: int = 2) ->
         "n", the number replayed; "state" and "action", the fractions that came out the same bit
         for bit; "recorded", the number of recorded successes, and "success", the fraction of
         them that succeeded again by action; "differs", by what and from which step each of the
-        others differs; "refused" and "damaged", the reason for each file not replayed.
+        others differs; "gap", the most by which a number of a state differs by action; "refused"
+        and "damaged", the reason for each file not replayed.
 
     Raises:
         FileNotFoundError: A path does not exist, or a folder holds no episodes.
@@ -93,6 +95,7 @@ def _report(states: list[Outcome], actions: list[Outcome]) -> dict[str, Any]:
     differs = {k: {o.identifier: o.differs for o in v if not o.exact} for k, v in by.items()}
     rates = {k: _rate([o.exact for o in v]) for k, v in by.items()}
     counts = {"recorded": len(again), "success": _rate(again)}
+    counts["gap"] = max((outcome.gap for outcome in actions), default=0.0)
     return {"n": len(states), **rates, **counts, "differs": differs}
 
 
@@ -183,6 +186,7 @@ def _lines(found: dict[str, Any]) -> str:
         f"by action, the same bit for bit: {rate('action')}",
         f"by action, recorded successes that succeed again: {rate('success')} "
         f"of {found['recorded']}",
+        f"by action, largest difference of a number in a state: {found['gap']:.1g}",
     ]
     for by, steps in found["differs"].items():
         lines += [f"by {by}, {name} differs from step {step}" for name, step in steps.items()]

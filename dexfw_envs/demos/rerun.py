@@ -24,6 +24,7 @@ class Outcome:
         success: Whether the replay succeeds.
         recorded: Whether the episode succeeded when it was recorded.
         differs: First step at which something differs; -1 if nothing does.
+        gap: By action, the most by which a number of a state differs; 0.0 by state.
     """
 
     identifier: str
@@ -31,6 +32,7 @@ class Outcome:
     success: bool
     recorded: bool
     differs: int
+    gap: float
 
 
 def check_fits(env: DexVectorEnv, episode: StoredEpisode) -> None:
@@ -119,19 +121,23 @@ def _act(env: DexVectorEnv, batch: list[StoredEpisode]) -> list[Outcome]:
     states = _padded([episode.states for episode in filled], length.max() + 1)
     env.set_state_vectors(states[:, 0], [episode.scenario for episode in filled])
     same = np.ones(states.shape[:2], dtype=bool)
-    success = np.zeros(env.num_envs, dtype=bool)
+    success, gap = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs)
     for step in range(length.max()):
         info = env.step(actions[:, step])[-1]
         going = step < length
-        same[:, step + 1] = _same_bits(env.state_vectors(), states[:, step + 1]) | ~going
+        now, then = env.state_vectors(), states[:, step + 1]
+        same[:, step + 1] = _same_bits(now, then) | ~going
+        gap = np.maximum(gap, np.where(going, np.abs(now - then).max(axis=1), 0.0))
         success |= going & info["success"]
-    pairs = enumerate(batch)
-    return [_outcome(e, np.flatnonzero(~same[k]), bool(success[k])) for k, e in pairs]
+    found = zip(batch, ~same, success, gap, strict=False)  # worlds beyond the batch repeat it
+    return [_outcome(e, np.flatnonzero(row), bool(won), float(d)) for e, row, won, d in found]
 
 
-def _outcome(episode: StoredEpisode, different: np.ndarray, success: bool) -> Outcome:
+def _outcome(
+    episode: StoredEpisode, different: np.ndarray, success: bool, gap: float = 0.0
+) -> Outcome:
     first = int(different[0]) if len(different) else -1
-    return Outcome(episode.identifier, first < 0, success, episode.success, first)
+    return Outcome(episode.identifier, first < 0, success, episode.success, first, gap)
 
 
 def _same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
