@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.cli import ScriptArgs
-from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.collection import motion_ratios
 from dexfw_envs.evaluation import evaluate, summary, write_records
-from dexfw_envs.rollout import Policy, mean_second_difference
+from dexfw_envs.rollout import Policy
 
 Row = Mapping[str, Any]
 
@@ -51,7 +50,7 @@ def measure(
         Rows as `print_success` takes them, with `per_object` too. "jerk" and "duration" are means
         over the successes, relative to the seed demonstration; nan without successes.
     """
-    rows, demonstration = [], load_seed(args.task)
+    rows: list[dict[str, Any]] = []
     troubles: list[str] = []
     made_by = {key: provenance[key] for key in ("commit", "command")} if provenance else {}
     for split in splits_at(args.eval_splits, args.task, iteration):
@@ -73,9 +72,9 @@ def measure(
                     "task": args.task,
                 }
                 write_records(found, args.records, **kind, **labels, **made_by)
-            rows.append(
-                {**labels, "split": split, **summary(found), **_motion(found, demonstration)}
-            )
+            won = [(record["jerk"], record["length"]) for record in found if record["success"]]
+            motion = motion_ratios(won, args.task)
+            rows.append({**labels, "split": split, **summary(found), **motion})
     for trouble in troubles:
         print(f"warning: no videos of iteration {iteration}: {trouble}", file=sys.stderr)
     return rows
@@ -120,16 +119,6 @@ def wheel_turned(rows: Sequence[Row]) -> bool:
     """Whether the last combined policy beats the first base beyond both intervals (first split)."""
     split = [row for row in rows if row["split"] == rows[0]["split"]]
     return split[-1]["low"] > split[0]["high"]
-
-
-def _motion(records: Sequence[Row], demonstration: Any) -> dict[str, float]:
-    won = [record for record in records if record["success"]]
-    jerk, length = (np.mean([r[k] for r in won] or [np.nan]) for k in ("jerk", "length"))
-    actions = demonstration.actions
-    return {
-        "jerk": float(jerk / mean_second_difference(actions)),
-        "duration": float(length / len(actions)),
-    }
 
 
 def print_success(rows: Sequence[Row], console: Console | None = None) -> None:

@@ -13,7 +13,7 @@ from dexfw_envs.catalog.curricula import objects_for
 from dexfw_envs.catalog.quota import MAX_SUCCESSES, CollectionQuota
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.rollout import Episode, mean_second_difference
+from dexfw_envs.rollout import Episode
 from dexfw_envs.scenario import Scenario
 
 
@@ -81,22 +81,20 @@ def gather(
     won, begun = tries.quota.successes, tries.quota.tries
     report: dict[str, Any] = {"tries": begun, "successes": won, "success": won / begun}
     report["failures"] = dict(failures.most_common())
-    return chosen, report | (motion_ratios(chosen, load_seed(task)) if chosen else {})
+    motions = [(episode.jerk, episode.length) for episode in chosen]
+    return chosen, report | (motion_ratios(motions, task) if chosen else {})
 
 
-def motion_ratios(episodes: Sequence[Any], seed: Any) -> dict[str, float]:
+def motion_ratios(motions: Sequence[tuple[float, int]], task: str) -> dict[str, float]:
     """Compare motions with the seed's: 1 means as smooth, or as long, as the seed demonstration.
 
     Args:
-        episodes: Objects with `actions`, (T, action); at least one.
-        seed: The seed demonstration.
+        motions: Mean second difference of the actions, and length [steps], of each episode.
+        task: Name of the task whose seed demonstration is meant.
 
     Returns:
-        "jerk", the mean second difference of the actions, and "duration", as ratios.
+        "jerk" and "duration", the means as ratios; nan without motions.
     """
-    jerk = np.mean([mean_second_difference(episode.actions) for episode in episodes])
-    duration = np.mean([len(episode.actions) for episode in episodes])
-    return {
-        "jerk": float(jerk / mean_second_difference(seed.actions)),
-        "duration": float(duration / len(seed.actions)),
-    }
+    seed = load_seed(task)
+    jerk, duration = np.mean(motions, axis=0) if motions else (np.nan, np.nan)
+    return {"jerk": float(jerk / seed.jerk), "duration": float(duration / seed.length)}
