@@ -1,12 +1,14 @@
 """`python -m benchmark show`: the figures of the cells, straight from the per-episode records.
 
-A cell is one (method, variant, task, iteration, policy, split); its seeds are pooled.
+A cell is one (method, variant, task, iteration, policy, split). Its figure is that of the episodes
+of all seeds pooled; from two seeds on an interval over seeds stands beside it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.stats import wilson
+from benchmark.stats import bootstrap, wilson
 from dexfw_envs.records import Record, read_records
 
 CELL = ("method", "variant", "task", "iteration", "policy", "split")
@@ -24,7 +26,12 @@ CELL = ("method", "variant", "task", "iteration", "policy", "split")
 
 @dataclass(frozen=True)
 class Show:
-    """Print success with 95 % Wilson intervals, jerk and length from the stored records.
+    """Print success with 95 % intervals, jerk and length from the stored records.
+
+    success, low, high: of the episodes of all seeds pooled, with the Wilson interval, which says
+    where other episodes of the same policies would come out. seed_mean, seed_low, seed_high: mean
+    over the seeds, with the bootstrap interval over seeds, which says where other runs of the
+    method would; null for one seed, and rough for two or three.
 
     With --json, --method and --task one cell is printed as one line; what is left open is filled
     in: the method itself, its last iteration, the combined policy, the split T_OEP. An unknown
@@ -76,6 +83,22 @@ def figures(records: list[Record]) -> dict[str, Any]:
     }
 
 
+def over_seeds(records: list[Record]) -> dict[str, float | None]:
+    """Return the mean success of the seeds with its bootstrap interval; None for a single seed."""
+    names = ("seed_mean", "seed_low", "seed_high")
+    won: dict[int, list[bool]] = {}
+    for record in records:
+        won.setdefault(record["seed"], []).append(record["success"])
+    if len(won) < 2:
+        return dict.fromkeys(names)
+    try:
+        found = bootstrap(np.array([[np.mean(won[seed])] for seed in sorted(won)]))
+    except ImportError as error:
+        warnings.warn(f"no interval over seeds: {error}", stacklevel=2)
+        return dict.fromkeys(names)
+    return dict(zip(names, (found.value, found.low, found.high), strict=True))
+
+
 def select(records: list[Record], options: Show) -> list[Record]:
     """Keep the records that match what the options name."""
     wanted = {name: getattr(options, name) for name in CELL}
@@ -102,7 +125,7 @@ def narrow(records: list[Record], options: Show) -> list[Record]:
 
 
 def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
-    line = {**dict(zip(CELL, cell, strict=True)), **figures(records)}
+    line = {**dict(zip(CELL, cell, strict=True)), **figures(records), **over_seeds(records)}
     if options.per_object:
         objects = cells(records, per_object=True)
         line["per_object"] = {
@@ -112,24 +135,26 @@ def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
     return json.dumps(line)
 
 
-def _percent(figure: dict[str, Any]) -> str:
-    success, low, high = (100 * figure[name] for name in ("success", "low", "high"))
-    return f"{success:.1f} [{low:.1f}, {high:.1f}]"
+def _percent(*values: float | None) -> str:
+    parts = [f"{100 * value:.1f}" for value in values if value is not None]
+    return "{} [{}, {}]".format(*parts) if parts else ""
 
 
 def table(records: list[Record], per_object: bool = False) -> Table:
     """Build the table of all cells."""
     names = (*CELL, "object") if per_object else CELL
     result = Table(box=box.MARKDOWN)
-    for name in (*names, "n", "seeds", "success [95 %]", "jerk", "length"):
+    intervals = ("success [95 %]",) if per_object else ("success [95 %]", "over seeds [95 %]")
+    for name in (*names, "n", "seeds", *intervals, "jerk", "length"):
         result.add_column(name, justify="left" if name in names else "right")
     for cell, rows in cells(records, per_object).items():
-        figure = figures(rows)
+        figure, seeds = figures(rows), {} if per_object else over_seeds(rows)
         result.add_row(
             *map(str, cell),
             str(figure["n"]),
             ",".join(map(str, figure["seeds"])),
-            _percent(figure),
+            _percent(*(figure[name] for name in ("success", "low", "high"))),
+            *([] if per_object else [_percent(*seeds.values())]),
             f"{figure['jerk']:.4f}",
             f"{figure['length']:.0f}",
         )

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 
 from benchmark.__main__ import main
+from benchmark.stats import bootstrap
 from dexfw_envs import records as records_module
 from dexfw_envs.evaluation import evaluate, per_object, summary, wilson
 from dexfw_envs.records import COLUMNS, read_record_file, read_records, write_records
@@ -247,18 +249,45 @@ def test_show_prints_one_cell_as_one_json_line(results, capsys):
     assert (cell["iteration"], cell["policy"], cell["variant"]) == (3, "combined", "")
     assert (cell["n"], cell["seeds"], cell["commit"]) == (40, [0, 1], "abc")
     assert (cell["low"], cell["high"]) == wilson(round(cell["success"] * 40), 40)
+    assert cell["seed_mean"] == pytest.approx(cell["success"])
     named = ("--variant", "no-residual", "--per-object")
     assert show(results, "--method", "dexflywheel", "--task", "Stub", "--json", *named) == 0
     other = json.loads(capsys.readouterr().out)
     assert other["n"] == 5
+    assert (other["seeds"], other["seed_mean"], other["seed_low"]) == ([0], None, None)
     assert sum(part["n"] for part in other["per_object"].values()) == 5
+
+
+def test_show_gives_the_interval_over_seeds_beside_the_pooled_one(tmp_path, capsys):
+    for seed, wins in ((1, 9), (2, 5), (3, 7)):
+        records = stub_records(10)
+        records = [{**r, "success": k < wins, "split": "T_OEP"} for k, r in enumerate(records)]
+        write_records(records, tmp_path, **LABELS, seed=seed)
+    assert show(tmp_path, "--method", "dexflywheel", "--task", "Stub", "--json") == 0
+    cell = json.loads(capsys.readouterr().out)
+    assert (cell["success"], cell["n"], cell["seeds"]) == (0.7, 30, [1, 2, 3])
+    assert (cell["low"], cell["high"]) == wilson(21, 30)
+    expected = bootstrap(np.array([[0.9], [0.5], [0.7]]))
+    found = (cell["seed_mean"], cell["seed_low"], cell["seed_high"])
+    assert found == (expected.value, expected.low, expected.high)
+    assert 0.5 <= found[1] < 0.7 < found[2] <= 0.9
+    assert show(tmp_path) == 0
+    assert "70.0 [50.0, 90.0]" in capsys.readouterr().out
+
+
+def test_show_goes_without_rliable(results, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rliable.library", None)
+    with pytest.warns(UserWarning, match="no interval over seeds: .*pip install rliable"):
+        assert show(results, "--method", "dexflywheel", "--task", "Stub", "--json") == 0
+    cell = json.loads(capsys.readouterr().out)
+    assert cell["n"] == 40 and cell["seed_low"] is None
 
 
 def test_show_prints_tables(results, capsys):
     assert show(results) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2 + 7
-    assert "success [95 %]" in lines[0]
+    assert "success [95 %]" in lines[0] and "over seeds [95 %]" in lines[0]
     assert show(results, "--iteration", "2", "--policy", "base", "--per-object") == 0
     rows = capsys.readouterr().out.strip().splitlines()[2:]
     assert [row.split("|")[7].strip() for row in rows] == ["ball", "can", "egg"]
