@@ -99,8 +99,8 @@ def parse(
     Raises:
         SystemExit: An unknown option or value.
         FileNotFoundError: There is no run to resume.
-        ValueError: Options that do not go together, an unknown split, or records of changed
-            settings without a variant.
+        ValueError: Options that do not go together, a device that is not there, an unknown split,
+            or records of changed settings without a variant.
         OSError: The records cannot be written where they shall go.
         ImportError: Records are asked for and pyarrow is not installed.
     """
@@ -118,6 +118,7 @@ def parse(
         default = settings(**{**presets[known.preset], **tasks[known.task]})
     found = tyro.cli(settings, default=default, args=argv, description=description)
     _check_combination(found, given(settings, argv))
+    _check_values(found)
     _check_outputs(found)
     if known.resume:
         _warn_of_other_code(run)
@@ -154,6 +155,22 @@ def _allow(named: Sequence[str], allowed: Sequence[str], text: str) -> None:
 
 def _flags(names: Sequence[str]) -> str:
     return ", ".join("--" + name.replace("_", "-") for name in names)
+
+
+def _check_values(args: ScriptArgs) -> None:
+    """Refuse now what would fail only after the first turn's work."""
+    for name, least in (("seed", 0), ("threads", 1), ("episodes", 1), ("eval_episodes", 1)):
+        if getattr(args, name) < least:
+            raise ValueError(
+                f"{_flags([name])} must be at least {least}, got {getattr(args, name)}"
+            )
+    import torch
+
+    try:
+        torch.empty(0, device=args.device)
+    except (RuntimeError, AssertionError) as error:  # unknown; or known, but not in this build
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 def _check_outputs(args: ScriptArgs) -> None:

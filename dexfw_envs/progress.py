@@ -245,8 +245,17 @@ class Progress:
         self.folder.write_checkpoint(name, dump(state))
 
     def load(self, name: str) -> dict[str, Any]:
-        """Read a checkpoint."""
-        return load(self.folder.read_checkpoint(name))
+        """Read a checkpoint.
+
+        Raises:
+            FileNotFoundError: There is none of that name.
+            ValueError: It is damaged.
+        """
+        data = self.folder.read_checkpoint(name)
+        try:
+            return load(data)
+        except ValueError as error:
+            raise ValueError(f"{self.path / 'checkpoints' / name}: {error}") from error
 
     def bar(self, title: str, start: int, stop: int) -> Iterable[int]:
         """Return `range(start, stop)`, with a progress bar on stderr if that is a terminal."""

@@ -5,7 +5,7 @@ matplotlib is imported when the plot is made.
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ from dexfw_envs.cli import ScriptArgs
 from dexfw_envs.demos.collection import motion_ratios
 from dexfw_envs.evaluation import evaluate, summary, write_records
 from dexfw_envs.rollout import Policy
+from dexfw_envs.runs import atomic_write_bytes
 
 Row = Mapping[str, Any]
 
@@ -150,6 +151,7 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
 
     Raises:
         ImportError: matplotlib is not installed.
+        OSError: The file cannot be written; the message says why.
     """
     try:
         from matplotlib.figure import Figure
@@ -171,9 +173,7 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
     axes.set_xticks(sorted({row["iteration"] for row in rows}))
     axes.grid(alpha=0.3)
     axes.legend()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.png")
-    figure.savefig(temporary, dpi=120)
-    os.replace(temporary, path)
-    return path
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    atomic_write_bytes(path, image.getbuffer())
+    return Path(path)

@@ -71,6 +71,33 @@ def test_options_that_would_be_ignored_are_refused():
         parsed("--evaluate", "policy.pt", "--steps", "3")
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--eval-episodes", "0"), "--eval-episodes must be at least 1, got 0"),
+        (("--evaluate", "policy.pt", "--episodes", "0"), "--episodes must be at least 1, got 0"),
+        (("--seed", "-3"), "--seed must be at least 0, got -3"),
+        (("--threads", "0"), "--threads must be at least 1, got 0"),
+        (("--device", "abacus"), "--device abacus cannot be used here: .*cpu, cuda"),
+    ],
+)
+def test_values_are_checked_first(flags, words):
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match=words):
+        parsed(*flags)
+
+
+def test_a_device_that_is_not_there_is_refused_first(monkeypatch):
+    torch = pytest.importorskip("torch")
+
+    def none(*_, device):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch, "empty", none)
+    with pytest.raises(ValueError, match="--device cuda cannot be used here: Torch not compiled"):
+        parsed("--device", "cuda")
+
+
 def test_splits_are_checked_first():
     assert parsed("--eval-splits", "T_OEP", "T_O", "T_O(2)").eval_splits[-1] == "T_O(2)"
     with pytest.raises(ValueError, match=r"unknown split of Grasp 'T_OPE' \(did you mean 'T_OEP'"):

@@ -1,5 +1,6 @@
-"""The flywheel script as a process that is killed and resumed, and the failures it keeps."""
+"""The flywheel script against kills, full disks and damaged files, and the failures it keeps."""
 
+import errno
 import json
 import os
 import random
@@ -14,11 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_dexflywheel import TINY, fw, tiny_arguments
+from test_dexflywheel import TINY, fw, short_env, tiny_arguments
 
 from dexfw_envs.demos.augment import augment
-from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.store import EpisodeMismatch, EpisodeStore
 from dexfw_envs.progress import load
+from dexfw_envs.runs import RunFolder
 
 SCRIPT = Path(fw.__file__)
 SMALL = {"trajectories": (2,), "base_steps": 120, "total_timesteps": 128, "test_every": 128,
@@ -102,6 +105,60 @@ def test_a_process_killed_in_two_stages_and_resumed_gives_the_same_run(tmp_path,
     assert str(results[0]) == str(results[1])
     episodes = [sorted(path.name for path in run.glob("D_1/*.h5")) for run in (first, second)]
     assert episodes[0] == episodes[1]
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(fw, "make_env", short_env(fw.make_env))
+    writes, sync = [0], os.fsync
+
+    def full(descriptor):
+        writes[0] += 1
+        if writes[0] > 30:  # in the middle of the base's training
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"cannot write .*progress: the disk is full"):
+            fw.main(tiny_arguments(tmp_path / "runs", base_steps=30))
+    run = one_run(tmp_path / "runs")
+    before = progress(tmp_path / "runs")
+    assert before["stage"] == "base_1" and before["state"]["step"] > 0
+    assert EpisodeStore(run / "D_1").verify() == {}
+    assert fw.main(["--resume", str(run)]) == 0
+    assert (run / "eval_1.json").is_file()
+    assert not list(run.rglob("*.tmp*"))
+
+
+def test_damaged_progress_is_named(tmp_path):
+    folder = RunFolder.create(tmp_path, "DexFW/Grasp-v0", "dexflywheel", 1, TINY)
+    path = folder.write_checkpoint("progress", b"PK torn")
+    with pytest.raises(ValueError, match=f"{path}: no checkpoint, or a damaged one"):
+        fw.main(["--resume", str(folder.path)])
+
+
+def test_data_of_a_turn_is_checked_before_it_is_learned_from(tmp_path):
+    seed = load_seed("Grasp")
+    run = SimpleNamespace(args=replace(TINY, iterations=2), path=tmp_path)
+    store = EpisodeStore(tmp_path / "D_1", seed.env_id, seed.control_mode)
+    ids = [store.add(seed, source="augmented", seed=0, index=index) for index in range(2)]
+    whole = fw.Run.data(run, 1)[0]
+    path = store.folder / f"{ids[0]}.h5"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=f"skipped: damaged episode file {path}.*truncated"):
+        assert len(fw.Run.data(run, 1)[0]) == len(whole) // 2
+    for name, other in (("env_id", "DexFW/Grasp-v9"), ("control_mode", "joint")):
+        origin = {"env_id": seed.env_id, "control_mode": seed.control_mode, name: other}
+        foreign = EpisodeStore(tmp_path / name / "D_1", **origin)
+        foreign.add(seed, source="augmented", seed=0)
+        run.path = tmp_path / name
+        with pytest.raises(EpisodeMismatch, match=f"{name} '{other}', but"):
+            fw.Run.data(run, 1)
+
+
+def test_no_checkpoint_to_evaluate(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        fw.main(["--evaluate", str(tmp_path / "nothing.pt")])
 
 
 def test_failed_tries_are_stored_with_their_reason(tmp_path, monkeypatch):

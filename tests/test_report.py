@@ -1,5 +1,7 @@
 """Measuring policies for records and films, and the curves of a resumed run."""
 
+import errno
+import os
 import sys
 from types import SimpleNamespace
 
@@ -52,6 +54,24 @@ def test_a_failing_policy_is_no_matter_of_films(measured, tmp_path, monkeypatch)
     monkeypatch.setattr(GoPolicy, "act", lambda self, observation: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         measured(films=tmp_path / "videos")
+
+
+def test_a_plot_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    row = {"iteration": 1, "split": "T_VAL", "policy": "base", "success": 0.5, "low": 0.4,
+           "high": 0.6}  # fmt: skip
+    path = report.plot_success([row], tmp_path / "new" / "success.png")
+    before = path.read_bytes()
+    assert before.startswith(b"\x89PNG")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"cannot write {path}: the disk is full"):
+        report.plot_success([row, {**row, "iteration": 2}], path)
+    assert path.read_bytes() == before
+    assert [item.name for item in path.parent.iterdir()] == ["success.png"]
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -55,7 +55,6 @@ def main(args: Args) -> None:
     """Record one demonstration and write it."""
     episode = record(args.task, args.seed)
     path = args.output
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_episode(
         path,
         episode,
