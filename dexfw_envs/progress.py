@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from dexfw_envs.runs import RunFolder
+from dexfw_envs.runs import RunFolder, explained
 
 METRICS = "metrics.jsonl"
 STATE = "progress"
@@ -111,11 +111,19 @@ class MetricsLog:
             self._show(row.pop("step"), row, old=True)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one row; names are tags such as ``"losses/base"``."""
+        """Append one row; names are tags such as ``"losses/base"``.
+
+        Raises:
+            OSError: It cannot be written; the message says why.
+        """
         row = {name: float(values[name]) for name in sorted(values)}
-        with open(self.path, "ab") as file:
-            file.write(json.dumps({"step": int(step), **row}).encode() + b"\n")
-            self.size = file.tell()
+        try:
+            with open(self.path, "ab") as file:
+                file.write(json.dumps({"step": int(step), **row}).encode() + b"\n")
+                file.flush()
+                self.size = file.tell()
+        except OSError as error:
+            raise explained(error, self.path) from error
         self._show(int(step), row)
 
     def _show(self, step: int, values: Mapping[str, float], old: bool = False) -> None:

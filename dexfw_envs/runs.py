@@ -62,12 +62,12 @@ def atomic_write_bytes(path: str | Path, data: bytes | memoryview) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     finally:
         _remove_quietly(temporary)
 
 
-def _explained(error: OSError, path: Path) -> OSError:
+def explained(error: OSError, path: Path) -> OSError:
     """Return the same kind of error with the path and the reason in plain words."""
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return OSError(error.errno or errno.EIO, f"cannot write {path}: {reason}")
@@ -80,7 +80,7 @@ def _make_new_folder(path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     return True
 
 

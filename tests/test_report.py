@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -89,6 +90,23 @@ def test_old_curves_are_sent_once(tmp_path, monkeypatch, known):
     again.log(2, {"a": 0.7})
     again.close()
     assert [row["global_step"] for row in sent] == ([2] if known else [1, 2])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_curves_on_a_full_disk(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from dexfw_envs.progress import MetricsLog
+
+    log, real = MetricsLog(tmp_path), open
+    log.log(1, {"a": 0.5})
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", lambda path, mode: real("/dev/full", mode))
+        with pytest.raises(OSError, match=r"cannot write .*metrics\.jsonl: the disk is full"):
+            log.log(2, {"a": 0.7})
+    log.close()
+    again = MetricsLog(tmp_path, log.size)
+    again.close()
+    assert again.path.read_text() == '{"step": 1, "a": 0.5}\n'
 
 
 def test_checkpoints_are_read_to_the_cpu_without_cuda(monkeypatch):
