@@ -47,7 +47,7 @@ class ScriptArgs:
     policy: Literal["base", "combined"] = "combined"  # with --evaluate: which policy
     json: bool = False  # with --evaluate: print one line of JSON
     timestep_scale: float = 1.0  # physics step relative to the usual one
-    friction_scale: float = 1.0  # friction of hand and objects likewise
+    friction_scale: float = 1.0  # friction of hand, objects and table likewise
 
 
 # What `--evaluate` takes from the command line; all else is as it was in training.

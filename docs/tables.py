@@ -52,9 +52,9 @@ def _source(shown: dict[tuple, list[Record]]) -> str:
         return ""
     seeds = sorted({record["seed"] for record in found})
     commits = ", ".join(f"`{short(c)}`" for c in sorted({record["commit"] for record in found}))
-    sizes = sorted({len(rows) for rows in shown.values()})
+    sizes = sorted({str(len(rows)) for rows in shown.values()}, key=int)
     commands = sorted({record["command"] for record in found})
     return (
-        f"\n{min(sizes)} to {max(sizes)} episodes a cell, seeds {', '.join(map(str, seeds))}, "
+        f"\n{' or '.join(sizes)} episodes a cell, seeds {', '.join(map(str, seeds))}, "
         f"commit {commits}; by\n\n```bash\n" + "\n".join(commands) + "\n```\n"
     )
