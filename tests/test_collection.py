@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dexfw_envs.demos.collection import gather
+from dexfw_envs.demos.collection import gather, motion_ratios
 from dexfw_envs.demos.seeds import load_seed
 
 SEED = load_seed("Grasp")
@@ -69,3 +69,9 @@ def test_nothing_won():
     assert sum(report["failures"].values()) == report["tries"]
     assert list(report["failures"]) == ["dropped", "out_of_reach"], "the most frequent first"
     assert "jerk" not in report
+
+
+def test_motions_are_compared_with_the_seeds():
+    motions = [(SEED.jerk, SEED.length), (3 * SEED.jerk, 2 * SEED.length)]
+    assert motion_ratios(motions, "Grasp") == pytest.approx({"jerk": 2.0, "duration": 1.5})
+    assert np.isnan(list(motion_ratios([], "Grasp").values())).all()
