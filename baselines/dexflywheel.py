@@ -43,7 +43,7 @@ from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.transforms import matrix_from_quat
 
-METHOD_VERSION, CONTROL_MODE, TIMESTEP = 2, "ee_pose", 0.0025  # of the physics [s]
+METHOD_VERSION, CONTROL_MODE, TIMESTEP = 3, "ee_pose", 0.0025  # of the physics [s]
 LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
 CLIP, TAU, DENSE_SCALE = 0.2, 0.01, 20.0  # PPO's ratios; SAC's target critics; best dense reward
 
@@ -63,6 +63,7 @@ class Args(ScriptArgs):
     touch: bool = False  # the residual also feels the fingertip forces
     total_timesteps: int = 130_000  # environment steps of residual RL per iteration
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
+    per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
     rollout_share: float = 0.5  # rollouts collected for D_i, i > 1, as a part of its size
     keep_rollouts: bool = True  # D_i holds them beside what A_EP makes of them (the paper: no)
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
@@ -75,6 +76,7 @@ class Args(ScriptArgs):
     encoder: Literal["cnn", "vit"] = "cnn"  # image encoder
     encoder_weights: str = ""  # safetensors file with weights of that encoder; random if empty
     chunk: int = 16  # H, actions predicted at once
+    chunk_smoothing: float = 1.5  # of a predicted chunk, standard deviation [steps]; 0: none
     execute: int = 8  # actions executed open loop; the others are faded into the next chunk
     prediction: Literal["epsilon", "sample"] = "sample"  # what the denoiser predicts
     sampling_steps: int = 10  # DDIM steps when acting
@@ -85,9 +87,8 @@ class Args(ScriptArgs):
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
     bf16: bool = True  # train under bfloat16 autocast
     # residual policy (appendix A.2)
-    alpha: float = 0.3  # largest residual, in units of the action in [-1, 1]
-    smoothing: float = 0.2  # k of the filter r_t = (1 - k) r_{t-1} + k alpha u_t; 1: no filter
-    rate_cost: float = 0.0  # reward lost per step for the mean square change of r / alpha
+    alpha: tuple[float, float] = (0.15, 0.4)  # largest residual of palm and fingers [action]
+    smoothing: float = 0.5  # k of the filter, twice r_t = (1 - k) r_{t-1} + k alpha u_t; 1: none
     ramp_start: int = 0  # step up to which the residual is never added
     ramp: int = 10_000  # step from which it is always added; its probability rises in between
     rl_envs: int = 64  # parallel worlds
@@ -96,7 +97,7 @@ class Args(ScriptArgs):
     n_steps: int = 32  # steps per world between PPO updates
     epochs: int = 8  # passes over them
     minibatch: int = 512  # minibatch of PPO
-    lr: float = 6e-4  # learning rate of SAC, and of the PPO actor, where it falls linearly
+    lr: float = 3e-4  # learning rate of SAC, and of the PPO actor, where it falls linearly
     critic_lr: float = 1e-3  # learning rate of the PPO critic, likewise
     log_std: float = -0.9  # initial log standard deviation of u
     target_kl: float = 0.05  # an update stops beyond this divergence
@@ -108,10 +109,11 @@ class Args(ScriptArgs):
     def __post_init__(self) -> None:
         if not 1 <= self.execute <= self.chunk:
             raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
-        if not (0 < self.alpha <= 1 and 0 < self.smoothing <= 1):
+        if not all(0 < value <= 1 for value in (*self.alpha, self.smoothing)):
             raise ValueError("--alpha and --smoothing must lie in (0, 1]")
-        if min(self.iterations, *self.trajectories, len(self.trajectories)) < 1:
-            raise ValueError("--iterations and every number of --trajectories must be at least 1")
+        numbers = (self.iterations, self.per_scene, *self.trajectories, len(self.trajectories))
+        if min(numbers) < 1:
+            raise ValueError("--iterations, --per-scene, --trajectories must be at least 1 each")
         if self.encoder_weights and self.obs != "image":
             raise ValueError("--encoder-weights needs --obs image")
 
@@ -120,7 +122,14 @@ class Args(ScriptArgs):
         return min(1.0, max(0.0, (step - self.ramp_start) / max(1, self.ramp - self.ramp_start)))
 
     def low_pass(self, r: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        return (1.0 - self.smoothing) * r + self.smoothing * self.alpha * u
+        """Next state (N, 2, action) of the filter, in units of alpha; the second is its output."""
+        first = torch.lerp(r[:, 0], u, self.smoothing)
+        return torch.stack([first, torch.lerp(r[:, 1], first, self.smoothing)], dim=1)
+
+    def add(self, base: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+        """Action to execute; that of an arm has six numbers of the palm, then six of the hand."""
+        scale = torch.tensor(self.alpha, device=r.device).repeat_interleave(6)
+        return (base + scale.repeat(base.shape[1] // 12) * r[:, 1]).clamp(-1.0, 1.0)
 
 
 PRESETS: dict[str, dict] = {
@@ -133,7 +142,7 @@ PRESETS: dict[str, dict] = {
         "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
         "denoiser": "transformer", "width": 768, "layers": 7, "chunk": 8, "prediction": "epsilon",
         "sampling_steps": 16, "sampling_noise": "fresh", "base_steps": 200_000, "base_lr": 3e-4,
-        "residual_algo": "sac", "alpha": 0.1, "smoothing": 1.0, "total_timesteps": 1_500_000,
+        "residual_algo": "sac", "alpha": (0.1, 0.1), "smoothing": 1.0, "total_timesteps": 1_500_000,
         "rl_envs": 16, "ramp_start": 1_500, "ramp": 10_000, "learning_starts": 300, "utd": 0.2,
         "lr": 1e-4, "sac_batch": 1024, "test_every": 250_000, "obs_noise": 0.0, "bf16": False,
         "rl_steps": 300, "keep_rollouts": False,
@@ -240,6 +249,7 @@ class BasePolicy(nn.Module):
         kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
         self.scheduler = DDIMScheduler(LEVELS, **kind)
         self.scheduler.set_timesteps(args.sampling_steps)
+        self.smoother = smoother(args.chunk, args.chunk_smoothing)
         sizes = {"mean": STATE_SIZE, "std": STATE_SIZE, "centre": action, "reach": action}
         for name, size in sizes.items():
             self.register_buffer(name, torch.ones(size))
@@ -275,7 +285,16 @@ class BasePolicy(nn.Module):
         for k in self.scheduler.timesteps:
             predicted = self.denoiser(chunk, k.to(device).expand(len(chunk)), condition)
             chunk = self.scheduler.step(predicted, k, chunk).prev_sample
-        return (chunk * self.reach + self.centre).cpu()
+        return self.smoother @ (chunk * self.reach + self.centre).cpu()
+
+
+def smoother(steps: int, sigma: float) -> torch.Tensor:
+    """Matrix (steps, steps) that takes jitter out of a chunk: local lines, Gaussian weights."""
+    apart = (torch.arange(steps) - torch.arange(steps)[:, None]).double()
+    line = torch.stack([torch.ones_like(apart), apart], dim=-1)
+    weighted = line * torch.exp(-0.5 * (apart / max(sigma, 1e-9)) ** 2)[..., None]
+    found = torch.linalg.lstsq(weighted.mT @ line, weighted.mT).solution[:, 0].float()
+    return found if sigma else torch.eye(steps)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
@@ -342,7 +361,7 @@ class ChunkPolicy(nn.Module):
         shape, worlds = (env.num_envs, *base.shape), env.num_envs
         for name in ("queue", "noise"):  # actions to come, the last one repeated; where plans start
             self.register_buffer(name, torch.zeros(shape))
-        self.register_buffer("r", torch.zeros(worlds, base.shape[1]))  # filtered residual
+        self.register_buffer("r", torch.zeros(worlds, 2, base.shape[1]))  # filter of the residual
         self.register_buffer("left", torch.zeros(worlds).long())  # steps until the next plan
         self.register_buffer("fresh", torch.ones(worlds).bool())  # no plan yet in this episode
         overlap = args.chunk - args.execute  # weight of the new chunk over the rest of the old one
@@ -377,12 +396,12 @@ class ChunkPolicy(nn.Module):
         """No image, no geometry; (N, D), ending in base action and filter state."""
         touch = [torch.as_tensor(obs["touch"])] if self.args.touch else []
         seen = [features(obs, whole=True), *touch]
-        return torch.cat([*seen, base_action, self.r / self.args.alpha], dim=1)
+        return torch.cat([*seen, base_action, self.r.flatten(1)], dim=1)
 
     def combine(self, base_action: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Action to execute, (N, action), for outputs u in [-1, 1] of the residual."""
         self.r = self.args.low_pass(self.r, u)
-        return (base_action + self.r).clamp(-1.0, 1.0)
+        return self.args.add(base_action, self.r)
 
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
@@ -445,11 +464,8 @@ class Worlds:
 
     def step(self, u: torch.Tensor) -> dict[str, torch.Tensor]:
         """Execute base + filtered alpha u; where an episode ends, `x_next` is its last state."""
-        x, r = self.x, self.policy.r
-        action = self.policy.combine(self.base, u)
+        x, action = self.x, self.policy.combine(self.base, u)
         self.obs, reward, terminated, truncated, info = self.env.step(action.numpy())
-        change = (self.policy.r - r) / self.args.alpha
-        cost = self.args.rate_cost * change.square()
         over, final = terminated | truncated, None
         if over.any():  # the base action in it is what the old queue would give next
             final = self.policy.residual_input(info["final_obs"], self.policy.queue[:, 0])
@@ -462,7 +478,7 @@ class Worlds:
         self._observe()
         done, dead = (torch.as_tensor(flag).float() for flag in (over, terminated))
         x_next = self.x if final is None else torch.where(done[:, None] > 0, final, self.x)
-        reward = torch.as_tensor(reward, dtype=torch.float32) - cost.mean(1)
+        reward = torch.as_tensor(reward, dtype=torch.float32)
         row = {"x": x, "u": u, "reward": reward, "x_next": x_next}
         return row | {"done": done, "terminated": dead}
 
@@ -627,9 +643,9 @@ class SacAgent(Agent):
 
     def q(self, critics: nn.ModuleList, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Both critics' values, (2, B), of the action that u leads to, base + residual."""
-        base, r = x[:, -2 * self.action : -self.action], x[:, -self.action :] * self.args.alpha
-        action = (base + self.args.low_pass(r, u)).clamp(-1.0, 1.0)
-        joint = torch.cat([self.norm(x), action], dim=1)
+        base, r = x[:, -3 * self.action :].tensor_split([self.action], dim=1)
+        r = self.args.low_pass(r.unflatten(1, (2, -1)), u)
+        joint = torch.cat([self.norm(x), self.args.add(base, r)], dim=1)
         return torch.stack([critic(joint).squeeze(-1) for critic in critics])
 
     def remember(self, row: dict[str, torch.Tensor]) -> None:
@@ -700,9 +716,14 @@ def make_env(args: Args, reward: str = "sparse", sampler_of: int = 0, image: boo
 
 
 def build_data(run: Run, i: int) -> None:
-    """D_1 = A_EP(seed; C_1). D_i = rollouts of the last pi_combined, and A_EP of them to C_i."""
+    """D_1 = A_EP(seed; C_1). D_i: rollouts of the last pi_combined, and A_EP of them to C_i.
+
+    They bring the objects of turn i into scenes where base and residual were trained, those of
+    C_{i-1}; A_EP takes them to the new ones. Without it the rollouts have to go there themselves.
+    """
     args, rng, count = run.args, np.random.default_rng(run.seed), run.args.trajectories[:i][-1]
-    env, where, report = make_env(args, image=args.obs == "image"), (args.task, i), {}
+    env, report = make_env(args, image=args.obs == "image"), {}
+    collect = partial(gather, args.task, i, per_scene=args.per_scene)
     rollouts, edited, seeds, blur = [], [], [load_seed(args.task)], 0.0
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
@@ -710,14 +731,15 @@ def build_data(run: Run, i: int) -> None:
     if i > 1:
         make = partial(run_episodes, env, run.pi(i - 1, env), progress=f"rollouts {i}")
         wanted = round(count * args.rollout_share) if args.aep else count
-        seeds, report["rollouts"] = gather(*where, wanted, rng, make, add["policy"])
+        known = {"scenes": i - args.aep}
+        seeds, report["rollouts"] = collect(wanted, rng, make, add["policy"], **known)
         rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing
     if not seeds:
         raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
     if args.aep or i == 1:
         sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in seeds]
         aep = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
-        edited, report["edited"] = gather(*where, count - len(rollouts), rng, aep, add["augmented"])
+        edited, report["edited"] = collect(count - len(rollouts), rng, aep, add["augmented"])
     env.close()
     for n, episode in enumerate([*rollouts, *edited]):  # the failures are stored already
         add["policy" if n < len(rollouts) else "augmented"](episode)

@@ -175,11 +175,22 @@ def test_start_noise_is_held_or_drawn_as_asked():
         assert (before == 0).all().item() is (kind == "zero")
 
 
+def test_chunk_smoother_keeps_lines_and_damps_jitter():
+    matrix = fw.smoother(16, 1.5)
+    line = 0.3 - 0.1 * torch.arange(16.0)
+    assert torch.allclose(matrix @ line, line, atol=1e-5)
+    jitter = (-1.0) ** torch.arange(16)
+    assert (matrix @ jitter).abs().max() < 0.6 and (matrix @ jitter)[3:-3].abs().max() < 0.05
+    assert torch.equal(fw.smoother(16, 0.0), torch.eye(16))
+
+
 def test_residual_is_filtered_scaled_and_forgotten_at_reset():
     full = SimpleNamespace(mean=lambda x: torch.ones(len(x), ACTION))
-    policy, _, obs = chunk_policy(residual=full, alpha=0.2, smoothing=0.5)
-    actions = [policy.act(obs)[0, 0] for _ in range(2)]
-    assert np.allclose(actions, [0.1 + 0.1, 0.101 + 0.15])
+    policy, _, obs = chunk_policy(residual=full, alpha=(0.2, 0.4), smoothing=0.5)
+    actions = [policy.act(obs)[0, [0, 6]] for _ in range(2)]
+    palm, fingers = np.transpose(actions)
+    assert np.allclose(palm, [0.1 + 0.05, 0.101 + 0.1])
+    assert np.allclose(fingers, [0.1 + 0.1, 0.101 + 0.2])
     policy.reset(np.array([True, False, False]))
     assert policy.r[0].abs().max() == 0
     assert policy.r[1].abs().max() > 0
@@ -285,11 +296,11 @@ def test_ppo_moves_towards_the_better_action():
 
 
 def test_sac_judges_the_executed_action_and_its_replay_goes_round():
-    args = replace(TINY, residual_algo="sac", alpha=0.5, smoothing=1.0)
-    agent = fw.SacAgent(30, ACTION, args)
-    x, u = torch.rand(8, 30) * 0.1, torch.rand(8, ACTION)
+    args = replace(TINY, residual_algo="sac", alpha=(0.5, 0.5), smoothing=1.0)
+    agent = fw.SacAgent(40, ACTION, args)
+    x, u = torch.rand(8, 40) * 0.1, torch.rand(8, ACTION)
     moved, shifted = x.clone(), u - 0.2
-    moved[:, -2 * ACTION : -ACTION] += 0.1  # base + 0.1 and u - 0.2 at alpha 0.5: the same action
+    moved[:, -3 * ACTION : -2 * ACTION] += 0.1  # base + 0.1, u - 0.2 at alpha 0.5: the same
     agent.norm = lambda x: torch.zeros_like(x)
     assert torch.allclose(
         agent.q(agent.critics, x, u), agent.q(agent.critics, moved, shifted), atol=1e-5
@@ -434,7 +445,8 @@ def test_truncated_checkpoint_is_refused(tmp_path):
 
 def test_presets_and_ablations_parse():
     parsed = {
-        name: fw.parse(fw.Args, ["--preset", name], fw.PRESETS, fw.TASKS) for name in fw.PRESETS
+        name: fw.parse(fw.Args, ["--preset", name, "--device", "cpu"], fw.PRESETS, fw.TASKS)
+        for name in fw.PRESETS
     }
     assert parsed["paper"].width == 768
     assert parsed["paper"].residual_algo == "sac"
@@ -455,7 +467,7 @@ def test_presets_and_ablations_parse():
     ("wrong", "named"),
     [
         ({"chunk": 4, "execute": 8}, "--execute"),
-        ({"alpha": 0.0}, "--alpha"),
+        ({"alpha": (0.0, 0.4)}, "--alpha"),
         ({"smoothing": 2.0}, "--smoothing"),
         ({"iterations": 0}, "--iterations"),
         ({"trajectories": ()}, "--trajectories"),

@@ -74,10 +74,18 @@ def held_out(task: str, name: str) -> tuple[Combination, ...]:
 
 
 @cache
-def training_combinations(task: str, iteration: int) -> tuple[Combination, ...]:
-    """All combinations of an iteration that are not held out."""
+def training_combinations(
+    task: str, iteration: int, scenes: int | None = None
+) -> tuple[Combination, ...]:
+    """All combinations of an iteration's objects that are not held out.
+
+    Their surroundings and pose cells are those of the iteration, or of the row `scenes` before it.
+    """
+    row = iteration if scenes is None else scenes
+    around, cells = surroundings_for(task, row), poses_for(task, row)
     tests = {*held_out(task, "T_OEP"), *held_out(task, "T_VAL")}
-    return tuple(c for c in combinations(task, iteration) if c not in tests)
+    known = [c for c in combinations(task, iteration) if c[1] in around and c[2] in cells]
+    return tuple(c for c in known if c not in tests)
 
 
 def _hashed_order(pool: Sequence[Combination], label: str) -> list[Combination]:
@@ -165,10 +173,7 @@ def training_sampler(
         find(dict.fromkeys(available), object_id, f"object of {task} at iteration {iteration}")
     if not ids:
         raise ValueError(f"objects must name at least one of {', '.join(available)}")
-    row = iteration if scenes is None else scenes
-    around, cells = surroundings_for(task, row), poses_for(task, row)
-    allowed = training_combinations(task, iteration)
-    allowed = tuple(c for c in allowed if c[1] in around and c[2] in cells)
+    allowed = training_combinations(task, iteration, scenes)
     pools = [[c for c in allowed if c[0] == object_id] for object_id in ids]
 
     def sample(rng: np.random.Generator) -> Scenario:
@@ -179,14 +184,17 @@ def training_sampler(
 
 
 def configurations(
-    task: str, iteration: int, count: int, rng: np.random.Generator
+    task: str, iteration: int, count: int, rng: np.random.Generator, scenes: int | None = None
 ) -> list[Scenario]:
     """Draw scenes to collect in, so that every object, surroundings and pose cell appears.
+
+    The objects are those of `iteration`, surroundings and poses those of the row `scenes`, by
+    default the same.
 
     Combinations repeat only when there are fewer than `count`. With `count` smaller than the
     number of objects, surroundings or cells, as many as possible appear.
     """
-    pool = list(training_combinations(task, iteration))
+    pool = list(training_combinations(task, iteration, scenes))
     rng.shuffle(pool)
     seeds = rng.integers(SEED_SPAN, size=count).tolist()
     chosen = _even_choice(pool, count)

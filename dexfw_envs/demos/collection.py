@@ -46,27 +46,32 @@ def gather(
     rng: np.random.Generator,
     produce: Callable[[Iterator[Scenario]], Iterable[Episode]],
     keep_failure: Callable[[Episode], Any] | None = None,
+    scenes: int | None = None,
+    per_scene: int = MAX_SUCCESSES,
 ) -> tuple[list[Episode], dict[str, Any]]:
-    """Collect successes: at most 10 tries and 4 successes per scene, then thinned to `count`.
+    """Collect successes: 10 tries and `per_scene` successes at most per configuration, thinned to `count`.
 
     Args:
         task: Name of the task.
-        iteration: Which row of the curriculum the scenes are of; a quarter more scenes are drawn
-            than `count` needs, and no fewer than there are objects.
+        iteration: Which row of the curriculum the objects are of; a quarter more configurations
+            are drawn than `count` needs, and no fewer than there are objects.
         count: Most episodes to keep, chosen at random but as even over objects as can be.
         rng: For the scenes, the jitter of each try and the thinning.
         produce: Runs scenarios one by one, such as `run_episodes` or `augment`; must yield
             failures too.
         keep_failure: Takes each failed episode at once, such as `EpisodeStore.add`; one by one,
             since failures are long and often as many as the successes.
+        scenes: Which row surroundings and poses are of; `iteration` by default.
+        per_scene: Successes after which a configuration is left: fewer give more variety.
 
     Returns:
         The episodes in the order of their tries; "tries", "successes", "success" (rate) and
         "failures" (number by reason), and what `motion_ratios` says of the episodes if there are
         any.
     """
-    scenes = max(math.ceil(1.25 * count / MAX_SUCCESSES), len(objects_for(task, iteration)))
-    tries = Tries(CollectionQuota(configurations(task, iteration, scenes, rng)), rng)
+    wanted = max(math.ceil(1.25 * count / per_scene), len(objects_for(task, iteration)))
+    places = configurations(task, iteration, wanted, rng, scenes)
+    tries = Tries(CollectionQuota(places, max_successes=per_scene), rng)
     kept: dict[Any, Episode] = {}
     failures: Counter[str] = Counter()
     for episode in produce(tries):
