@@ -29,33 +29,20 @@ SMALL = {"trajectories": (2,), "base_steps": 120, "total_timesteps": 128, "test_
 PATIENCE = 120.0  # [s]
 
 
-class Process:
-    """The script with some arguments, in a process of its own; what it says goes to a file."""
-
-    def __init__(self, log, *arguments):
-        self.log = open(log, "wb")  # noqa: SIM115 (closed by `end`)
-        self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MUJOCO_GL": "disabled"},  # films take long
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    def end(self) -> int:
-        self.log.close()
-        return self.process.wait(PATIENCE)
-
-    def kill_at(self, folder, stage: str, counter: str, moment: int) -> None:
-        """Kill it as soon as `stage` has saved that `counter` has come to `moment`."""
+def run_and_kill(folder, arguments, stage: str, counter: str, moment: int) -> None:
+    """Start the script; kill it as soon as `stage` has saved that `counter` is at `moment`."""
+    with open(folder.with_suffix(".log"), "w+") as log:
+        command = [sys.executable, str(SCRIPT), *arguments]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + PATIENCE
-        while self.process.poll() is None and time.monotonic() < until:
+        while process.poll() is None and time.monotonic() < until:
             kept = progress(folder)
             if kept["stage"] == stage and kept["state"].get(counter, 0) >= moment:
                 break
             time.sleep(0.02)
-        self.process.kill()
-        assert self.end() == -signal.SIGKILL, Path(self.log.name).read_text()
-        assert progress(folder)["stage"] == stage
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, log.seek(0) or log.read()
+    assert progress(folder)["stage"] == stage
 
 
 def progress(folder) -> dict:
@@ -68,29 +55,16 @@ def one_run(folder) -> Path:
     return run
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Start the script; whatever a failing test leaves running is killed."""
-    started = []
-
-    def begin(*arguments):
-        started.append(Process(tmp_path / f"log{len(started)}", *arguments))
-        return started[-1]
-
-    yield begin
-    for each in started:
-        each.process.kill()
-        each.end()
-
-
-def test_a_process_killed_in_two_stages_and_resumed_gives_the_same_run(tmp_path, start):
+def test_a_process_killed_in_two_stages_and_resumed_gives_the_same_run(tmp_path, monkeypatch):
+    measure = fw.measure
+    monkeypatch.setattr(fw, "measure", lambda *a, films, **options: measure(*a, **options))
     moments, a, b = random.Random(0), tmp_path / "a", tmp_path / "b"
-    whole, killed = (start(*tiny_arguments(runs, **SMALL)) for runs in (a, b))
-    killed.kill_at(b, "base_1", "step", moments.randint(1, 80))
+    start = tiny_arguments(b, **SMALL)
+    run_and_kill(b, start, "base_1", "step", moments.randint(1, 80))
     resume = ["--resume", str(one_run(b))]
-    start(*resume).kill_at(b, "residual_1", "round", moments.randint(1, 12))
-    for each in (whole, start(*resume)):
-        assert each.end() == 0, Path(each.log.name).read_text()
+    run_and_kill(b, resume, "residual_1", "round", moments.randint(1, 12))
+    assert fw.main(resume) == 0
+    assert fw.main(tiny_arguments(a, **SMALL)) == 0
     first, second = one_run(a), one_run(b)
     curves = [(run / "metrics.jsonl").read_bytes() for run in (first, second)]
     assert curves[0] == curves[1]
