@@ -49,7 +49,7 @@ def gather(
     scenes: int | None = None,
     per_scene: int = MAX_SUCCESSES,
 ) -> tuple[list[Episode], dict[str, Any]]:
-    """Collect successes: 10 tries and `per_scene` successes at most per configuration, thinned to `count`.
+    """Collect successes: 10 tries and `per_scene` successes at most in a scene, thinned to `count`.
 
     Args:
         task: Name of the task.
