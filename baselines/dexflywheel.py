@@ -28,6 +28,7 @@ from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
 from torch.distributions import Normal
 
+from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
 from dexfw_envs.demos.augment import augment
@@ -43,7 +44,7 @@ from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.transforms import matrix_from_quat
 
-METHOD_VERSION, CONTROL_MODE, TIMESTEP = 3, "ee_pose", 0.0025  # of the physics [s]
+METHOD_VERSION, CONTROL_MODE = 3, "ee_pose"
 LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
 CLIP, TAU, DENSE_SCALE = 0.2, 0.01, 20.0  # PPO's ratios; SAC's target critics; best dense reward
 
@@ -61,11 +62,11 @@ class Args(ScriptArgs):
     obs: Literal["state", "image"] = "state"  # image: the base policy also sees the camera
     image_size: int = 96  # side of the camera image [px]
     touch: bool = False  # the residual also feels the fingertip forces
-    total_timesteps: int = 130_000  # environment steps of residual RL per iteration
+    total_timesteps: int = 200_000  # environment steps of residual RL per iteration
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
     per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
-    rollout_share: float = 0.5  # rollouts collected for D_i, i > 1, as a part of its size
-    keep_rollouts: bool = True  # D_i holds them beside what A_EP makes of them (the paper: no)
+    rollout_share: float = 1.0  # rollouts collected for D_i, i > 1, as a part of its size
+    keep_rollouts: bool = False  # D_i holds them too, not only what A_EP makes of them
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
     test_every: int = 65_536  # environment steps between tests of the full residual during RL
     test_episodes: int = 88  # episodes of such a test
@@ -145,7 +146,7 @@ PRESETS: dict[str, dict] = {
         "residual_algo": "sac", "alpha": (0.1, 0.1), "smoothing": 1.0, "total_timesteps": 1_500_000,
         "rl_envs": 16, "ramp_start": 1_500, "ramp": 10_000, "learning_starts": 300, "utd": 0.2,
         "lr": 1e-4, "sac_batch": 1024, "test_every": 250_000, "obs_noise": 0.0, "bf16": False,
-        "rl_steps": 300, "keep_rollouts": False,
+        "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
@@ -450,7 +451,7 @@ class Worlds:
     def __init__(self, env, policy: ChunkPolicy, args: Args, seed: int):
         self.env, self.policy, self.args = env, policy, args
         self.obs, _ = env.reset(seed=seed)
-        self.ended: list[dict] = []  # object and success of the episodes since the last log
+        self.ended: list[list[dict]] = [[] for _ in range(env.num_envs)]  # object, success
         policy.reset(np.ones(env.num_envs, dtype=bool))
         self._observe()
 
@@ -471,7 +472,7 @@ class Worlds:
             final = self.policy.residual_input(info["final_obs"], self.policy.queue[:, 0])
             for world in np.flatnonzero(over):
                 scenario, won = (info["final_info"][k][world] for k in ("scenario", "success"))
-                self.ended.append({"object": scenario.objects[0], "success": bool(won)})
+                self.ended[world].append({"object": scenario.objects[0], "success": bool(won)})
             self.policy.reset(over)
         if self.env.reward_mode == "dense":
             reward = self._below_zero(reward, terminated, info)
@@ -487,6 +488,13 @@ class Worlds:
         reward = np.clip(reward / DENSE_SCALE, 0.0, 1.0) - 1.0
         won = info["final_info"]["success"] if terminated.any() else terminated
         return np.where(terminated, np.where(won, 1.0, -1.0 / (1.0 - self.args.sac_gamma)), reward)
+
+    def take_ended(self) -> list[dict]:
+        """Episodes not taken yet, as many of each world: those that succeed end sooner."""
+        count = min(map(len, self.ended))
+        taken = [row for rows in self.ended for row in rows[:count]]
+        self.ended = [rows[count:] for rows in self.ended]
+        return taken
 
     def state(self) -> dict:
         kept = {"obs": pack(self.obs), "env": pack(self.env.get_state()), "ended": self.ended}
@@ -515,8 +523,7 @@ def train_residual(run: Run, i: int) -> None:
             test_residual(run, i, base, agent if n else None, origin + n * size)
         losses = agent.round(worlds, n * size)
         losses["charts/epsilon"] = args.epsilon((n + 1) * size)
-        run.log(origin + (n + 1) * size, losses | curves("scheduled", worlds.ended))
-        worlds.ended = []
+        run.log(origin + (n + 1) * size, losses | curves("scheduled", worlds.take_ended()))
         run.save(round=n + 1, agent=agent.state, worlds=worlds.state)
     test_residual(run, i, base, agent, origin + rounds * size)
     env.close()
@@ -730,7 +737,7 @@ def build_data(run: Run, i: int) -> None:
     add = {s: partial(store.add, source=s, seed=args.seed, config={"turn": i}) for s in SOURCES}
     if i > 1:
         make = partial(run_episodes, env, run.pi(i - 1, env), progress=f"rollouts {i}")
-        wanted = round(count * args.rollout_share) if args.aep else count
+        wanted = math.ceil(count * args.rollout_share) if args.aep else count
         known = {"scenes": i - args.aep}
         seeds, report["rollouts"] = collect(wanted, rng, make, add["policy"], **known)
         rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing

@@ -241,11 +241,20 @@ def test_transition_ends_in_the_final_observation():
     assert not torch.allclose(home, final, atol=1e-3)
     assert final[:, -ACTION:].min() > 0  # the filter's state, gone in the next episode
     assert home[:, -ACTION:].abs().max() == 0
-    assert len(worlds.ended) == 4
-    assert worlds.ended[0] == {"object": "baseball", "success": False}
+    assert worlds.take_ended() == [{"object": "baseball", "success": False}] * 4
+    assert worlds.take_ended() == []
     row = worlds.step(torch.zeros(4, ACTION))
     assert torch.equal(row["x"], home)
     assert torch.equal(row["x_next"], worlds.x)
+
+
+def test_a_world_of_short_episodes_counts_no_more_than_the_others():
+    worlds = make_worlds(TINY, steps=5)
+    worlds.ended = [["a", "b", "c"], ["d"], ["e", "f"], ["g"]]
+    assert worlds.take_ended() == ["a", "d", "e", "g"]
+    worlds.ended[1] += ["h"]
+    worlds.ended[3] += ["i", "j"]
+    assert worlds.take_ended() == ["b", "h", "f", "i"]
 
 
 def test_worlds_go_on_exactly_from_their_state():
