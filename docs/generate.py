@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tables import flywheel_table, short
+from tables import TASK_TABLES, flywheel_table, short
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
@@ -240,7 +240,8 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success)
         item = entry(page.stem.capitalize())
-        return {maker.__name__: partial(maker, item) for maker in makers}
+        made = {name: partial(make, item.name, RESULTS) for name, make in TASK_TABLES.items()}
+        return made | {maker.__name__: partial(maker, item) for maker in makers}
     makers = (objects, replay, surroundings, cells, curriculum_table, split_table)
     return {f"{maker.__name__} {item.name}": partial(maker, item.name)
             for maker in makers for item in TASKS}  # fmt: skip

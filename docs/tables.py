@@ -1,9 +1,13 @@
-"""The result tables of the README, from the per-episode records alone."""
+"""The result tables of README and task pages, from the stored records and runs alone."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
@@ -12,6 +16,13 @@ from benchmark.show import cells, figures  # noqa: E402
 from dexfw_envs.records import Record, read_records  # noqa: E402
 
 METHOD = "dexflywheel"
+# Variants of the records: policies of the method itself, evaluated in another world.
+WORLDS = {
+    "": "as in training",
+    "half-step": "half the physics step",
+    "friction-0.8": "friction of hand and objects 20 % lower",
+    "friction-1.2": "friction of hand and objects 20 % higher",
+}
 
 
 def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
@@ -22,10 +33,13 @@ def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
     return f"{success:.1f} [{low:.1f}, {high:.1f}]"
 
 
+def _read(task: str, records: Path) -> list[Record]:
+    return read_records(records, METHOD, task) if (records / METHOD / task).is_dir() else []
+
+
 def flywheel_table(task: str, records: Path) -> str:
     """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn."""
-    found = read_records(records, METHOD, task) if (records / METHOD / task).is_dir() else []
-    groups = cells([record for record in found if record["variant"] == ""])
+    groups = cells([record for record in _read(task, records) if record["variant"] == ""])
     shown: dict[tuple, list[Record]] = {}
     lines = ["| Policy, scenes | i = 1 | i = 2 | i = 3 |", "|---|---|---|---|"]
     rows = [("base", "T_OEP"), ("combined", "T_OEP"), ("base", "T_O"), ("combined", "T_O")]
@@ -58,3 +72,73 @@ def _source(shown: dict[tuple, list[Record]]) -> str:
         f"\n{' or '.join(sizes)} episodes a cell, seeds {', '.join(map(str, seeds))}, "
         f"commit {commits}; by\n\n```bash\n" + "\n".join(commands) + "\n```\n"
     )
+
+
+def object_table(task: str, results: Path) -> str:
+    """Success of the last turn's combined policies on every object, split "objects"."""
+    found = [
+        r for r in _read(task, results / "records") if (r["variant"], r["split"]) == ("", "objects")
+    ]
+    if not found:
+        return "Not run.\n"
+    groups = cells(found, per_object=True)
+    lines = ["| Object | Success % | n |", "|---|---|---|"]
+    for key in sorted(groups, key=lambda key: figures(groups[key])["success"]):
+        lines.append(f"| {key[-1]} | {_cell(groups, key)} | {len(groups[key])} |")
+    whole = cells(found)
+    lines += [f"| **all** | {_cell(whole, key)} | {len(whole[key])} |" for key in whole]
+    return "\n".join(lines) + "\n" + _source(whole)
+
+
+def robustness_table(task: str, results: Path) -> str:
+    """Success of the last turn's combined policies on T_OEP in a changed world, by variant."""
+    found = [
+        r
+        for r in _read(task, results / "records")
+        if (r["policy"], r["split"]) == ("combined", "T_OEP")
+    ]
+    last = max((record["iteration"] for record in found), default=0)
+    groups = cells([record for record in found if record["iteration"] == last])
+    keys = {name: (METHOD, name, task, last, "combined", "T_OEP") for name in WORLDS}
+    lines = ["| World | Success % |", "|---|---|"]
+    lines += [f"| {WORLDS[name]} | {_cell(groups, key)} |" for name, key in keys.items()]
+    return "\n".join(lines) + "\n" + _source({k: groups[k] for k in keys.values() if k in groups})
+
+
+def generation_table(task: str, results: Path) -> str:
+    """What every turn collected and how its motions compare with the seed's; means over runs."""
+    path = results / "runs" / f"{task}.json"
+    kept = [r for r in json.loads(path.read_text()) if not r["variant"]] if path.exists() else []
+    if not kept:
+        return "Not run.\n"
+    lines = [
+        "| Turn | Made by | Success % | Tries | Jerk | Duration |",
+        "|---|---|---|---|---|---|",
+    ]
+    for turn in kept[0]["data"]:
+        for kind in kept[0]["data"][turn]:
+            lines.append(_generation_row(turn, kind, [run["data"][turn][kind] for run in kept]))
+    seeds = ", ".join(str(run["seed"]) for run in kept)
+    times = ", ".join(f"{sum(run['seconds'].values()) / 60:.0f}" for run in kept)
+    threads = ", ".join(sorted({str(run["threads"]) for run in kept}))
+    commits = ", ".join(sorted({f"`{short(run['commit'])}`" for run in kept}))
+    return "\n".join(lines) + (
+        f"\n\nJerk (mean second difference of the actions) and duration are relative to the seed "
+        f"demonstration. Seeds {seeds}, commit {commits}; the runs took {times} min of wall time "
+        f"with {threads} thread, evaluation included.\n"
+    )
+
+
+def _generation_row(turn: str, kind: str, reports: list[dict[str, Any]]) -> str:
+    success = sum(r["successes"] for r in reports) / sum(r["tries"] for r in reports)
+    jerk, duration = (np.mean([r[name] for r in reports]) for name in ("jerk", "duration"))
+    maker = {"rollouts": "policy of the last turn", "edited": "A_EP"}[kind]
+    tries = sum(r["tries"] for r in reports)
+    return f"| {turn} | {maker} | {100 * success:.1f} | {tries} | {jerk:.2f} | {duration:.2f} |"
+
+
+TASK_TABLES = {
+    "per object": object_table,
+    "robustness": robustness_table,
+    "generation": generation_table,
+}
