@@ -71,10 +71,10 @@ def observation(item: TaskEntry) -> str:
 def action(item: TaskEntry) -> str:
     """The `ee_pose` action, one row per kind of element."""
     robot = item.make().needs.robot
-    x, y, z = (number(value) for value in control.POSITION_CENTRE)
     rows = []
     for arm, mount in enumerate(robot.mounts):
         first, side = 12 * arm, f"{mount.side} " if robot.arms > 1 else ""
+        x, y, z = (number(value) for value in mount.nominal_position)
         position = f"({x}, {y}, {z}) ± {number(control.POSITION_UNIT)} m"
         slew = f"{number(control.POSITION_SLEW)} m"
         rows.append(

@@ -25,6 +25,7 @@ def panda_inspire() -> RobotSpec:
         palm_quaternion=BRACKET_QUATERNION,
         # Palm 18 cm behind and 16 cm above the centre of the workspace, in the nominal orientation.
         home=(0.0, 0.1253, 0.0, -2.8756, 0.0, 3.6118, 0.0),
+        nominal_position=(-0.10, 0.0, 0.20),
         nominal_quaternion=(0.0, cos(PALM_TILT / 2), 0.0, -sin(PALM_TILT / 2)),
     )
     return RobotSpec(

@@ -87,6 +87,7 @@ class Mount:
     palm_offset: tuple[float, float, float]  # flange to palm centre, in the flange frame [m]
     palm_quaternion: tuple[float, float, float, float]  # flange to palm, wxyz
     home: tuple[float, ...]  # arm joints at reset [rad]
+    nominal_position: tuple[float, float, float]  # palm position of action zero [m]
     nominal_quaternion: tuple[float, float, float, float]  # palm orientation of action zero, wxyz
 
 
