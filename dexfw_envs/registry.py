@@ -9,6 +9,7 @@ import gymnasium
 
 from dexfw_envs.tasks.base import Task
 from dexfw_envs.tasks.grasp import GraspTask
+from dexfw_envs.tasks.lift import LiftTask
 
 NAMESPACE = "DexFW"
 
@@ -28,7 +29,10 @@ class TaskEntry:
         return f"{NAMESPACE}/{self.name}-v{self.version}"
 
 
-TASKS: tuple[TaskEntry, ...] = (TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),)
+TASKS: tuple[TaskEntry, ...] = (
+    TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),
+    TaskEntry("Lift", 0, LiftTask, ("dual-arm",)),
+)
 
 
 def entry(name: str) -> TaskEntry:

@@ -221,6 +221,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
             **outcome,
             "hold": self.memory.hold.astype(int),
             "stage": self.task.stage(self.world, self.memory),
+            "measures": self.task.measures(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
             "scenario": scenarios,

@@ -30,6 +30,11 @@ class Curriculum:
     support_height: float = 0.0
 
 
+# Two-armed tasks: five places on a line across the table, the centre first.
+LINE = (
+    (0.0, 0.000, 0.0), (0.0, 0.050, 0.0), (0.0, -0.050, 0.0), (0.0, 0.100, 0.0), (0.0, -0.100, 0.0),
+)  # fmt: skip
+
 # The one table of tasks: the first five Grasp cells lie near the seed's pose, later ones further.
 CURRICULA: dict[str, Curriculum] = {
     "Grasp": Curriculum(
@@ -50,6 +55,20 @@ CURRICULA: dict[str, Curriculum] = {
             (0.050, 0.060, -15.0), (-0.050, 0.060, 15.0), (0.050, -0.060, 20.0),
             (-0.050, -0.060, -20.0), (0.000, 0.070, 18.0),
         ),
+        jitter=(0.010, 0.010, 5.0),
+    ),
+    "Lift": Curriculum(
+        new_objects=(
+            ("milk_case",),
+            ("shoe_box", "post_parcel", "tea_chest", "toy_crate", "file_box"),
+            ("cereal_box", "detergent_carton", "gift_box", "paper_ream_case", "cake_box",
+             "speaker", "wipes_pack", "first_aid_case", "bread_tin", "basketball", "football",
+             "volleyball", "handball", "medicine_ball", "play_ball", "pickle_jar", "protein_tub",
+             "paint_tin", "water_jug", "cookie_jar"),
+        ),
+        surroundings=(1, 5, 12),
+        poses=(1, 2, 5),
+        cells=LINE,
         jitter=(0.010, 0.010, 5.0),
     ),
 }  # fmt: skip

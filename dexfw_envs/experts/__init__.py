@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dexfw_envs.experts.grasp import GraspExpert, Style
+from dexfw_envs.experts.lift import LiftExpert
 
-EXPERTS = {"Grasp": GraspExpert}
+EXPERTS = {"Grasp": GraspExpert, "Lift": LiftExpert}
 # A person's fingers stop at the object they hold; a seed that closes fully would wrap anything.
-SEED_STYLES = {"Grasp": Style(margin=0.05)}
+SEED_STYLES = {"Grasp": Style(margin=0.05), "Lift": Style()}
 
 
 def make_expert(env: Any, **options: Any) -> Any:

@@ -15,9 +15,9 @@ SHOULDER = (0.05, 0.58)  # foot of an arm beside the column's axis and above the
 HANG = radians(60.0)  # the first joint's axis points sideways and this far below level
 WRIST = (0.012, 0.0, 0.09)  # flange to palm centre, in the flange frame [m]
 FINGERS_DOWN = radians(25.0)  # nominal: palms facing each other, fingers forward and this far down
-# Right palm 8 cm behind, 25 cm right of and 22 cm above the workspace's centre, as in the nominal
+# Right palm 8 cm behind, 31 cm right of and 24 cm above the workspace's centre, as in the nominal
 # orientation.
-HOME = (1.3528, 0.4227, 0.6039, 2.0565, 0.4236, -1.4006, -1.5444)
+HOME = (1.5638, 0.4707, 0.6702, 1.9208, 0.5979, -1.4698, -1.7553)
 NEUTRAL = (-0.04, 0.15, 0.22)  # palm position of action zero, sideways mirrored [m]
 
 

@@ -74,6 +74,9 @@ class Task(Protocol):
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the named ingredients of success at this instant, each bool (N,)."""
 
+    def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Return what is reported beside success but not judged, each (N,)."""
+
     def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Say where the task cannot be completed any more, bool (N,)."""
 

@@ -98,6 +98,10 @@ class GraspTask:
             "slow": np.sqrt((velocity * velocity).sum(axis=1)) < SPEED_LIMIT,
         }
 
+    def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Return what is reported beside success but not judged: nothing."""
+        return {}
+
     def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Say where the object has left the table or rolled out of reach, bool (N,)."""
         away = world.object_position[:, 0, :2] - memory.start_position[:, 0, :2]
