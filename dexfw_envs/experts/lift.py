@@ -18,9 +18,9 @@ ROLL = np.deg2rad(17.0)  # palms face up this far, so that thumb and palm edge t
 THUMB_TOP = 0.045  # a top at most this far above the palm centre passes under the thumb [m]
 LOWEST = 0.070  # palm centre above the table [m]
 ABOVE_CENTRE = 0.015  # palm centre above the object's centre: gravity keeps it upright [m]
-BEHIND = 0.02  # palm centre behind the object's centre; the fingers reach on from there [m]
+AHEAD = 0.010  # palm centre ahead of the object's centre: farther back it would swing [m]
 GAP, WIDE_GAP = 0.05, 0.10  # palm to face, beside the object and on the way there [m]
-DEPTH = 0.020  # how far into the face the palms are commanded while they press [m]
+DEPTH = 0.025  # how far into the face the palms are commanded while they press [m]
 FLAT_HAND = np.array([0.0, 0.0, 0.12, 0.12, 0.12, 0.12])  # thumb up and out of the way [rad]
 PRESS_STEPS = 14
 LIFT_HEIGHT = 0.22  # [m]
@@ -142,6 +142,6 @@ def _place(
     roll = ROLL if centre[2] + top > height + THUMB_TOP else 0.0
     if item.category == "ball":
         height, half, roll = centre[2] - half[0] * np.sin(ROLL), half * np.cos(ROLL), ROLL
-    place = centre - BEHIND * ahead + half[:, None] * outward
+    place = centre + AHEAD * ahead + half[:, None] * outward
     place[:, 2] = height
     return roll, place, outward
