@@ -19,7 +19,6 @@ from dexfw_envs.robots.spec import RobotSpec
 
 CONTROL_MODES = ("ee_pose", "joint")
 POSITION_UNIT = 0.25  # palm displacement of action one [m]
-ROTATION_UNIT = 0.8  # palm rotation of action one [rad]
 POSITION_SLEW = 0.02  # per control step [m]: 0.4 m/s
 ROTATION_SLEW = 0.10  # per control step [rad]: 2 rad/s
 HAND_SLEW = 0.15  # per control step [rad]: 3 rad/s
@@ -42,6 +41,7 @@ class PoseCodec:
         self.arms = robot.arms
         self.centre = np.array([mount.nominal_position for mount in robot.mounts])
         self.nominal = np.array([mount.nominal_quaternion for mount in robot.mounts])
+        self._turn = np.array([[mount.rotation_unit] for mount in robot.mounts])  # (A, 1)
         lower, upper = robot.hand.driven_limits()
         self._middle, self._half = (upper + lower) / 2, (upper - lower) / 2
 
@@ -54,7 +54,7 @@ class PoseCodec:
         """Return the targets that an action asks for."""
         a = np.asarray(action, dtype=float)
         a = a.reshape(*a.shape[:-1], self.arms, 12)
-        turn = tf.quat_from_rotvec(a[..., 3:6] * ROTATION_UNIT)
+        turn = tf.quat_from_rotvec(a[..., 3:6] * self._turn)
         return Targets(
             position=self.centre + a[..., :3] * POSITION_UNIT,
             quaternion=tf.quat_multiply(turn, self.nominal),
@@ -66,7 +66,7 @@ class PoseCodec:
         turn = tf.quat_multiply(targets.quaternion, tf.quat_conjugate(self.nominal))
         parts = (
             (targets.position - self.centre) / POSITION_UNIT,
-            tf.rotvec_from_quat(turn) / ROTATION_UNIT,
+            tf.rotvec_from_quat(turn) / self._turn,
             (targets.hand - self._middle) / self._half,
         )
         action = np.concatenate(parts, axis=-1)

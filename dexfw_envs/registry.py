@@ -10,6 +10,7 @@ import gymnasium
 from dexfw_envs.tasks.base import Task
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.lift import LiftTask
+from dexfw_envs.tasks.pour import PourTask
 
 NAMESPACE = "DexFW"
 
@@ -31,6 +32,7 @@ class TaskEntry:
 
 TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),
+    TaskEntry("Pour", 0, PourTask, ("single-arm",)),
     TaskEntry("Lift", 0, LiftTask, ("dual-arm",)),
 )
 

@@ -80,7 +80,7 @@ def action(item: TaskEntry) -> str:
         rows.append(
             (f"{first}–{first + 2}", f"{side}palm position in the table frame", position, slew)
         )
-        turn = f"± {number(control.ROTATION_UNIT)} rad about each axis"
+        turn = f"± {number(mount.rotation_unit)} rad about each axis"
         slew = f"{number(control.ROTATION_SLEW)} rad"
         meaning = f"{side}palm rotation vector from the nominal grasp orientation"
         rows.append((f"{first + 3}–{first + 5}", meaning, turn, slew))

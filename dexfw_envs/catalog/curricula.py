@@ -20,6 +20,8 @@ class Curriculum:
         cells: Centre of each pose cell from `WORKSPACE_CENTRE`: x, y [m], yaw [deg].
         jitter: Half width of every cell: x, y [m], yaw [deg].
         support_height: Height of the surface under the objects above the table [m].
+        receivers: Ids of the objects that stand beside the first one, alternating over its kinds.
+        receiver_cell: Where they stand, and half width of the jitter: x, y, jx, jy [m].
     """
 
     new_objects: tuple[tuple[str, ...], ...]
@@ -28,6 +30,8 @@ class Curriculum:
     cells: tuple[tuple[float, float, float], ...]
     jitter: tuple[float, float, float]
     support_height: float = 0.0
+    receivers: tuple[str, ...] = ()
+    receiver_cell: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 # Two-armed tasks: five places on a line across the table, the centre first.
@@ -57,6 +61,25 @@ CURRICULA: dict[str, Curriculum] = {
         ),
         jitter=(0.010, 0.010, 5.0),
     ),
+    "Pour": Curriculum(
+        new_objects=(
+            ("tumbler",),
+            ("highball_glass", "paper_cup", "steel_cup"),
+            ("square_glass", "hexagonal_beaker", "stoneware_cup", "slim_glass", "pint_glass",
+             "bamboo_cup", "dice_cup", "travel_tumbler"),
+        ),
+        surroundings=(7, 9, 12),
+        poses=(3, 8, 10),
+        cells=(
+            (0.000, -0.100, 0.0), (0.015, -0.085, 5.0), (-0.015, -0.115, -5.0),
+            (0.030, -0.100, 10.0), (-0.030, -0.100, -10.0), (0.000, -0.070, -8.0),
+            (0.000, -0.130, 8.0), (0.025, -0.130, -12.0),
+            (0.050, -0.080, 15.0), (-0.045, -0.135, -15.0),
+        ),
+        jitter=(0.010, 0.010, 5.0),
+        receivers=("soup_bowl", "rice_bowl"),
+        receiver_cell=(0.0, 0.12, 0.02, 0.02),
+    ),
     "Lift": Curriculum(
         new_objects=(
             ("milk_case",),
@@ -77,6 +100,15 @@ CURRICULA: dict[str, Curriculum] = {
 def curriculum(task: str) -> Curriculum:
     """The curriculum of a task; ``ValueError`` names the valid tasks."""
     return find(CURRICULA, task, "task")
+
+
+def receivers_of(task: str, object_id: str) -> tuple[str, ...]:
+    """Ids of the other objects in a scene with this one: none, or the receiver that is its turn."""
+    entry = curriculum(task)
+    if not entry.receivers:
+        return ()
+    place = list(itertools.chain(*entry.new_objects)).index(object_id)
+    return (entry.receivers[place % len(entry.receivers)],)
 
 
 def iterations(task: str) -> int:

@@ -62,8 +62,9 @@ class ObjectSpec:
         resting_quaternion: Stable orientation on a flat support at yaw 0 (w x y z). What lies
             on its side has its long axis along y.
         resting_height: Height of the body origin above the support in that orientation [m].
-        opening: Inside of a vessel in its body frame: radius at the rim, height of the floor,
-            height of the rim [m]; zeros for what holds nothing.
+        opening: What a vessel encloses, in its body frame: distance of the walls' outer faces from
+            the axis at the floor and at the rim, height of the floor and of the rim [m]; zeros for
+            what holds nothing.
     """
 
     id: str
@@ -79,7 +80,7 @@ class ObjectSpec:
     inertia: Vec3
     resting_quaternion: Quat
     resting_height: float
-    opening: Vec3 = (0.0, 0.0, 0.0)
+    opening: Quat = (0.0, 0.0, 0.0, 0.0)
 
 
 def make(
@@ -91,7 +92,7 @@ def make(
     rgb: Vec3,
     source: str,
     lying: bool = False,
-    opening: Vec3 = (0.0, 0.0, 0.0),
+    opening: Quat = (0.0, 0.0, 0.0, 0.0),
 ) -> ObjectSpec:
     """Centre the parts on their mass and derive balance, inertia and resting pose.
 
@@ -115,7 +116,7 @@ def make(
         inertia=diagonal_inertia(parts, mass),
         resting_quaternion=quaternion,
         resting_height=height_at_rest(parts, quaternion),
-        opening=(opening[0], opening[1] - rise, opening[2] - rise),
+        opening=(*opening[:2], opening[2] - rise, opening[3] - rise),
     )
 
 

@@ -46,12 +46,12 @@ def _vessel(
     """Build a vessel of `size`: diameter of its walls at the bottom and at the rim, height [m]."""
     foot, rim, height = size[0] / 2, size[1] / 2, size[2]
     wall, bottom = THICKNESS[category]
-    lean = math.atan2(rim - foot, height)
     stand = foot if category == "cup" else rim / 2
     base = dataclasses.replace(cylinder(2 * stand, bottom), role="wall")
     hull = dataclasses.replace(cylinder(2 * stand, height), role="hull")
     parts = (base, *_walls(foot, rim, height, wall, sides), hull)
-    opening = (rim - wall / math.cos(lean), bottom, height)
+    floor = foot + (rim - foot) * bottom / height
+    opening = (floor, rim, bottom, height)
     return make(object_id, category, parts, mass, surface, rgb, source, opening=opening)
 
 

@@ -89,6 +89,7 @@ class Mount:
     home: tuple[float, ...]  # arm joints at reset [rad]
     nominal_position: tuple[float, float, float]  # palm position of action zero [m]
     nominal_quaternion: tuple[float, float, float, float]  # palm orientation of action zero, wxyz
+    rotation_unit: float = 0.8  # palm rotation of action one [rad]
 
 
 @dataclass(frozen=True)

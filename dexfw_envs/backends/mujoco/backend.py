@@ -100,7 +100,7 @@ class MujocoBackend:
         self._content_q = np.array(
             [model.joint(f"{name}_x").qposadr[0] + np.arange(3) for name in balls], dtype=int
         ).reshape(-1, 3)
-        self._openings = np.zeros((self.num_worlds, self.needs.objects, 3))
+        self._openings = np.zeros((self.num_worlds, self.needs.objects, 4))
         self._palms = [model.body(f"{p}palm").id for p in pre]  # turned as the palm sites are
         self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
         self._tip_sites = np.array([[model.site(f"{p}{f}_tip").id for f in FINGERS] for p in pre])
@@ -175,9 +175,9 @@ class MujocoBackend:
         for index, pose in enumerate(scenario.object_poses):
             self._qpos[world, self._object_q[index]] = pose
         if self.needs.contents:
-            opening, pose = self._openings[world, 0], np.array(scenario.object_poses[0])
-            places = start_places(opening, pose, self.needs.contents, noise)
-            self._qpos[world, self._content_q] = places
+            vessel, count = np.array(scenario.object_poses[0]), self.needs.contents
+            floor = self._openings[world, 0, 2]
+            self._qpos[world, self._content_q] = start_places(floor, vessel, count, noise)
 
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 13), for one control period."""

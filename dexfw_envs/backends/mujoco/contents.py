@@ -47,12 +47,12 @@ def add_contents(spec: mujoco.MjSpec, count: int) -> None:
 
 
 def start_places(
-    opening: np.ndarray, pose: np.ndarray, count: int, rng: np.random.Generator
+    floor: float, pose: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Stack balls in layers of four just above the floor of a vessel, (count, 3) [m].
 
     Args:
-        opening: Radius at the rim, height of floor and rim in the vessel's frame [m].
+        floor: Height of the floor in the vessel's frame [m].
         pose: Of the vessel, (7,).
         count: How many balls.
         rng: Turns the stack.
@@ -63,7 +63,7 @@ def start_places(
         [
             SPREAD * np.cos(angle),
             SPREAD * np.sin(angle),
-            opening[1] + RADIUS + 2.0 * RADIUS * layer,
+            floor + RADIUS + 2.0 * RADIUS * layer,
         ],
         axis=1,
     )
