@@ -9,6 +9,7 @@ import gymnasium
 
 from dexfw_envs.tasks.base import Task
 from dexfw_envs.tasks.grasp import GraspTask
+from dexfw_envs.tasks.handover import HandoverTask
 from dexfw_envs.tasks.lift import LiftTask
 from dexfw_envs.tasks.pour import PourTask
 
@@ -34,6 +35,7 @@ TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),
     TaskEntry("Pour", 0, PourTask, ("single-arm",)),
     TaskEntry("Lift", 0, LiftTask, ("dual-arm",)),
+    TaskEntry("Handover", 0, HandoverTask, ("dual-arm",)),
 )
 
 

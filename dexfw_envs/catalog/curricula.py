@@ -94,6 +94,23 @@ CURRICULA: dict[str, Curriculum] = {
         cells=LINE,
         jitter=(0.010, 0.010, 5.0),
     ),
+    "Handover": Curriculum(
+        new_objects=(
+            ("drink_carton",),
+            ("spaghetti_box", "toothpaste_box", "cracker_box", "foil_box", "tea_box"),
+            ("cream_carton", "soup_carton", "syrup_carton", "pencil_case", "chocolate_box",
+             "domino_box", "sauce_bottle", "shampoo_bottle", "sports_bottle", "thermos_flask",
+             "olive_jar", "asparagus_jar", "chips_tube", "spray_can"),
+        ),
+        surroundings=(1, 5, 12),
+        poses=(1, 2, 5),
+        # Moved towards the giving hand.
+        cells=(
+            (0.0, -0.040, 0.0), (0.0, 0.000, 0.0), (0.0, -0.080, 0.0), (0.0, 0.040, 0.0),
+            (0.0, -0.120, 0.0),
+        ),
+        jitter=(0.010, 0.010, 5.0),
+    ),
 }  # fmt: skip
 
 

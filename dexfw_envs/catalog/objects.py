@@ -5,6 +5,7 @@ Sizes and masses are those of real things (sport rules, packaging, produce grade
 
 from __future__ import annotations
 
+from dexfw_envs.catalog.handover_objects import HANDOVER_OBJECTS
 from dexfw_envs.catalog.lift_objects import LIFT_OBJECTS
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.object_spec import (
@@ -91,7 +92,7 @@ _PACKAGES = (
 GRASP_OBJECTS: tuple[ObjectSpec, ...] = _BALLS + _CANS + _FRUIT + _PACKAGES
 
 OBJECTS: dict[str, ObjectSpec] = {
-    spec.id: spec for spec in (*GRASP_OBJECTS, *POUR_CUPS, *POUR_BOWLS, *LIFT_OBJECTS)
+    spec.id: spec for spec in (*GRASP_OBJECTS, *POUR_CUPS, *POUR_BOWLS, *LIFT_OBJECTS, *HANDOVER_OBJECTS)
 }
 
 
