@@ -28,9 +28,9 @@ def _groups() -> tuple[ObservationGroup, ...]:
     """Return the groups of Grasp, the same robot, with the states of two objects (26)."""
     proprio, thing, touch = GraspTask.observation_groups
     rows = tuple(
-        (meaning.replace("object", name), *rest)
+        (meaning.replace("object", name), size, unit, bound)
         for name in ("cup", "bowl")
-        for meaning, *rest in thing.rows
+        for meaning, size, unit, bound in thing.rows
     )
     return (proprio, ObservationGroup("object", rows), touch)
 
@@ -43,8 +43,8 @@ class PourTask:
         with eight balls in it; one of two bowls stands to the left.
     Randomised:
         Cup (the two bowls alternate over the cups), surroundings (in state observations only the
-        table's friction shows), pose of the cup (10 cells with jitter), place of the bowl (jitter of
-        +-2 cm), balls in the cup, arm joints at the start (uniform +-0.02 rad).
+        table's friction shows), pose of the cup (10 cells with jitter), place of the bowl (jitter
+        of +-2 cm), balls in the cup, arm joints at the start (uniform +-0.02 rad).
     Success:
         For 10 consecutive control steps (0.5 s): a ball lies in the bowl, out of the cup, below the
         bowl's rim and less than 0.02 m from its centre in the plane (`inside`), the bowl stands on
@@ -74,11 +74,11 @@ class PourTask:
 
         `success` = 5 while every ingredient of success is met; `grasp` = 2.5 (exp(-8 d_thumb) +
         exp(-8 d_finger)), distances of the thumb's tip and of the mean of the others' to the cup's
-        centre, in (0, 5]; `lift` = 500 max(0.08 - |h - 0.08|, -0.01), h the cup's rise, in [-5, 40];
-        `tilt` = 25 (1 - z), z the upward part of the cup's axis, in [0, 50]; `ball` = 500 exp(-5
-        max(d - 0.02, 0)), d the distance in the plane from the bowl's centre to the nearest ball
-        that is not spilled, in [0, 500], 0 when all are. The paper does not say which ball; a
-        spilled one would pay for pouring beside the bowl.
+        centre, in (0, 5]; `lift` = 500 max(0.08 - |h - 0.08|, -0.01), h the cup's rise, in
+        [-5, 40]; `tilt` = 25 (1 - z), z the upward part of the cup's axis, in [0, 50]; `ball` =
+        500 exp(-5 max(d - 0.02, 0)), d the distance in the plane from the bowl's centre to the
+        nearest ball that is not spilled, in [0, 500], 0 when all are. The paper does not say which
+        ball; a spilled one would pay for pouring beside the bowl.
         """
         tips = world.fingertip_position[:, 0] - world.object_position[:, :1]
         distance = np.sqrt((tips * tips).sum(axis=2))
@@ -121,7 +121,7 @@ class PourTask:
         return outside & (world.contents_position[..., 2] < rim[:, None])
 
     def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
-        """Say where a vessel is lost, the bowl has fallen over or every ball is spilled, bool (N,)."""
+        """Say where a vessel is lost, the bowl overturned or every ball spilled, bool (N,)."""
         away = (world.object_position - memory.start_position)[..., :2]
         gone = (away * away).sum(axis=2) > REACH**2
         gone |= world.object_position[..., 2] < TABLE_EDGE

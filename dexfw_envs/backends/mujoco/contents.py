@@ -40,6 +40,7 @@ def add_contents(spec: mujoco.MjSpec, count: int) -> None:
             friction=FRICTION,
             rgba=RGBA,
             condim=3,
+            priority=2,  # above the table's: everywhere its own friction decides
             solref=SOLREF,
             contype=CONTENT,
             conaffinity=CONTENT | WALL | OBJECT | SUPPORT,
