@@ -17,6 +17,7 @@ from dexfw_envs.vector_env import DexVectorEnv
 REACH, ADVANCE, CLOSE, BRING, MEET, JOIN, TAKE, OPEN, LEAVE = range(9)
 RIGHT, LEFT = 0, 1
 PITCH = np.deg2rad(18.0)  # of the fingers, down
+TOE_IN = np.deg2rad(18.0)  # fingers point this far to the other side: it keeps the forearms apart
 ROOT = 0.008  # the thumb's root reaches this far under the rear of an object [m]
 CLEARANCE = 0.003  # palm surface to the object's side [m]
 RETREAT = 0.11  # pre-grasp behind the grasp [m]
@@ -184,14 +185,17 @@ def _grips(
     half = body.size[2] if body.kind == "box" else body.size[1]
     apart = np.clip(half - EDGE, *APART)
     middle = centre + body.position[2] * axes[:, 2]
-    depth = reach(item.parts, tf.quat_rotate(back, ahead))
-    wide = reach(item.parts, tf.quat_rotate(back, across))
-    fingers = np.cos(PITCH) * ahead - np.sin(PITCH) * up
-    normal = SIDES[:, None] * across
+    along = np.cos(TOE_IN) * ahead + np.sin(TOE_IN) * SIDES[:, None] * across
+    normal = np.cos(TOE_IN) * SIDES[:, None] * across - np.sin(TOE_IN) * ahead
+    depth, wide = (
+        np.array([reach(item.parts, tf.quat_rotate(back, way)) for way in ways])[:, None]
+        for ways in (along, -normal)
+    )
+    fingers = np.cos(PITCH) * along - np.sin(PITCH) * up
     grasp = middle + apart * SIDES[:, None] * up - (wide + CLEARANCE) * normal
     grasp = grasp - (depth - ROOT) * fingers
-    aside = grasp - RETREAT * ahead - ASIDE * normal
-    frames = [np.stack([fingers, np.cross(n, fingers), n], axis=1) for n in normal]
+    aside = grasp - RETREAT * along - ASIDE * normal
+    frames = [np.stack([f, np.cross(n, f), n], axis=1) for f, n in zip(fingers, normal, strict=True)]
     return grasp, aside, tf.quat_from_matrix(np.stack(frames))
 
 
