@@ -28,6 +28,7 @@ CLOSING_STEPS, OPENING_STEPS = 24, 10
 EXCHANGE = (0.0, 0.01)  # where the object changes hands, x and y [m]
 BRING_HEIGHT = 0.185  # and how far above its start [m]
 AWAY = np.array([-0.14, -0.20, 0.02])  # the right palm leaves by this [m]
+NEAR = 0.03  # a right palm that touches the object this near to its grasp closes [m]
 LOST_STEPS = 6  # steps without contact after which the object counts as dropped
 SIDES = np.array([1.0, -1.0])  # the right palm faces left, the left palm right
 
@@ -76,8 +77,10 @@ class HandoverExpert:
         touch = self.env.world.hand_object_contact[:, :, 0]
         free = ~self.env.world.object_support_contact[:, 0]
         stage = np.where(touch[:, LEFT], np.where(touch[:, RIGHT], TAKE, LEAVE), BRING)
-        stage = np.where(free & touch.any(axis=1), stage, REACH)
-        for value in (REACH, BRING, TAKE, LEAVE):
+        at_it = np.linalg.norm(self.motion.position - self._grasps()[0], axis=-1)[:, RIGHT] < NEAR
+        start = np.where(at_it & touch[:, RIGHT], CLOSE, REACH)
+        stage = np.where(free & touch.any(axis=1), stage, start)
+        for value in (REACH, CLOSE, BRING, TAKE, LEAVE):
             self._enter(value, mask & (stage == value))
 
     def act(self, observation: dict[str, np.ndarray]) -> np.ndarray:

@@ -42,6 +42,7 @@ class GraspTask:
     max_episode_steps = 300
     reward_terms: tuple[str, ...] = ("approach", "lift")
     success_terms: tuple[str, ...] = ("raised", "contact", "free", "slow")
+    marks = 0
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "hold")
     observation_groups: tuple[ObservationGroup, ...] = (
         ObservationGroup(
@@ -71,6 +72,9 @@ class GraspTask:
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(robot=panda_inspire(), objects=1)
+
+    def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
+        """Remember nothing: the instant tells all."""
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the paper's two terms (appendix, Grasp), each (N,).

@@ -15,6 +15,7 @@ RAISE = 0.15  # the object counts as raised above its start by more than this [m
 GIVEN = 0.15  # the right palm is farther than this from the object's centre [m] (paper, A.3)
 TAKEN = 0.10  # the left palm is nearer than this to it [m] (paper, A.3)
 HOLD_STEPS = 10  # control steps all success ingredients must last (paper, A.3)
+CARRIED = 0.05  # the right hand alone must have raised the object by more than this before [m]
 SPEED_LIMIT = 0.30  # an object faster than this is thrown, not held [m/s]
 TABLE_EDGE = -0.05  # an object below this has left the table [m]
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
@@ -36,7 +37,8 @@ class HandoverTask:
         its start (`raised`), farther than 0.15 m from the right palm (`given`) and nearer than
         0.10 m to the left palm (`taken`); a link of the left hand touches it (`contact`), the
         right hand and everything else do not (`free`), and it moves slower than 0.30 m/s
-        (`slow`).
+        (`slow`). Before that, the right hand alone must have raised it by more than 0.05 m
+        (`carried`): the left hand picking it up by itself is no handover.
     Episode end:
         Terminated on success, when the object is lost (off the table, or more than 0.40 m from
         its start in the plane: "dropped"), or on a simulation fault ("fault"). Truncated after
@@ -56,12 +58,28 @@ class HandoverTask:
         "release",
         "upright",
     )
-    success_terms: tuple[str, ...] = ("raised", "given", "taken", "contact", "free", "slow")
+    success_terms: tuple[str, ...] = (
+        "carried",
+        "raised",
+        "given",
+        "taken",
+        "contact",
+        "free",
+        "slow",
+    )
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "bring", "exchange", "release")
+    marks = 1  # 1 once the right hand alone has carried the object
     observation_groups = two_arm_groups()
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(robot=dual_rm75_inspire(), objects=1)
+
+    def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
+        """Mark where the right hand, without the left, has the object off its support."""
+        touch = world.hand_object_contact[:, :, 0]
+        carried = touch[:, RIGHT] & ~touch[:, LEFT] & ~world.object_support_contact[:, 0]
+        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        memory.marks[carried & (rise > CARRIED), 0] = 1.0
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return six bounded terms after the paper's (submission appendix, Handover), each (N,).
@@ -97,6 +115,7 @@ class HandoverTask:
         rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
         distance, touch = _palm_distance(world), world.hand_object_contact[:, :, 0]
         return {
+            "carried": memory.marks[:, 0] > 0,
             "raised": rise > RAISE,
             "given": distance[:, RIGHT] > GIVEN,
             "taken": distance[:, LEFT] < TAKEN,

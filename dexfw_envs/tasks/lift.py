@@ -47,11 +47,15 @@ class LiftTask:
     max_episode_steps = 300
     reward_terms: tuple[str, ...] = ("right", "left", "together", "height", "tilt")
     success_terms: tuple[str, ...] = ("raised", "right", "left", "between", "free", "slow")
+    marks = 0
     stages: tuple[str, ...] = ("reach", "press", "lift", "hold")
     observation_groups = two_arm_groups()
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(robot=dual_rm75_inspire(), objects=1)
+
+    def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
+        """Remember nothing: the instant tells all."""
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the paper's five terms (appendix, Lift), each (N,).

@@ -63,11 +63,15 @@ class PourTask:
     max_episode_steps = 300
     reward_terms: tuple[str, ...] = ("success", "grasp", "lift", "tilt", "ball")
     success_terms: tuple[str, ...] = ("inside", "standing", "contact", "free")
+    marks = 0
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "move", "pour")
     observation_groups: tuple[ObservationGroup, ...] = _groups()
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(panda_inspire_upright(), objects=2, parts=PARTS, contents=BALLS)
+
+    def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
+        """Remember nothing: the instant tells all."""
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the paper's five terms with its weights (appendix, Pour), each (N,).
