@@ -21,7 +21,8 @@ ABOVE_CENTRE = 0.015  # palm centre above the object's centre: gravity keeps it 
 AHEAD = 0.010  # palm centre ahead of the object's centre: farther back it would swing [m]
 GAP, WIDE_GAP = 0.05, 0.10  # palm to face, beside the object and on the way there [m]
 DEPTH = 0.025  # how far into the face the palms are commanded while they press [m]
-FLAT_HAND = np.array([0.0, 0.0, 0.12, 0.12, 0.12, 0.12])  # thumb up and out of the way [rad]
+# Thumb up and out of the way; fingers bent the more, the farther the rolled palm is off a wall.
+FLAT_HAND = np.array([0.0, 0.0, 0.35, 0.30, 0.22, 0.15])  # [rad]
 PRESS_STEPS = 14
 LIFT_HEIGHT = 0.22  # [m]
 SLIPPED = 0.06  # an object this far below where it was between the palms is lost [m]
