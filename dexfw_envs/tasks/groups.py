@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dexfw_envs.robots.spec import SIDES
 from dexfw_envs.tasks.base import ObservationGroup
 
-SIDES = ("right", "left")
 Row = tuple[str, int, str, float]
 
 
