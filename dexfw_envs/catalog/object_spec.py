@@ -27,6 +27,7 @@ SURFACES: dict[str, tuple[float, float]] = {
     "steel": (0.82, 0.0006),
     "glass": (0.83, 0.0006),
     "aluminium": (0.84, 0.0006),
+    "glazed stoneware": (0.85, 0.0006),
     "printed aluminium": (0.86, 0.0008),
     "tinplate": (0.87, 0.0006),
     "eggshell": (0.88, 0.0008),

@@ -21,9 +21,10 @@ Quat = tuple[float, float, float, float]
 # How many of the three size entries each kind uses.
 KINDS = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "ellipsoid": 3}
 
-# What a part is to others: a solid touches everything; a wall everything but table and floor; a
-# hull only those, weighs nothing and is not drawn: a vessel stands, lies and rolls on it.
-ROLES = ("solid", "wall", "hull")
+# What a part is to others. A solid touches everything but the contents of vessels. A wall touches
+# contents, hands and objects, but neither table nor floor. A lining touches contents alone, and goes
+# with a hull around it: a hull is a solid that weighs nothing and is not drawn.
+ROLES = ("solid", "wall", "lining", "hull")
 
 # Products of inertia below this share of the largest moment count as zero.
 _DIAGONAL_TOLERANCE = 1e-9

@@ -20,8 +20,8 @@ def partner(name: str) -> int:
     return LEFT if name.startswith("right_") else 0
 
 
-# Walls of vessels touch hands, other objects and contents, but no support: the base stands on it.
-# Contents touch vessels, supports and each other, but no hand.
+# Contents touch the walls of vessels, supports and each other, but no hand: balls cannot be batted,
+# and the fingers around a cup do not stir them. A vessel stands on a hull or a base, not on walls.
 WALL, CONTENT = 64, 128
 
 # Time constant [s] and damping ratio of contacts and joint limits. MuJoCo scales a contact's

@@ -7,7 +7,7 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from dexfw_envs.backends.mujoco.bits import CONTENT, FINGER, HAND, OBJECT, SUPPORT, THUMB, WALL
+from dexfw_envs.backends.mujoco.bits import CONTENT, FINGER, HAND, OBJECT, THUMB, WALL
 from dexfw_envs.catalog.object_spec import ObjectSpec
 from dexfw_envs.catalog.objects import get_object
 
@@ -36,8 +36,9 @@ KINDS = {
 
 CONTACT = {  # role of a part: (contype, conaffinity)
     "solid": (OBJECT, OBJECT),
-    "wall": (WALL, HAND | FINGER | THUMB | OBJECT | WALL | CONTENT),
-    "hull": (0, SUPPORT),
+    "wall": (WALL, HAND | FINGER | THUMB | OBJECT | CONTENT),
+    "lining": (WALL, CONTENT),
+    "hull": (OBJECT, OBJECT),
 }
 
 
