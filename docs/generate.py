@@ -18,7 +18,7 @@ from tables import flywheel_table, short
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
-from dexfw_envs.catalog import GRASP_OBJECTS, SURROUNDINGS, ObjectSpec, curriculum
+from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
 from dexfw_envs.catalog import splits as catalog_splits
 from dexfw_envs.catalog.curricula import iterations, new_objects
 from dexfw_envs.catalog.shapes import reach
@@ -159,28 +159,35 @@ def objects(task: str) -> str:
             f"{o.friction:.2f}",
             o.source,
         )
-        for o in GRASP_OBJECTS
+        for o in map(get_object, added)
     )
     return table(head, rows)
 
 
-def surroundings(task: str) -> str:
-    counts = curriculum(task).surroundings
+def surroundings() -> str:
+    """All surroundings, with the iteration of each task from which they are used."""
     rows = []
     for index, s in enumerate(SURROUNDINGS):
-        first = next(i for i, count in enumerate(counts, 1) if index < count)
+        first = [_first_use(curriculum(item.name).surroundings, index) for item in TASKS]
         light = ", ".join(f"{value:.2f}" for value in s.light_diffuse)
         top = ", ".join(f"{value:.2f}" for value in s.table_rgba[:3])
-        rows.append((f"`{s.id}`", first, light, s.table_texture, top, f"{s.table_friction:.2f}"))
-    head = ("Surroundings", "From i =", "Lamp RGB", "Table top", "Table RGB", "Table friction")
-    return table(head, rows)
+        friction = f"{s.table_friction:.2f}"
+        rows.append((f"`{s.id}`", *first, light, s.table_texture, top, friction))
+    tasks = (f"{item.name} from i =" for item in TASKS)
+    return table(
+        ("Surroundings", *tasks, "Lamp RGB", "Table top", "Table RGB", "Table friction"), rows
+    )
+
+
+def _first_use(counts: tuple[int, ...], index: int) -> int:
+    return next(i for i, count in enumerate(counts, 1) if index < count)
 
 
 def cells(task: str) -> str:
     entry = curriculum(task)
     rows = []
     for index, (x, y, yaw) in enumerate(entry.cells):
-        first = next(i for i, count in enumerate(entry.poses, 1) if index < count)
+        first = _first_use(entry.poses, index)
         rows.append((index, first, f"{1e3 * x:.0f}", f"{1e3 * y:.0f}", f"{yaw:.0f}"))
     jx, jy, jyaw = entry.jitter
     note = f"\nJitter within a cell: ±{1e3 * jx:.0f} mm, ±{1e3 * jy:.0f} mm, ±{jyaw:.0f}°.\n"
@@ -241,9 +248,10 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         makers = (summary, observation, action, joint_action, reward, success)
         item = entry(page.stem.capitalize())
         return {maker.__name__: partial(maker, item) for maker in makers}
-    makers = (objects, replay, surroundings, cells, curriculum_table, split_table)
-    return {f"{maker.__name__} {item.name}": partial(maker, item.name)
-            for maker in makers for item in TASKS}  # fmt: skip
+    makers = (objects, replay, cells, curriculum_table, split_table)
+    per_task = {f"{maker.__name__} {item.name}": partial(maker, item.name)
+                for maker in makers for item in TASKS}  # fmt: skip
+    return {"surroundings": surroundings, **per_task}
 
 
 def pages() -> list[Path]:

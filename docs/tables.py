@@ -23,8 +23,13 @@ def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
 
 
 def flywheel_table(task: str, records: Path) -> str:
-    """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn."""
+    """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn.
+
+    One line says so where there are no records of the task.
+    """
     found = read_records(records, METHOD, task) if (records / METHOD / task).is_dir() else []
+    if not found:
+        return "Not run yet.\n"
     groups = cells([record for record in found if record["variant"] == ""])
     shown: dict[tuple, list[Record]] = {}
     lines = ["| Policy, scenes | i = 1 | i = 2 | i = 3 |", "|---|---|---|---|"]

@@ -67,9 +67,7 @@ def test_kinematics_agree_with_the_makers_library():
     sdk = pytest.importorskip(
         "Robotic_Arm.rm_robot_interface", reason="the maker's Robotic_Arm wheel is not installed"
     )
-    algo = sdk.Algo(
-        sdk.rm_robot_arm_model_e.RM_MODEL_RM_75_E, sdk.rm_force_type_e.RM_MODEL_RM_SF_E
-    )
+    algo = sdk.Algo(sdk.rm_robot_arm_model_e.RM_MODEL_RM_75_E, sdk.rm_force_type_e.RM_MODEL_RM_SF_E)
     q = random_joints(50)
     position, quaternion = bare_arm().forward(q)
     for row in range(len(q)):
@@ -120,7 +118,7 @@ def test_home_faces_the_workspace_and_inverse_kinematics_returns():
     for mount in ROBOT.mounts:
         kinematics = ArmKinematics(ROBOT, mount)
         home = np.array(mount.home)[None]
-        position, quaternion = kinematics.forward(home)
+        _, quaternion = kinematics.forward(home)
         assert abs(quaternion[0] @ np.array(mount.nominal_quaternion)) > 0.9999
         q = home + np.random.default_rng(1).uniform(-0.15, 0.15, (30, 7))
         wanted, turn = kinematics.forward(q)
@@ -269,5 +267,5 @@ def test_an_action_for_one_arm_is_refused():
 
 
 def test_an_unknown_side_is_refused():
-    with pytest.raises(ValueError, match=r"side of a hand 'top'; choose one of \('right', 'left'\)"):
+    with pytest.raises(ValueError, match=r"a hand 'top'; choose one of \('right', 'left'\)"):
         dataclasses.replace(ROBOT.mounts[0], side="top")

@@ -195,7 +195,7 @@ def test_a_demonstration_of_another_robot_is_refused():
         load_episode(seed_path("Grasp"), env_id="DexFW/Lift-v0", control_mode="ee_pose")
     seed = load_seed("Grasp")
     env = make(1, "Lift", autoreset=False)
-    with pytest.raises(ValueError, match="a scenario of Grasp cannot run in Lift|states have shape"):
+    with pytest.raises(ValueError, match=r"cannot run in Lift|states have shape"):
         env.set_state_vectors(seed.states[:1], [seed.scenario])
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"actions have shape \(1, 12\), expected \(1, 24\)"):

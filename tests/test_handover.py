@@ -49,7 +49,14 @@ def template():
 
 
 def state(
-    template, rise=0.2, right=False, left=True, support=False, speed=0.0, away=(0, 0), off=(0.3, 0.06)
+    template,
+    rise=0.2,
+    right=False,
+    left=True,
+    support=False,
+    speed=0.0,
+    away=(0, 0),
+    off=(0.3, 0.06),
 ):
     """A world whose object is held still by the left hand alone, 20 cm up, unless told so."""
     position = START + (*away, rise)
@@ -143,9 +150,7 @@ def test_stages(template):
 # --- reward
 
 
-@given(
-    st.floats(-0.6, 2.0), st.floats(0, 3.0), st.booleans(), st.booleans(), st.floats(0.0, 1.0)
-)
+@given(st.floats(-0.6, 2.0), st.floats(0, 3.0), st.booleans(), st.booleans(), st.floats(0.0, 1.0))
 def test_reward_terms_stay_in_their_bounds(rise, distance, right, left, off):
     world = state(started_once(), rise=rise, right=right, left=left, off=(off, 0.06))
     tips = world.object_position[:, None] + distance * np.eye(5, 3)

@@ -65,7 +65,7 @@ _JARS = (
     make("water_jug", "bottle", (cylinder(0.145, 0.220), cylinder(0.060, 0.060, 0.220)), 2.90,
          "plastic", (0.60, 0.80, 0.95), "3 l water bottle, 145 mm across, nearly full"),
     make("cookie_jar", "jar", (cylinder(0.170, 0.190), cylinder(0.130, 0.025, 0.190)), 1.70,
-         "glass", (0.80, 0.65, 0.50), "3 l storage jar with lid: 1.2 kg of glass, 0.5 kg of cookies"),
+         "glass", (0.80, 0.65, 0.50), "3 l jar with lid: 1.2 kg of glass, 0.5 kg of cookies"),
 )  # fmt: skip
 
 LIFT_OBJECTS: tuple[ObjectSpec, ...] = _BOXES + _BALLS + _JARS

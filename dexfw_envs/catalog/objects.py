@@ -92,7 +92,8 @@ _PACKAGES = (
 GRASP_OBJECTS: tuple[ObjectSpec, ...] = _BALLS + _CANS + _FRUIT + _PACKAGES
 
 OBJECTS: dict[str, ObjectSpec] = {
-    spec.id: spec for spec in (*GRASP_OBJECTS, *POUR_CUPS, *POUR_BOWLS, *LIFT_OBJECTS, *HANDOVER_OBJECTS)
+    spec.id: spec
+    for spec in (*GRASP_OBJECTS, *POUR_CUPS, *POUR_BOWLS, *LIFT_OBJECTS, *HANDOVER_OBJECTS)
 }
 
 

@@ -95,7 +95,7 @@ class HandoverExpert:
     # --- where to grasp
 
     def _grasps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return palms at the object (N, 2, 3), in front of it (N, 2, 3), orientations (N, 2, 4)."""
+        """Return palms at the object and before it, (N, 2, 3) each, and their turns (N, 2, 4)."""
         world = self.env.world
         n = world.worlds
         grasp, aside, quaternion = np.zeros((n, 2, 3)), np.zeros((n, 2, 3)), np.zeros((n, 2, 4))
@@ -198,7 +198,9 @@ def _grips(
     grasp = middle + apart * SIDES[:, None] * up - (wide + CLEARANCE) * normal
     grasp = grasp - (depth - ROOT) * fingers
     aside = grasp - RETREAT * along - ASIDE * normal
-    frames = [np.stack([f, np.cross(n, f), n], axis=1) for f, n in zip(fingers, normal, strict=True)]
+    frames = [
+        np.stack([f, np.cross(n, f), n], axis=1) for f, n in zip(fingers, normal, strict=True)
+    ]
     return grasp, aside, tf.quat_from_matrix(np.stack(frames))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.object_spec import ObjectSpec
+from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.shapes import reach
 from dexfw_envs.experts.grasp import Style
 from dexfw_envs.experts.motion import PalmMotion, heading, palm_quaternion

@@ -52,7 +52,7 @@ class PalmMotion:
             rng = self._generators[k] = np.random.default_rng([self.seed, scenario.seed])
             self.tempo[k] = 1.0 + rng.uniform(-self.style.timing, self.style.timing)
 
-    def pauses(self, world: int, count: int) -> np.ndarray:
+    def pauses(self, world: int | np.integer, count: int) -> np.ndarray:
         """Draw how many steps a world's episode rests before each of `count` stages, (count,)."""
         return self._generators[world].integers(0, self.style.pause + 1, count)
 
