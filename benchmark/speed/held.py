@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -41,19 +42,25 @@ def hold_grasp(env: DexVectorEnv) -> np.ndarray:
     return action
 
 
-def hold_pour(env: DexVectorEnv) -> np.ndarray:
-    """Let the expert raise a cup with its balls; return the actions (N, 12) that keep holding."""
-    scenes = [make_scenario("Pour", "tumbler", "neutral", 0, seed=i) for i in range(env.num_envs)]
+def hold_by_expert(env: DexVectorEnv, object_id: str, steps: int) -> np.ndarray:
+    """Let the expert raise an object; return the actions (N, action) that keep holding."""
+    task = env.task.name
+    scenes = [make_scenario(task, object_id, "neutral", 0, seed=i) for i in range(env.num_envs)]
     observation, _ = env.reset(seed=0, options={"scenarios": scenes})
     expert = make_expert(env, style=Style(timing=0.0, tremor=0.0, pause=0))
     expert.reset(np.ones(env.num_envs, dtype=bool))
-    for _ in range(85):
+    for _ in range(steps):
         action = expert.act(observation)
         observation, *_ = env.step(action)
     return action
 
 
-HOLDS: dict[str, Callable[[DexVectorEnv], np.ndarray]] = {"Grasp": hold_grasp, "Pour": hold_pour}
+HOLDS: dict[str, Callable[[DexVectorEnv], np.ndarray]] = {
+    "Grasp": hold_grasp,
+    "Pour": partial(hold_by_expert, object_id="tumbler", steps=85),
+    "Lift": partial(hold_by_expert, object_id="milk_case", steps=65),
+    "Handover": partial(hold_by_expert, object_id="drink_carton", steps=85),  # in the right hand
+}
 
 
 def fresh_worlds(env_id: str, worlds: int, threads: int) -> tuple[DexVectorEnv, np.ndarray]:
