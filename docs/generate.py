@@ -147,6 +147,7 @@ def _extent(item: ObjectSpec) -> str:
 
 def objects(task: str) -> str:
     added = {o: i for i in range(1, iterations(task) + 1) for o in new_objects(task, i)}
+    added |= dict.fromkeys(curriculum(task).receivers, 1)
     head = ("Object", "From i =", "Kind", "Size [mm]", "Mass [g]", "Surface", "Friction", "Source")
     rows = (
         (

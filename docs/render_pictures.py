@@ -45,6 +45,13 @@ PICTURES = {
         scene=("apple_large", "oak_table"),
         moments=(0.0, 0.28, 0.62, 0.86, 1.0),
     ),
+    "Pour": Pictures(
+        suffix="_pour",
+        close_up=(slice(208, 390), slice(120, 395)),
+        columns=4,
+        scene=("tumbler", "oak_table"),
+        moments=(0.0, 0.3, 0.55, 0.75, 1.0),
+    ),
     "Lift": Pictures(
         suffix="_lift",
         close_up=(slice(160, 375), slice(135, 385)),

@@ -12,6 +12,7 @@ from mujoco.batch import Batch, SimulationError
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
+from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
 from dexfw_envs.backends.mujoco.contents import start_places
 from dexfw_envs.backends.mujoco.faults import FaultLog
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
@@ -87,19 +88,16 @@ class MujocoBackend:
         pre = [prefix(robot, arm) for arm in range(robot.arms)]
         arm_names = [[f"{p}joint{i + 1}" for i in range(robot.arm.joints)] for p in pre]
         hand_names = [[f"{p}{name}" for name in robot.hand.joint_names] for p in pre]
-        self._arm_q, self._arm_v = _addresses(model, arm_names)
-        self._hand_q, self._hand_v = _addresses(model, hand_names)
+        self._arm_q, self._arm_v = joint_addresses(model, arm_names)
+        self._hand_q, self._hand_v = joint_addresses(model, hand_names)
         objects = [f"object{i}" for i in range(self.needs.objects)]
-        q, v = _addresses(model, [objects])
+        q, v = joint_addresses(model, [objects])
         self._object_q = q[0][:, None] + np.arange(7)  # (O, 7)
         self._object_v = v[0][:, None] + np.arange(6)
         self._object_body = [model.body(name).id for name in objects]
         first = [model.body(name).geomadr[0] for name in objects]
         self._object_geoms = [slice(start, start + self.needs.parts) for start in first]
-        balls = [f"content{i}" for i in range(self.needs.contents)]
-        self._content_q = np.array(
-            [model.joint(f"{name}_x").qposadr[0] + np.arange(3) for name in balls], dtype=int
-        ).reshape(-1, 3)
+        self._content_q = content_addresses(model, self.needs.contents)  # (C, 3)
         self._openings = np.zeros((self.num_worlds, self.needs.objects, 4))
         self._palms = [model.body(f"{p}palm").id for p in pre]  # turned as the palm sites are
         self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
@@ -299,10 +297,3 @@ def _substeps(timestep: float) -> int:
             "use for example 0.00125, 0.0025 or 0.005"
         )
     return count
-
-
-def _addresses(model: mujoco.MjModel, names: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return addresses of named joints in qpos and qvel, each (rows, joints)."""
-    joints = [[model.joint(name) for name in row] for row in names]
-    q = np.array([[joint.qposadr[0] for joint in row] for row in joints])
-    return q, np.array([[joint.dofadr[0] for joint in row] for row in joints])
