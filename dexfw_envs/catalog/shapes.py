@@ -22,8 +22,8 @@ Quat = tuple[float, float, float, float]
 KINDS = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "ellipsoid": 3}
 
 # What a part is to others. A solid touches everything but the contents of vessels. A wall touches
-# contents, hands and objects, but neither table nor floor. A lining touches contents alone, and goes
-# with a hull around it: a hull is a solid that weighs nothing and is not drawn.
+# contents, hands and objects, but neither table nor floor. A lining touches contents alone, and
+# goes with a hull around it: a hull is a solid that weighs nothing and is not drawn.
 ROLES = ("solid", "wall", "lining", "hull")
 
 # Products of inertia below this share of the largest moment count as zero.

@@ -1,8 +1,8 @@
 """The cups and bowls of Pour: prisms with flat sides that widen towards the rim.
 
-Diameters are measured across the flats. A cup is taken by a smooth hull of stacked cylinders, and its
-balls see the flat walls inside: one convex solid per finger instead of eight boxes steps 1.5 times
-as fast. A bowl is open: its walls touch the cup as well as the balls.
+Diameters are measured across the flats. A cup is taken by a smooth hull of stacked cylinders, and
+its balls see the flat walls inside: few convex solids under the fingers instead of eight boxes step
+faster. A bowl is open: its walls touch the cup as well as the balls.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ POUR_CUPS: tuple[ObjectSpec, ...] = (
 )  # fmt: skip
 
 POUR_BOWLS: tuple[ObjectSpec, ...] = (
-    _vessel("soup_bowl", "bowl", (0.042, 0.160, 0.060), 0.420, "glazed stoneware", (0.92, 0.92, 0.95),
-            "16 cm porcelain soup bowl, 60 mm high, 420 g"),
+    _vessel("soup_bowl", "bowl", (0.042, 0.160, 0.060), 0.420, "glazed stoneware",
+            (0.92, 0.92, 0.95), "16 cm porcelain soup bowl, 60 mm high, 420 g"),
     _vessel("rice_bowl", "bowl", (0.044, 0.125, 0.060), 0.250, "lacquered wood",
             (0.70, 0.15, 0.12), "12.5 cm wooden rice bowl, lacquered, 60 mm high, 250 g"),
 )  # fmt: skip
