@@ -8,8 +8,8 @@ from __future__ import annotations
 from dexfw_envs.catalog.object_spec import ObjectSpec, box, cylinder, make, sphere
 
 _BOXES = (
-    make("milk_case", "box", (box(0.128, 0.164, 0.107),), 2.20, "coated paperboard",
-         (0.30, 0.55, 0.85), "eight 250 ml drink cartons of 63 x 40 x 105 mm in a tray, full"),
+    make("milk_case", "box", (box(0.116, 0.230, 0.095),), 1.78, "coated paperboard",
+         (0.30, 0.55, 0.85), "tray of eight 200 ml milk cartons of 57 x 57 x 93 mm, full"),
     make("shoe_box", "box", (box(0.180, 0.300, 0.115),), 0.95, "coated paperboard",
          (0.80, 0.25, 0.20), "shoe box for a pair of 0.8 kg: 300 x 180 x 115 mm"),
     make("post_parcel", "box", (box(0.175, 0.250, 0.100),), 1.20, "coated paperboard",

@@ -8,7 +8,7 @@ DexMimicGen (arXiv 2410.24185); the cut at the pre-grasp is measured on each mot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -220,12 +220,3 @@ def cut_at_carry(source: Source, rise: float = 0.06) -> Segmentation:
         raise ValueError("object 0 was never carried upright and then tilted: no pour to cut at")
     fetch = Subtask(0, lifted, 0, lead=whole.lead)
     return ((fetch, Subtask(lifted, source.steps, 1, lead=tilted)),)
-
-
-# How the motions of a task are cut; those of other tasks are grasps.
-CUTS = {"Pour": cut_at_carry}
-
-
-def cut_for(task: str) -> Callable[[Source], Segmentation]:
-    """Return the function that cuts motions of a task."""
-    return CUTS.get(task, cut_at_pregrasp)

@@ -11,7 +11,8 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control import HAND_SLEW, POSITION_SLEW, ROTATION_SLEW, Targets
-from dexfw_envs.demos.segments import Segmentation, Subtask, check_segments, cut_for
+from dexfw_envs.demos.cuts import cut_for
+from dexfw_envs.demos.segments import Segmentation, Subtask, check_segments
 from dexfw_envs.transforms import Array
 
 

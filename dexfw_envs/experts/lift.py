@@ -20,7 +20,6 @@ LOWEST = 0.070  # palm centre above the table [m]
 ABOVE_CENTRE = 0.015  # palm centre above the object's centre: gravity keeps it upright [m]
 AHEAD = 0.010  # palm centre ahead of the object's centre: farther back it would swing [m]
 GAP, WIDE_GAP = 0.05, 0.10  # palm to face, beside the object and on the way there [m]
-DEPTH = 0.025  # how far into the face the palms are commanded while they press [m]
 # Thumb up and out of the way; fingers bent the more, the farther the rolled palm is off a wall.
 FLAT_HAND = np.array([0.0, 0.0, 0.35, 0.30, 0.22, 0.15])  # [rad]
 PRESS_STEPS = 14
@@ -37,7 +36,7 @@ class LiftExpert:
 
     Args:
         env: The environment it acts in; its true state is read.
-        style: Timing and tremor; its grip is not used.
+        style: Timing, tremor and pressure; its grip is not used.
         seed: Of the style's random numbers; each episode adds its scenario's seed.
     """
 
@@ -45,7 +44,8 @@ class LiftExpert:
         if env.task.name != "Lift":
             raise ValueError(f"LiftExpert cannot act in task {env.task.name!r}; it knows 'Lift'")
         n = env.num_envs
-        self.env, self.motion = env, PalmMotion(env, style or Style(), seed)
+        self.env, self.style = env, style or Style()
+        self.motion = PalmMotion(env, self.style, seed)
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
         self._missing = np.zeros(n, dtype=int)  # steps a lifted object has been out of touch
@@ -123,7 +123,7 @@ class LiftExpert:
         off = np.linalg.norm(away - across, axis=-1, keepdims=True)
         goal = place + np.where(off > 0.05, WIDE_GAP, GAP) * outward
         press = self.stage == PRESS
-        goal[press] = (place - DEPTH * outward)[press]
+        goal[press] = (place - self.style.press * outward)[press]
         lift = self.stage == LIFT
         goal[lift] = self._base[lift] + np.array([0.0, 0.0, LIFT_HEIGHT])
         return goal
