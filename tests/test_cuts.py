@@ -47,7 +47,7 @@ def test_what_cannot_be_cut_is_refused(cut):
     still = dataclasses.replace(
         motion, objects=np.repeat(motion.objects[:1], len(motion.objects), 0)
     )
-    with pytest.raises(ValueError, match="object 0 (never moved|was never lifted)"):
+    with pytest.raises(ValueError, match=r"object 0 (never moved|was never lifted)"):
         cut(still)
     one = dataclasses.replace(source("Grasp"), segments=())
     with pytest.raises(ValueError, match="for two arms, the motion has 1"):
