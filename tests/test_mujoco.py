@@ -188,16 +188,16 @@ def test_settings_that_keep_the_model_portable():
 
 def test_memory_of_64_worlds():
     code = """
-import resource
 import gymnasium as gym, dexfw_envs
 env = gym.make_vec("DexFW/Grasp-v0", num_envs=64)
 env.reset(seed=0)
 env.action_space.seed(0)
 for _ in range(25):
     env.step(env.action_space.sample())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
-    assert float(run_fresh(code)) < 1024  # [MiB]
+    # Not getrusage: a forked process inherits the peak of the one that started it.
+    assert float(run_fresh(code)) < 1024 * 1024  # [KiB]
 
 
 # --- faults
