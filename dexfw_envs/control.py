@@ -18,9 +18,7 @@ from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.spec import RobotSpec
 
 CONTROL_MODES = ("ee_pose", "joint")
-POSITION_CENTRE = np.array([-0.10, 0.0, 0.20])  # palm position of action zero [m]
 POSITION_UNIT = 0.25  # palm displacement of action one [m]
-ROTATION_UNIT = 0.8  # palm rotation of action one [rad]
 POSITION_SLEW = 0.02  # per control step [m]: 0.4 m/s
 ROTATION_SLEW = 0.10  # per control step [rad]: 2 rad/s
 HAND_SLEW = 0.15  # per control step [rad]: 3 rad/s
@@ -41,7 +39,9 @@ class PoseCodec:
 
     def __init__(self, robot: RobotSpec) -> None:
         self.arms = robot.arms
+        self.centre = np.array([mount.nominal_position for mount in robot.mounts])
         self.nominal = np.array([mount.nominal_quaternion for mount in robot.mounts])
+        self._turn = np.array([[mount.rotation_unit] for mount in robot.mounts])  # (A, 1)
         lower, upper = robot.hand.driven_limits()
         self._middle, self._half = (upper + lower) / 2, (upper - lower) / 2
 
@@ -54,9 +54,9 @@ class PoseCodec:
         """Return the targets that an action asks for."""
         a = np.asarray(action, dtype=float)
         a = a.reshape(*a.shape[:-1], self.arms, 12)
-        turn = tf.quat_from_rotvec(a[..., 3:6] * ROTATION_UNIT)
+        turn = tf.quat_from_rotvec(a[..., 3:6] * self._turn)
         return Targets(
-            position=POSITION_CENTRE + a[..., :3] * POSITION_UNIT,
+            position=self.centre + a[..., :3] * POSITION_UNIT,
             quaternion=tf.quat_multiply(turn, self.nominal),
             hand=self._middle + a[..., 6:] * self._half,
         )
@@ -65,8 +65,8 @@ class PoseCodec:
         """Return the action that asks for targets; not clipped to [-1, 1]."""
         turn = tf.quat_multiply(targets.quaternion, tf.quat_conjugate(self.nominal))
         parts = (
-            (targets.position - POSITION_CENTRE) / POSITION_UNIT,
-            tf.rotvec_from_quat(turn) / ROTATION_UNIT,
+            (targets.position - self.centre) / POSITION_UNIT,
+            tf.rotvec_from_quat(turn) / self._turn,
             (targets.hand - self._middle) / self._half,
         )
         action = np.concatenate(parts, axis=-1)

@@ -9,6 +9,9 @@ import gymnasium
 
 from dexfw_envs.tasks.base import Task
 from dexfw_envs.tasks.grasp import GraspTask
+from dexfw_envs.tasks.handover import HandoverTask
+from dexfw_envs.tasks.lift import LiftTask
+from dexfw_envs.tasks.pour import PourTask
 
 NAMESPACE = "DexFW"
 
@@ -28,7 +31,12 @@ class TaskEntry:
         return f"{NAMESPACE}/{self.name}-v{self.version}"
 
 
-TASKS: tuple[TaskEntry, ...] = (TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),)
+TASKS: tuple[TaskEntry, ...] = (
+    TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),
+    TaskEntry("Pour", 0, PourTask, ("single-arm",)),
+    TaskEntry("Lift", 0, LiftTask, ("dual-arm",)),
+    TaskEntry("Handover", 0, HandoverTask, ("dual-arm",)),
+)
 
 
 def entry(name: str) -> TaskEntry:

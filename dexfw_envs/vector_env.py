@@ -99,7 +99,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self._observer = Observer(self.task, obs_mode, image_size)
         self.backend = make_backend(backend, self.task.needs, num_envs, **backend_options)
         self._set_spaces()
-        self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects)
+        self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
         self.scenarios: list[Scenario | None] = [None] * num_envs
         self.generators = [np.random.default_rng() for _ in range(num_envs)]
         self.world: WorldState = self.backend.world()
@@ -151,8 +151,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.backend.reset(mask, given)
         self.world = self.backend.world()
         self.controller.reset(mask, self.world.arm_position)
-        self.memory.start_position[mask] = self.world.object_position[mask]
-        self.memory.hold[mask] = self.memory.elapsed[mask] = 0
+        self.memory.begin(mask, self.world)
 
     # --- step
 
@@ -170,6 +169,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.backend.apply(self.controller.targets(actions))
         self.world = self.backend.world()
         self.memory.elapsed += 1
+        self.task.remember(self.world, self.memory)
         now = self.task.success(self.world, self.memory)
         met = np.logical_and.reduce(list(now.values())) & ~self.world.fault
         self.memory.hold[:] = np.where(met, self.memory.hold + 1, 0)
@@ -221,6 +221,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
             **outcome,
             "hold": self.memory.hold.astype(int),
             "stage": self.task.stage(self.world, self.memory),
+            "measures": self.task.measures(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
             "scenario": scenarios,

@@ -29,6 +29,9 @@ class WorldState:
     object_linear_velocity: np.ndarray  # [m/s], (N, O, 3)
     object_angular_velocity: np.ndarray  # in the table frame [rad/s], (N, O, 3)
     contents_position: np.ndarray  # [m], (N, C, 3)
+    # What a vessel encloses, in its body frame: radius at the floor and at the rim, height of the
+    # floor and of the rim; zeros for what holds nothing.
+    object_opening: np.ndarray  # [m], (N, O, 4)
     hand_object_contact: np.ndarray  # any link of the hand, bool, (N, A, O)
     object_support_contact: np.ndarray  # table or floor, bool, (N, O)
     arm_arm_contact: np.ndarray  # bool, (N,)

@@ -18,7 +18,7 @@ from tables import TASK_TABLES, flywheel_table, short
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
-from dexfw_envs.catalog import GRASP_OBJECTS, SURROUNDINGS, ObjectSpec, curriculum
+from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
 from dexfw_envs.catalog import splits as catalog_splits
 from dexfw_envs.catalog.curricula import iterations, new_objects
 from dexfw_envs.catalog.shapes import reach
@@ -71,16 +71,16 @@ def observation(item: TaskEntry) -> str:
 def action(item: TaskEntry) -> str:
     """The `ee_pose` action, one row per kind of element."""
     robot = item.make().needs.robot
-    x, y, z = (number(value) for value in control.POSITION_CENTRE)
     rows = []
     for arm, mount in enumerate(robot.mounts):
         first, side = 12 * arm, f"{mount.side} " if robot.arms > 1 else ""
+        x, y, z = (number(value) for value in mount.nominal_position)
         position = f"({x}, {y}, {z}) ± {number(control.POSITION_UNIT)} m"
         slew = f"{number(control.POSITION_SLEW)} m"
         rows.append(
             (f"{first}–{first + 2}", f"{side}palm position in the table frame", position, slew)
         )
-        turn = f"± {number(control.ROTATION_UNIT)} rad about each axis"
+        turn = f"± {number(mount.rotation_unit)} rad about each axis"
         slew = f"{number(control.ROTATION_SLEW)} rad"
         meaning = f"{side}palm rotation vector from the nominal grasp orientation"
         rows.append((f"{first + 3}–{first + 5}", meaning, turn, slew))
@@ -147,6 +147,7 @@ def _extent(item: ObjectSpec) -> str:
 
 def objects(task: str) -> str:
     added = {o: i for i in range(1, iterations(task) + 1) for o in new_objects(task, i)}
+    added |= dict.fromkeys(curriculum(task).receivers, 1)
     head = ("Object", "From i =", "Kind", "Size [mm]", "Mass [g]", "Surface", "Friction", "Source")
     rows = (
         (
@@ -159,28 +160,35 @@ def objects(task: str) -> str:
             f"{o.friction:.2f}",
             o.source,
         )
-        for o in GRASP_OBJECTS
+        for o in map(get_object, added)
     )
     return table(head, rows)
 
 
-def surroundings(task: str) -> str:
-    counts = curriculum(task).surroundings
+def surroundings() -> str:
+    """All surroundings, with the iteration of each task from which they are used."""
     rows = []
     for index, s in enumerate(SURROUNDINGS):
-        first = next(i for i, count in enumerate(counts, 1) if index < count)
+        first = [_first_use(curriculum(item.name).surroundings, index) for item in TASKS]
         light = ", ".join(f"{value:.2f}" for value in s.light_diffuse)
         top = ", ".join(f"{value:.2f}" for value in s.table_rgba[:3])
-        rows.append((f"`{s.id}`", first, light, s.table_texture, top, f"{s.table_friction:.2f}"))
-    head = ("Surroundings", "From i =", "Lamp RGB", "Table top", "Table RGB", "Table friction")
-    return table(head, rows)
+        friction = f"{s.table_friction:.2f}"
+        rows.append((f"`{s.id}`", *first, light, s.table_texture, top, friction))
+    tasks = (f"{item.name} from i =" for item in TASKS)
+    return table(
+        ("Surroundings", *tasks, "Lamp RGB", "Table top", "Table RGB", "Table friction"), rows
+    )
+
+
+def _first_use(counts: tuple[int, ...], index: int) -> int:
+    return next(i for i, count in enumerate(counts, 1) if index < count)
 
 
 def cells(task: str) -> str:
     entry = curriculum(task)
     rows = []
     for index, (x, y, yaw) in enumerate(entry.cells):
-        first = next(i for i, count in enumerate(entry.poses, 1) if index < count)
+        first = _first_use(entry.poses, index)
         rows.append((index, first, f"{1e3 * x:.0f}", f"{1e3 * y:.0f}", f"{yaw:.0f}"))
     jx, jy, jyaw = entry.jitter
     note = f"\nJitter within a cell: ±{1e3 * jx:.0f} mm, ±{1e3 * jy:.0f} mm, ±{jyaw:.0f}°.\n"
@@ -242,9 +250,10 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         item = entry(page.stem.capitalize())
         made = {name: partial(make, item.name, RESULTS) for name, make in TASK_TABLES.items()}
         return made | {maker.__name__: partial(maker, item) for maker in makers}
-    makers = (objects, replay, surroundings, cells, curriculum_table, split_table)
-    return {f"{maker.__name__} {item.name}": partial(maker, item.name)
-            for maker in makers for item in TASKS}  # fmt: skip
+    makers = (objects, replay, cells, curriculum_table, split_table)
+    per_task = {f"{maker.__name__} {item.name}": partial(maker, item.name)
+                for maker in makers for item in TASKS}  # fmt: skip
+    return {"surroundings": surroundings, **per_task}
 
 
 def pages() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation: `python docs/render_pictures.py`.
+"""Draw the pictures of the documentation: `python docs/render_pictures.py [TASK ...]`.
 
 They are drawn by the project's own renderer, larger than they are kept. Half of the light casts
 shadows; image observations do without.
@@ -6,24 +6,67 @@ shadows; image observations do without.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from dexfw_envs.backends.mujoco.render import OffscreenRenderer
-from dexfw_envs.catalog import GRASP_OBJECTS, SURROUNDINGS, make_scenario
+from dexfw_envs.catalog import SURROUNDINGS, get_object, make_scenario, objects_for
+from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.experts import make_expert
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.vector_env import DexVectorEnv
 
 IMAGES = Path(__file__).resolve().parent / "images"
 FINER = 3  # drawn this many times larger, for smooth edges
-CLOSE_UP = (slice(215, 345), slice(152, 330))  # rows and columns around the object [px]
 GAP = 4  # [px]
-# How much of the way through an episode each picture of the strip is taken.
-MOMENTS = (0.0, 0.28, 0.62, 0.86, 1.0)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is drawn of a task."""
+
+    suffix: str  # of the file names
+    close_up: tuple[slice, slice]  # rows and columns around the object, of 440 [px]
+    columns: int  # of the sheet of objects
+    scene: tuple[str, str]  # object and surroundings of the strip
+    moments: tuple[float, ...]  # shares of the episode at which its pictures are taken
+
+
+PICTURES = {
+    "Grasp": Pictures(
+        suffix="",
+        close_up=(slice(215, 345), slice(152, 330)),
+        columns=6,
+        scene=("apple_large", "oak_table"),
+        moments=(0.0, 0.28, 0.62, 0.86, 1.0),
+    ),
+    "Pour": Pictures(
+        suffix="_pour",
+        close_up=(slice(208, 390), slice(120, 395)),
+        columns=4,
+        scene=("tumbler", "oak_table"),
+        moments=(0.0, 0.3, 0.55, 0.75, 1.0),
+    ),
+    "Lift": Pictures(
+        suffix="_lift",
+        close_up=(slice(160, 375), slice(135, 385)),
+        columns=6,
+        scene=("football", "oak_table"),
+        moments=(0.0, 0.35, 0.6, 0.8, 1.0),
+    ),
+    "Handover": Pictures(
+        suffix="_handover",
+        close_up=(slice(180, 365), slice(145, 300)),
+        columns=7,
+        scene=("drink_carton", "oak_table"),
+        moments=(0.0, 0.28, 0.5, 0.75, 1.0),
+    ),
+}
 
 
 class Painter:
@@ -75,7 +118,7 @@ def save(image: np.ndarray, name: str) -> None:
 
 def scenes(worlds: Sequence[Scenario], width: int, height: int) -> list[np.ndarray]:
     """Draw scenes as they are right after a reset."""
-    env = DexVectorEnv("Grasp", num_envs=len(worlds))
+    env = DexVectorEnv(worlds[0].task, num_envs=len(worlds))
     env.reset(options={"scenarios": worlds})
     painter = Painter(env, width, height)
     images = [painter.draw(world) for world in range(len(worlds))]
@@ -84,11 +127,13 @@ def scenes(worlds: Sequence[Scenario], width: int, height: int) -> list[np.ndarr
     return images
 
 
-def objects_sheet() -> np.ndarray:
-    worlds = [make_scenario("Grasp", item.id, "neutral", 0, seed=1) for item in GRASP_OBJECTS]
-    images = [image[CLOSE_UP] for image in scenes(worlds, 440, 440)]
-    names = [item.label for item in GRASP_OBJECTS]
-    return sheet([labelled(*pair) for pair in zip(images, names, strict=True)], columns=6)
+def objects_sheet(task: str) -> np.ndarray:
+    show = PICTURES[task]
+    items = [get_object(name) for name in objects_for(task, iterations(task))]
+    worlds = [make_scenario(task, item.id, "neutral", 0, seed=1) for item in items]
+    images = [image[show.close_up] for image in scenes(worlds, 440, 440)]
+    pairs = zip(images, (item.label for item in items), strict=True)
+    return sheet([labelled(*pair) for pair in pairs], show.columns)
 
 
 def surroundings_sheet() -> np.ndarray:
@@ -98,28 +143,31 @@ def surroundings_sheet() -> np.ndarray:
     return sheet([labelled(*pair) for pair in zip(images, names, strict=True)], columns=4)
 
 
-def strip() -> np.ndarray:
-    """A grasp by the scripted expert."""
-    env = DexVectorEnv("Grasp", autoreset=False)
-    scene = make_scenario("Grasp", "apple_large", "oak_table", 0, seed=1)
+def strip(task: str) -> np.ndarray:
+    """An episode by the scripted expert."""
+    show, env = PICTURES[task], DexVectorEnv(task, autoreset=False)
+    scene = make_scenario(task, *show.scene, 0, seed=1)
     observation, _ = env.reset(options={"scenarios": [scene]})
     expert = make_expert(env)
     expert.reset(np.ones(1, dtype=bool))
-    painter, images, done = Painter(env, 190, 190), [], False
+    states, done = [env.state_vectors()], False
     while not done:
-        images.append(painter.draw())
         observation, _, terminated, truncated, _ = env.step(expert.act(observation))
+        states.append(env.state_vectors())
         done = bool(terminated[0] or truncated[0])
     if not env.memory.hold[0] >= env.task.hold_steps:
         raise RuntimeError("the expert missed: choose another scene for the strip")
-    images.append(painter.draw())
+    painter, images = Painter(env, 190, 190), []
+    for moment in show.moments:
+        env.set_state_vectors(states[round(moment * (len(states) - 1))], [scene])
+        images.append(painter.draw())
     painter.close()
     env.close()
-    last = len(images) - 1
-    return sheet([images[round(moment * last)] for moment in MOMENTS], columns=len(MOMENTS))
+    return sheet(images, columns=len(images))
 
 
 if __name__ == "__main__":
-    save(strip(), "strip.png")
-    save(objects_sheet(), "objects.png")
+    for name in sys.argv[1:] or PICTURES:
+        save(strip(name), f"strip{PICTURES[name].suffix}.png")
+        save(objects_sheet(name), f"objects{PICTURES[name].suffix}.png")
     save(surroundings_sheet(), "surroundings.png")

@@ -38,8 +38,14 @@ def _read(task: str, records: Path) -> list[Record]:
 
 
 def flywheel_table(task: str, records: Path) -> str:
-    """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn."""
-    groups = cells([record for record in _read(task, records) if record["variant"] == ""])
+    """Success in % with 95 % Wilson intervals: a row per policy and split, a column per turn.
+
+    One line says so where there are no records of the task.
+    """
+    found = [record for record in _read(task, records) if record["variant"] == ""]
+    if not found:
+        return "Not run yet.\n"
+    groups = cells(found)
     shown: dict[tuple, list[Record]] = {}
     lines = ["| Policy, scenes | i = 1 | i = 2 | i = 3 |", "|---|---|---|---|"]
     rows = [("base", "T_OEP"), ("combined", "T_OEP"), ("base", "T_O"), ("combined", "T_O")]

@@ -19,18 +19,18 @@ from dexfw_envs.vector_env import DexVectorEnv
 OBJECTS = ("baseball", "drink_can")
 
 
-def scene(object_id="baseball", surroundings="neutral", cell=0, seed=1):
-    return make_scenario("Grasp", object_id, surroundings, cell, seed)
+def scene(object_id="baseball", surroundings="neutral", cell=0, seed=1, task="Grasp"):
+    return make_scenario(task, object_id, surroundings, cell, seed)
 
 
-def make(num_envs=2, **options):
+def make(num_envs=2, task="Grasp", **options):
     """Two or more worlds on one thread unless told otherwise."""
-    return DexVectorEnv("Grasp", num_envs, **{"threads": 1, **options})
+    return DexVectorEnv(task, num_envs, **{"threads": 1, **options})
 
 
 def started(scenarios, **options):
     """An environment of one world per scenario, reset to them, without autoreset."""
-    env = make(len(scenarios), autoreset=False, **options)
+    env = make(len(scenarios), scenarios[0].task, autoreset=False, **options)
     env.reset(seed=0, options={"scenarios": list(scenarios)})
     return env
 

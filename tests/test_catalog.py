@@ -18,16 +18,23 @@ from dexfw_envs.catalog import (
     split,
 )
 from dexfw_envs.catalog.curricula import iterations, new_objects, poses_for, surroundings_for
-from dexfw_envs.catalog.objects import OBJECTS, PART_SLOTS, SURFACES
+from dexfw_envs.catalog.handover_objects import HANDOVER_OBJECTS
+from dexfw_envs.catalog.lift_objects import LIFT_OBJECTS
+from dexfw_envs.catalog.object_spec import SURFACES
 from dexfw_envs.catalog.shapes import centre_of_mass, diagonal_inertia, reach
 from dexfw_envs.catalog.splits import (
     combinations,
     held_out,
 )
+from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.transforms import matrix_from_quat, quat_from_rotvec, quat_multiply
 
 TASKS = tuple(CURRICULA)
-EACH_OBJECT = pytest.mark.parametrize("spec", GRASP_OBJECTS, ids=lambda spec: spec.id)
+SOLID = {"Grasp": GRASP_OBJECTS, "Lift": LIFT_OBJECTS, "Handover": HANDOVER_OBJECTS}
+MASSES = {"Grasp": (0.05, 0.75), "Lift": (0.15, 3.0), "Handover": (0.10, 0.60)}  # [kg]
+EACH_OBJECT = pytest.mark.parametrize(
+    "spec", [*itertools.chain(*SOLID.values())], ids=lambda spec: spec.id
+)
 EACH_TASK = pytest.mark.parametrize("task", TASKS)
 
 
@@ -90,9 +97,10 @@ def test_bad_parts_are_refused(kind, size):
 
 @EACH_OBJECT
 def test_object_is_complete_and_in_range(spec):
-    assert 1 <= len(spec.parts) <= PART_SLOTS
+    assert 1 <= len(spec.parts) <= GraspTask().needs.parts
     np.testing.assert_allclose(centre_of_mass(spec.parts), 0.0, atol=1e-12)
-    assert 0.05 <= spec.mass <= 0.75
+    low, high = next(MASSES[task] for task, specs in SOLID.items() if spec in specs)
+    assert low <= spec.mass <= high
     assert 0.8 <= spec.friction <= 1.0
     assert (spec.friction, spec.rolling) == SURFACES[spec.surface]
     assert all(0 <= channel <= 1 for channel in spec.rgba)
@@ -146,15 +154,38 @@ def measures(spec):
     return np.array([*sizes, spec.mass, spec.friction])
 
 
-def test_objects_differ():
-    assert len(GRASP_OBJECTS) == len(OBJECTS) == 22
-    assert len({spec.id for spec in GRASP_OBJECTS}) == 22
-    assert len({spec.friction for spec in GRASP_OBJECTS}) >= 12
-    for one, other in itertools.combinations(GRASP_OBJECTS, 2):
+@pytest.mark.parametrize(
+    ("task", "count", "frictions"), [("Grasp", 22, 12), ("Lift", 26, 10), ("Handover", 20, 10)]
+)
+def test_objects_differ(task, count, frictions):
+    specs = SOLID[task]
+    assert len({spec.id for spec in specs}) == len(specs) == count
+    assert {spec.id for spec in specs} == set(objects_for(task, iterations(task)))
+    assert len({spec.friction for spec in specs}) >= frictions
+    for one, other in itertools.combinations(specs, 2):
         same_kind = [p.kind for p in one.parts] == [p.kind for p in other.parts]
         unlike = measures(one) / measures(other)
         unlike = np.maximum(unlike, 1 / unlike).max()
         assert not same_kind or unlike > 1.1, f"{one.id} is nearly {other.id}"
+
+
+def test_the_four_tasks_have_80_objects():
+    ids = [name for task in TASKS for name in objects_for(task, iterations(task))]
+    assert len(ids) == len(set(ids)) == 80
+
+
+def test_lift_objects_are_too_big_or_too_heavy_for_one_hand():
+    for spec in LIFT_OBJECTS:
+        sizes = [reach(spec.parts, axis) + reach(spec.parts, -axis) for axis in np.eye(3)]
+        assert sizes[1] >= 0.14, "a hand spans less"
+        assert spec.resting_quaternion == (1.0, 0.0, 0.0, 0.0), "tilt is measured from upright"
+
+
+def test_handover_objects_have_room_for_two_hands_and_fit_into_one():
+    for spec in HANDOVER_OBJECTS:
+        sizes = [reach(spec.parts, axis) + reach(spec.parts, -axis) for axis in np.eye(3)]
+        assert max(sizes[:2]) <= 0.08 and sizes[2] >= 0.155
+        assert spec.resting_quaternion == (1.0, 0.0, 0.0, 0.0)
 
 
 def test_objects_span_more_than_one_grip():
@@ -203,17 +234,19 @@ def test_surroundings_are_12_and_differ():
 # --- curricula
 
 
-def test_grasp_counts_are_those_of_the_paper():
-    rows = [
-        (
-            len(objects_for("Grasp", i)),
-            len(surroundings_for("Grasp", i)),
-            len(poses_for("Grasp", i)),
-        )
-        for i in (1, 2, 3)
-    ]
-    assert rows == [(1, 3, 5), (11, 8, 10), (22, 12, 15)]
-    assert [len(combinations("Grasp", i)) for i in (1, 2, 3)] == [15, 880, 3960]
+@pytest.mark.parametrize(
+    ("task", "rows", "products"),
+    [
+        ("Grasp", [(1, 3, 5), (11, 8, 10), (22, 12, 15)], [15, 880, 3960]),
+        ("Pour", [(1, 7, 3), (4, 9, 8), (12, 12, 10)], [21, 288, 1440]),
+        ("Lift", [(1, 1, 1), (6, 5, 2), (26, 12, 5)], [1, 60, 1560]),
+        ("Handover", [(1, 1, 1), (6, 5, 2), (20, 12, 5)], [1, 60, 1200]),
+    ],
+)
+def test_counts_are_those_of_the_paper(task, rows, products):
+    parts = (objects_for, surroundings_for, poses_for)
+    assert [tuple(len(part(task, i)) for part in parts) for i in (1, 2, 3)] == rows
+    assert [len(combinations(task, i)) for i in (1, 2, 3)] == products
 
 
 @EACH_TASK

@@ -11,7 +11,6 @@ from dexfw_envs.catalog.curricula import CURRICULA
 from dexfw_envs.control import (
     CONTROL_PERIOD,
     HAND_SLEW,
-    POSITION_CENTRE,
     POSITION_SLEW,
     POSITION_UNIT,
     ROTATION_SLEW,
@@ -69,14 +68,14 @@ def test_action_zero_is_the_nominal_grasp_in_the_middle():
     targets = CODEC.decode(np.zeros((3, 12)))
     lower, upper = ROBOT.hand.driven_limits()
     assert targets.position.shape == (3, 1, 3) and targets.hand.shape == (3, 1, 6)
-    assert np.allclose(targets.position, POSITION_CENTRE)
+    assert np.allclose(targets.position, ROBOT.mounts[0].nominal_position)
     assert np.allclose(targets.quaternion, MOUNT.nominal_quaternion)
     assert np.allclose(targets.hand, (lower + upper) / 2)
 
 
 def test_full_actions_are_one_unit_away_and_the_ends_of_the_hand():
     targets = CODEC.decode(np.ones(12))
-    assert np.allclose(targets.position - POSITION_CENTRE, POSITION_UNIT)
+    assert np.allclose(targets.position - ROBOT.mounts[0].nominal_position, POSITION_UNIT)
     assert np.allclose(targets.hand, ROBOT.hand.driven_limits()[1])
     assert np.allclose(CODEC.decode(-np.ones(12)).hand, ROBOT.hand.driven_limits()[0])
 

@@ -132,4 +132,5 @@ def test_close_twice():
 
 
 def test_the_package_lists_its_tasks():
-    assert [item.env_id for item in dexfw_envs.TASKS] == [ID]
+    names = [item.env_id for item in dexfw_envs.TASKS]
+    assert names == [f"DexFW/{name}-v0" for name in ("Grasp", "Pour", "Lift", "Handover")]

@@ -8,6 +8,8 @@ import pytest
 from scenes import actions, equal, make, play, scene, started
 
 from dexfw_envs.backends import make_backend
+from dexfw_envs.demos.seeds import load_seed, seed_path
+from dexfw_envs.demos.store import load_episode
 from dexfw_envs.env import DexEnv
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.vector_env import DexVectorEnv
@@ -55,7 +57,7 @@ def test_ids_and_tasks():
         gym.make("DexFW/Grsp-v0")
     with pytest.raises(gym.error.VersionNotFound, match="v0"):
         gym.make("DexFW/Grasp-v7")
-    with pytest.raises(ValueError, match=r"unknown task 'Juggle'; choose one of \['Grasp'\]"):
+    with pytest.raises(ValueError, match=r"unknown task 'Juggle'; choose one of \['Grasp', "):
         DexVectorEnv("Juggle")
 
 
@@ -183,3 +185,18 @@ def test_backend_checks_its_own_input():
         backend.reset(np.ones(2, bool), [scene()])
     with pytest.raises(ValueError, match="state has shape"):
         backend.set_state(np.ones(2, bool), np.zeros((2, 3)), [scene()] * 2)
+
+
+# --- demonstrations
+
+
+def test_a_demonstration_of_another_robot_is_refused():
+    with pytest.raises(ValueError, match=r"DexFW/Grasp-v0.*DexFW/Lift-v0|DexFW/Lift-v0.*Grasp-v0"):
+        load_episode(seed_path("Grasp"), env_id="DexFW/Lift-v0", control_mode="ee_pose")
+    seed = load_seed("Grasp")
+    env = make(1, "Lift", autoreset=False)
+    with pytest.raises(ValueError, match=r"cannot run in Lift|states have shape"):
+        env.set_state_vectors(seed.states[:1], [seed.scenario])
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actions have shape \(1, 12\), expected \(1, 24\)"):
+        env.step(seed.actions[:1])

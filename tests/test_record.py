@@ -1,14 +1,17 @@
 """The recorder, and that the shipped seed demonstration is what it records."""
 
 import numpy as np
+import pytest
 
 from dexfw_envs.demos.record import Args, main, record
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.store import load_episode
+from dexfw_envs.experts import EXPERTS
 
 
-def test_shipped_seed_is_what_the_recorder_makes():
-    made, shipped = record("Grasp"), load_seed("Grasp")
+@pytest.mark.parametrize("task", EXPERTS)
+def test_shipped_seed_is_what_the_recorder_makes(task):
+    made, shipped = record(task), load_seed(task)
     assert shipped.source == "scripted" and shipped.success
     assert made.scenario == shipped.scenario
     assert np.allclose(made.actions, shipped.actions, atol=1e-6)

@@ -37,6 +37,12 @@ EACH_TASK = pytest.mark.parametrize("task", TASKS)
 HELD_OUT_DIGESTS = {
     ("Grasp", "T_OEP"): "ddb23d0c674dad94",
     ("Grasp", "T_VAL"): "c40202e55ecae581",
+    ("Pour", "T_OEP"): "d51dc5d2c96da80f",
+    ("Pour", "T_VAL"): "185eec5aae313210",
+    ("Lift", "T_OEP"): "bbbafc5164bbba8f",
+    ("Lift", "T_VAL"): "d41b6c3da0823ba3",
+    ("Handover", "T_OEP"): "a37c934e805f6d24",
+    ("Handover", "T_VAL"): "eba071165643aa8f",
 }
 
 

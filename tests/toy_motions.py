@@ -78,6 +78,7 @@ class ToyScenario:
     objects: tuple[str, ...]
     position: tuple[float, float, float]
     seed: int = 0
+    task: str = "Toy"
 
 
 class ToyEnv:
@@ -86,7 +87,11 @@ class ToyEnv:
     def __init__(self, num_envs, arms=1, reach=10.0):
         self.num_envs, self.arms, self.reach = num_envs, arms, reach
         self.max_episode_steps, self.autoreset = 90, False
-        mount = SimpleNamespace(nominal_quaternion=np.array([1.0, 0.0, 0.0, 0.0]))
+        mount = SimpleNamespace(
+            nominal_position=(-0.1, 0.0, 0.2),
+            nominal_quaternion=np.array([1.0, 0.0, 0.0, 0.0]),
+            rotation_unit=0.8,
+        )
         hand = SimpleNamespace(driven_limits=lambda: (np.zeros(6), np.ones(6)))
         self.codec = PoseCodec(SimpleNamespace(arms=arms, mounts=(mount,) * arms, hand=hand))
         self.single_action_space = gym.spaces.Box(-1, 1, (12 * arms,), np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog import make_scenario
 from dexfw_envs.control import Targets
+from dexfw_envs.experts import make_expert
+from dexfw_envs.experts.grasp import Style
 from dexfw_envs.vector_env import DexVectorEnv
 
 OPEN_HAND = np.array([1.25, 0.0, 0.0, 0.0, 0.0, 0.0])  # [rad]
@@ -39,7 +42,25 @@ def hold_grasp(env: DexVectorEnv) -> np.ndarray:
     return action
 
 
-HOLDS: dict[str, Callable[[DexVectorEnv], np.ndarray]] = {"Grasp": hold_grasp}
+def hold_by_expert(env: DexVectorEnv, object_id: str, steps: int) -> np.ndarray:
+    """Let the expert raise an object; return the actions (N, action) that keep holding."""
+    task = env.task.name
+    scenes = [make_scenario(task, object_id, "neutral", 0, seed=i) for i in range(env.num_envs)]
+    observation, _ = env.reset(seed=0, options={"scenarios": scenes})
+    expert = make_expert(env, style=Style(timing=0.0, tremor=0.0, pause=0))
+    expert.reset(np.ones(env.num_envs, dtype=bool))
+    for _ in range(steps):
+        action = expert.act(observation)
+        observation, *_ = env.step(action)
+    return action
+
+
+HOLDS: dict[str, Callable[[DexVectorEnv], np.ndarray]] = {
+    "Grasp": hold_grasp,
+    "Pour": partial(hold_by_expert, object_id="tumbler", steps=85),
+    "Lift": partial(hold_by_expert, object_id="milk_case", steps=65),
+    "Handover": partial(hold_by_expert, object_id="drink_carton", steps=85),  # in the right hand
+}
 
 
 def fresh_worlds(env_id: str, worlds: int, threads: int) -> tuple[DexVectorEnv, np.ndarray]:
@@ -61,6 +82,7 @@ def held_worlds(env_id: str, worlds: int, threads: int) -> tuple[DexVectorEnv, n
     assert isinstance(env, DexVectorEnv)
     action = HOLDS[env.task.name](env)
     held = env.world.hand_object_contact.any(axis=1) & ~env.world.object_support_contact
+    held = held[:, 0]  # what else is in the scene may stand on the table
     if held.mean() < 0.9:
         raise RuntimeError(f"{env_id}: only {held.mean():.0%} of the worlds hold the object")
     return env, action

@@ -19,6 +19,8 @@ class SceneNeeds:
 
     robot: RobotSpec
     objects: int  # free objects in the scene
+    parts: int = 3  # most primitives that one object is made of
+    contents: int = 0  # balls in the first object, which then is a vessel
 
 
 @dataclass(frozen=True)

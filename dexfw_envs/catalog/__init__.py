@@ -1,7 +1,8 @@
 """What the tasks are played with: objects, surroundings, curricula and the splits of both."""
 
 from dexfw_envs.catalog.curricula import CURRICULA, curriculum, objects_for
-from dexfw_envs.catalog.objects import GRASP_OBJECTS, ObjectSpec, get_object
+from dexfw_envs.catalog.object_spec import ObjectSpec
+from dexfw_envs.catalog.objects import GRASP_OBJECTS, get_object
 from dexfw_envs.catalog.quota import CollectionQuota
 from dexfw_envs.catalog.shapes import Part
 from dexfw_envs.catalog.splits import (

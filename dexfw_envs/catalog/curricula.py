@@ -20,6 +20,8 @@ class Curriculum:
         cells: Centre of each pose cell from `WORKSPACE_CENTRE`: x, y [m], yaw [deg].
         jitter: Half width of every cell: x, y [m], yaw [deg].
         support_height: Height of the surface under the objects above the table [m].
+        receivers: Ids of the objects that stand beside the first one, alternating over its kinds.
+        receiver_cell: Where they stand, and half width of the jitter: x, y, jx, jy [m].
     """
 
     new_objects: tuple[tuple[str, ...], ...]
@@ -28,7 +30,14 @@ class Curriculum:
     cells: tuple[tuple[float, float, float], ...]
     jitter: tuple[float, float, float]
     support_height: float = 0.0
+    receivers: tuple[str, ...] = ()
+    receiver_cell: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
+
+# Two-armed tasks: five places on a line across the table, the centre first.
+LINE = (
+    (0.0, 0.000, 0.0), (0.0, 0.050, 0.0), (0.0, -0.050, 0.0), (0.0, 0.100, 0.0), (0.0, -0.100, 0.0),
+)  # fmt: skip
 
 # The one table of tasks: the first five Grasp cells lie near the seed's pose, later ones further.
 CURRICULA: dict[str, Curriculum] = {
@@ -52,12 +61,71 @@ CURRICULA: dict[str, Curriculum] = {
         ),
         jitter=(0.010, 0.010, 5.0),
     ),
+    "Pour": Curriculum(
+        new_objects=(
+            ("tumbler",),
+            ("highball_glass", "paper_cup", "steel_cup"),
+            ("square_glass", "hexagonal_beaker", "stoneware_cup", "slim_glass", "pint_glass",
+             "bamboo_cup", "dice_cup", "travel_tumbler"),
+        ),
+        surroundings=(7, 9, 12),
+        poses=(3, 8, 10),
+        cells=(
+            (0.040, -0.100, 0.0), (0.055, -0.085, 5.0), (0.025, -0.115, -5.0),
+            (0.070, -0.100, 10.0), (0.010, -0.100, -10.0), (0.040, -0.070, -8.0),
+            (0.040, -0.130, 8.0), (0.065, -0.130, -12.0),
+            (0.090, -0.080, 15.0), (0.000, -0.135, -15.0),
+        ),
+        jitter=(0.010, 0.010, 5.0),
+        receivers=("soup_bowl", "rice_bowl"),
+        receiver_cell=(0.04, 0.12, 0.02, 0.02),
+    ),
+    "Lift": Curriculum(
+        new_objects=(
+            ("milk_case",),
+            ("shoe_box", "post_parcel", "tea_chest", "toy_crate", "file_box"),
+            ("cereal_box", "detergent_carton", "gift_box", "paper_ream_case", "cake_box",
+             "speaker", "wipes_pack", "first_aid_case", "bread_tin", "basketball", "football",
+             "volleyball", "handball", "medicine_ball", "play_ball", "pickle_jar", "protein_tub",
+             "paint_tin", "water_jug", "cookie_jar"),
+        ),
+        surroundings=(1, 5, 12),
+        poses=(1, 2, 5),
+        cells=LINE,
+        jitter=(0.010, 0.010, 5.0),
+    ),
+    "Handover": Curriculum(
+        new_objects=(
+            ("drink_carton",),
+            ("spaghetti_box", "toothpaste_box", "cracker_box", "foil_box", "tea_box"),
+            ("cream_carton", "soup_carton", "syrup_carton", "pencil_case", "chocolate_box",
+             "domino_box", "sauce_bottle", "shampoo_bottle", "sports_bottle", "thermos_flask",
+             "olive_jar", "asparagus_jar", "chips_tube", "spray_can"),
+        ),
+        surroundings=(1, 5, 12),
+        poses=(1, 2, 5),
+        # Moved towards the giving hand.
+        cells=(
+            (0.0, -0.040, 0.0), (0.0, 0.000, 0.0), (0.0, -0.080, 0.0), (0.0, 0.040, 0.0),
+            (0.0, -0.120, 0.0),
+        ),
+        jitter=(0.010, 0.010, 5.0),
+    ),
 }  # fmt: skip
 
 
 def curriculum(task: str) -> Curriculum:
     """The curriculum of a task; ``ValueError`` names the valid tasks."""
     return find(CURRICULA, task, "task")
+
+
+def receivers_of(task: str, object_id: str) -> tuple[str, ...]:
+    """Ids of the other objects in a scene with this one: none, or the receiver that is its turn."""
+    entry = curriculum(task)
+    if not entry.receivers:
+        return ()
+    place = list(itertools.chain(*entry.new_objects)).index(object_id)
+    return (entry.receivers[place % len(entry.receivers)],)
 
 
 def iterations(task: str) -> int:

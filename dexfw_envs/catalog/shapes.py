@@ -21,6 +21,11 @@ Quat = tuple[float, float, float, float]
 # How many of the three size entries each kind uses.
 KINDS = {"sphere": 1, "capsule": 2, "cylinder": 2, "box": 3, "ellipsoid": 3}
 
+# What a part is to others. A solid touches everything but the contents of vessels. A wall touches
+# contents, hands and objects, but neither table nor floor. A lining touches contents alone, and
+# goes with a hull around it: a hull is a solid that weighs nothing and is not drawn.
+ROLES = ("solid", "wall", "lining", "hull")
+
 # Products of inertia below this share of the largest moment count as zero.
 _DIAGONAL_TOLERANCE = 1e-9
 
@@ -34,19 +39,23 @@ class Part:
         size: Half sizes in MuJoCo's convention, padded with 0 [m].
         position: Centre in the body frame [m].
         quaternion: Orientation in the body frame (w x y z).
+        role: One of `ROLES`.
 
     Raises:
-        ValueError: If the kind is unknown or the sizes do not fit it.
+        ValueError: If the kind or the role is unknown or the sizes do not fit it.
     """
 
     kind: str
     size: Vec3
     position: Vec3 = (0.0, 0.0, 0.0)
     quaternion: Quat = (1.0, 0.0, 0.0, 0.0)
+    role: str = "solid"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown part kind {self.kind!r}; valid kinds: {', '.join(KINDS)}")
+        if self.role not in ROLES:
+            raise ValueError(f"unknown part role {self.role!r}; valid roles: {', '.join(ROLES)}")
         used = KINDS[self.kind]
         if min(self.size[:used]) <= 0 or any(self.size[used:]):
             raise ValueError(
@@ -55,7 +64,9 @@ class Part:
 
 
 def volume(part: Part) -> float:
-    """Volume of one part [m^3]."""
+    """Volume of one part [m^3]; none for a hull, which has no mass."""
+    if part.role == "hull":
+        return 0.0
     a, b, c = part.size
     return {
         "sphere": 4 / 3 * math.pi * a**3,

@@ -19,11 +19,13 @@ from functools import cache
 import numpy as np
 
 from dexfw_envs.catalog.curricula import (
+    Curriculum,
     curriculum,
     iterations,
     new_objects,
     objects_for,
     poses_for,
+    receivers_of,
     surroundings_for,
 )
 from dexfw_envs.catalog.lookup import find
@@ -126,6 +128,8 @@ def make_scenario(
 ) -> Scenario:
     """One scene: the object at rest in a pose cell, moved within the cell as the seed decides.
 
+    In a task with receivers the one of this object stands beside it, moved likewise.
+
     Raises:
         ValueError: If the task, object, surroundings or pose cell does not exist.
     """
@@ -136,13 +140,25 @@ def make_scenario(
             f"unknown pose cell {pose_index!r}; {task} has cells 0 to {len(entry.cells) - 1}"
         )
     # The stream differs from the one that the reset opens with the bare seed.
-    jitter = np.random.default_rng([seed, 1]).uniform(-1.0, 1.0, 3) * entry.jitter
+    rng = np.random.default_rng([seed, 1])
+    jitter = rng.uniform(-1.0, 1.0, 3) * entry.jitter
     x, y, yaw = np.array(entry.cells[pose_index]) + jitter
     place = (WORKSPACE_CENTRE[0] + x, WORKSPACE_CENTRE[1] + y)
     height = entry.support_height + spec.resting_height
     turn = quat_multiply(quat_from_yaw(math.radians(yaw)), spec.resting_quaternion)
     pose = (*place, height, *turn)
-    return Scenario(task, (object_id,), surroundings_id, pose_index, (pose,), seed)
+    others = receivers_of(task, object_id)
+    poses = (pose, *(_beside(entry, name, rng) for name in others))
+    return Scenario(task, (object_id, *others), surroundings_id, pose_index, poses, seed)
+
+
+def _beside(entry: Curriculum, object_id: str, rng: np.random.Generator) -> tuple[float, ...]:
+    """Draw the pose of a receiver."""
+    x, y, jitter_x, jitter_y = entry.receiver_cell
+    dx, dy = rng.uniform(-1.0, 1.0, 2) * (jitter_x, jitter_y)
+    place = (WORKSPACE_CENTRE[0] + x + dx, WORKSPACE_CENTRE[1] + y + dy)
+    spec = get_object(object_id)
+    return (*place, entry.support_height + spec.resting_height, *spec.resting_quaternion)
 
 
 def redraw(scenario: Scenario, rng: np.random.Generator) -> Scenario:

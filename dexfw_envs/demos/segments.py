@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = ("parallel", "coordination", "sequential")
 SCHEMES = ("transform", "replay")
+TILTED = 0.3  # a carried object leaning further is being poured from [rad]
 
 
 @dataclass(frozen=True)
@@ -193,3 +194,29 @@ def cut_at_pregrasp(
     distance = float(np.linalg.norm(hand[contact] - target[contact])) + clearance
     lead = min(pregrasp_step(hand, target, contact, distance), source.steps - 1)
     return ((Subtask(0, source.steps, reference, lead=lead),),)
+
+
+def cut_at_carry(source: Source, rise: float = 0.06) -> Segmentation:
+    """Cut a one-arm motion into fetching object 0, and taking it to object 1.
+
+    The first piece is cut as in `cut_at_pregrasp`; it ends when the object has been lifted. The way
+    from there until the object is first tilted is free space, the rest belongs to object 1.
+
+    Args:
+        source: The motion.
+        rise: Height at which the object counts as lifted [m].
+
+    Raises:
+        ValueError: The motion has two arms, or the object was never lifted or never tilted.
+    """
+    ((whole,),) = cut_at_pregrasp(source)
+    height = source.objects[:, 0, 2]
+    lifted = first_contact(height > height[0] + rise)
+    if lifted is None:
+        raise ValueError(f"object 0 was never lifted by {rise} m: nothing to carry")
+    up = 1.0 - 2.0 * (source.objects[:, 0, 4:6] ** 2).sum(axis=-1)
+    tilted = first_contact(up[lifted:] < np.cos(TILTED))
+    if tilted is None or tilted < 1:
+        raise ValueError("object 0 was never carried upright and then tilted: no pour to cut at")
+    fetch = Subtask(0, lifted, 0, lead=whole.lead)
+    return ((fetch, Subtask(lifted, source.steps, 1, lead=tilted)),)

@@ -11,7 +11,8 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control import Targets, advance
-from dexfw_envs.demos.segments import Segmentation, Subtask, check_segments, cut_at_pregrasp
+from dexfw_envs.demos.cuts import cut_for
+from dexfw_envs.demos.segments import Segmentation, Subtask, check_segments
 from dexfw_envs.transforms import Array
 
 
@@ -70,7 +71,7 @@ class Source:
         cls,
         episode: Any,
         codec: Any,
-        segment: Callable[[Source], Segmentation] = cut_at_pregrasp,
+        segment: Callable[[Source], Segmentation] | None = None,
         label: str = "",
         smoothing: float = 0.0,
         settle: int = 10,
@@ -85,7 +86,7 @@ class Source:
             episode: Has `scenario`, `actions` (T, 12 A) and `observations` with the groups
                 "proprio" (its last 7 A numbers are the end-effector poses) and "object".
             codec: Turns actions into targets (`env.codec`).
-            segment: Finds the cuts.
+            segment: Finds the cuts; by default what suits the scenario's task.
             label: Kept with the source.
             smoothing: Width (standard deviation) of a zero-phase low-pass on the commands
                 [steps], against the jerks of policies; 0 leaves them as they are.
@@ -105,6 +106,7 @@ class Source:
             object_ids=tuple(episode.scenario.objects),
             label=label,
         )
+        segment = segment or cut_for(episode.scenario.task)
         return dataclasses.replace(source, segments=segment(source))
 
 

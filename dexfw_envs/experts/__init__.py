@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from dexfw_envs.experts.grasp import GraspExpert, Style
+from dexfw_envs.experts.handover import HandoverExpert
+from dexfw_envs.experts.lift import LiftExpert
+from dexfw_envs.experts.pour import PourExpert
 
-EXPERTS = {"Grasp": GraspExpert}
-# A person's fingers stop at the object they hold; a seed that closes fully would wrap anything.
-SEED_STYLES = {"Grasp": Style(margin=0.05)}
+EXPERTS = {"Grasp": GraspExpert, "Pour": PourExpert, "Lift": LiftExpert, "Handover": HandoverExpert}
+# A person's fingers stop at the object they hold, and palms press no harder than they must; a seed
+# that closes fully would wrap anything, and one that presses hard would clamp anything.
+SEED_STYLES = {
+    "Grasp": Style(margin=0.05),
+    "Pour": Style(margin=0.05),
+    "Lift": Style(press=0.015),
+    "Handover": Style(margin=0.10),
+}
 
 
 def make_expert(env: Any, **options: Any) -> Any:

@@ -37,12 +37,14 @@ class Style:
         timing: Half-width of the uniform spread of every episode's tempo, as a fraction.
         tremor: Standard deviation of the slow wander of the palm [m].
         pause: Longest pause before the hand closes and before it lifts, in steps.
+        press: How far into an object two palms that press it are commanded [m].
     """
 
     margin: float = 0.15
     timing: float = 0.15
     tremor: float = 0.001
     pause: int = 6
+    press: float = 0.025
 
 
 class GraspExpert:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SIDES = ("right", "left")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 
 
@@ -79,6 +80,9 @@ class Mount:
 
     The end-effector frame sits on the palm's surface: x along the straight fingers, z out of the
     palm, y completing a right-handed frame.
+
+    Raises:
+        ValueError: The side is neither "right" nor "left".
     """
 
     side: str  # "right" or "left"
@@ -87,7 +91,13 @@ class Mount:
     palm_offset: tuple[float, float, float]  # flange to palm centre, in the flange frame [m]
     palm_quaternion: tuple[float, float, float, float]  # flange to palm, wxyz
     home: tuple[float, ...]  # arm joints at reset [rad]
+    nominal_position: tuple[float, float, float]  # palm position of action zero [m]
     nominal_quaternion: tuple[float, float, float, float]  # palm orientation of action zero, wxyz
+    rotation_unit: float = 0.8  # palm rotation of action one [rad]
+
+    def __post_init__(self) -> None:
+        if self.side not in SIDES:
+            raise ValueError(f"unknown side of a hand {self.side!r}; choose one of {SIDES}")
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,18 @@ class EpisodeMemory:
     start_position: np.ndarray  # of every object [m], (N, O, 3)
     hold: np.ndarray  # consecutive steps in which all success ingredients held, (N,)
     elapsed: np.ndarray  # control steps since reset, (N,)
+    marks: np.ndarray  # what the task remembers of the episode so far, 0 at its start, (N, K)
 
     @classmethod
-    def empty(cls, worlds: int, objects: int) -> EpisodeMemory:
+    def empty(cls, worlds: int, objects: int, marks: int = 0) -> EpisodeMemory:
         """Return the memory of N worlds before their first reset."""
-        return cls(np.zeros((worlds, objects, 3)), np.zeros(worlds), np.zeros(worlds))
+        start, kept = np.zeros((worlds, objects, 3)), np.zeros((worlds, marks))
+        return cls(start, np.zeros(worlds), np.zeros(worlds), kept)
+
+    def begin(self, mask: np.ndarray, world: WorldState) -> None:
+        """Start new episodes in the worlds of `mask`."""
+        self.start_position[mask] = world.object_position[mask]
+        self.hold[mask] = self.elapsed[mask] = self.marks[mask] = 0
 
     def get_state(self) -> np.ndarray:
         """Read the memory as rows, (N, M)."""
@@ -35,7 +42,7 @@ class EpisodeMemory:
         for field in fields(self):
             part = getattr(self, field.name)
             width = int(np.prod(part.shape[1:]))
-            part[mask] = rows[:, start : start + width].reshape(-1, *part.shape[1:])
+            part[mask] = rows[:, start : start + width].reshape(len(rows), *part.shape[1:])
             start += width
 
 
@@ -67,12 +74,19 @@ class Task(Protocol):
     reward_terms: tuple[str, ...]
     success_terms: tuple[str, ...]
     stages: tuple[str, ...]
+    marks: int  # how many numbers the task remembers of an episode
+
+    def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
+        """Write `memory.marks` after a step, before success is judged."""
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the named terms of the dense reward, each (N,); their sum is the reward."""
 
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the named ingredients of success at this instant, each bool (N,)."""
+
+    def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Return what is reported beside success but not judged, each (N,)."""
 
     def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Say where the task cannot be completed any more, bool (N,)."""

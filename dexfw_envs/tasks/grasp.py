@@ -42,6 +42,7 @@ class GraspTask:
     max_episode_steps = 300
     reward_terms: tuple[str, ...] = ("approach", "lift")
     success_terms: tuple[str, ...] = ("raised", "contact", "free", "slow")
+    marks = 0
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "hold")
     observation_groups: tuple[ObservationGroup, ...] = (
         ObservationGroup(
@@ -72,6 +73,9 @@ class GraspTask:
     def __init__(self) -> None:
         self.needs = SceneNeeds(robot=panda_inspire(), objects=1)
 
+    def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
+        """Remember nothing: the instant tells all."""
+
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the paper's two terms (appendix, Grasp), each (N,).
 
@@ -97,6 +101,10 @@ class GraspTask:
             "free": ~world.object_support_contact[:, 0],
             "slow": np.sqrt((velocity * velocity).sum(axis=1)) < SPEED_LIMIT,
         }
+
+    def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Return what is reported beside success but not judged: nothing."""
+        return {}
 
     def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Say where the object has left the table or rolled out of reach, bool (N,)."""

@@ -12,6 +12,8 @@ from mujoco.batch import Batch, SimulationError
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
+from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
+from dexfw_envs.backends.mujoco.contents import start_places
 from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mujoco.robot_model import prefix
@@ -86,16 +88,17 @@ class MujocoBackend:
         pre = [prefix(robot, arm) for arm in range(robot.arms)]
         arm_names = [[f"{p}joint{i + 1}" for i in range(robot.arm.joints)] for p in pre]
         hand_names = [[f"{p}{name}" for name in robot.hand.joint_names] for p in pre]
-        self._arm_q, self._arm_v = _addresses(model, arm_names)
-        self._hand_q, self._hand_v = _addresses(model, hand_names)
+        self._arm_q, self._arm_v = joint_addresses(model, arm_names)
+        self._hand_q, self._hand_v = joint_addresses(model, hand_names)
         objects = [f"object{i}" for i in range(self.needs.objects)]
-        q, v = _addresses(model, [objects])
+        q, v = joint_addresses(model, [objects])
         self._object_q = q[0][:, None] + np.arange(7)  # (O, 7)
         self._object_v = v[0][:, None] + np.arange(6)
         self._object_body = [model.body(name).id for name in objects]
-        self._object_geoms = [
-            slice(model.body(name).geomadr[0], model.body(name).geomadr[0] + 3) for name in objects
-        ]
+        first = [model.body(name).geomadr[0] for name in objects]
+        self._object_geoms = [slice(start, start + self.needs.parts) for start in first]
+        self._content_q = content_addresses(model, self.needs.contents)  # (C, 3)
+        self._openings = np.zeros((self.num_worlds, self.needs.objects, 4))
         self._palms = [model.body(f"{p}palm").id for p in pre]  # turned as the palm sites are
         self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
         self._tip_sites = np.array([[model.site(f"{p}{f}_tip").id for f in FINGERS] for p in pre])
@@ -135,13 +138,14 @@ class MujocoBackend:
         self.batch.set_const(ids)
 
     def _write_object(self, world: int, index: int, object_id: str) -> None:
-        rows = object_fields(object_id)
+        rows = object_fields(object_id, self.needs.parts)
         geoms, body = self._object_geoms[index], self._object_body[index]
         for name in GEOM_FIELDS:
             self._fields[name][world, geoms] = rows[name]
         for name in BODY_FIELDS:
             self._fields[name][world, body] = rows[name]
         self._fields["geom_friction"][world, geoms, 0] *= self.friction_scale
+        self._openings[world, index] = get_object(object_id).opening
 
     def _write_surroundings(self, world: int, scenario: Scenario) -> None:
         around, fields = get_surroundings(scenario.surroundings), self._fields
@@ -168,6 +172,10 @@ class MujocoBackend:
             self._ctrl[world, 13 * arm + 7 : 13 * arm + 13] = robot.home_hand
         for index, pose in enumerate(scenario.object_poses):
             self._qpos[world, self._object_q[index]] = pose
+        if self.needs.contents:
+            vessel, count = np.array(scenario.object_poses[0]), self.needs.contents
+            floor = self._openings[world, 0, 2]
+            self._qpos[world, self._content_q] = start_places(floor, vessel, count, noise)
 
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 13), for one control period."""
@@ -215,7 +223,8 @@ class MujocoBackend:
             object_quaternion=quaternion,
             object_linear_velocity=twist[..., :3],
             object_angular_velocity=tf.quat_rotate(quaternion, twist[..., 3:]),
-            contents_position=np.zeros((self.num_worlds, 0, 3)),
+            contents_position=self._qpos[:, self._content_q],
+            object_opening=self._openings.copy(),
             hand_object_contact=self._sensors[:, self._touch] > 0,
             object_support_contact=(self._sensors[:, self._support] > 0).any(axis=-1),
             arm_arm_contact=arm_arm,
@@ -288,10 +297,3 @@ def _substeps(timestep: float) -> int:
             "use for example 0.00125, 0.0025 or 0.005"
         )
     return count
-
-
-def _addresses(model: mujoco.MjModel, names: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return addresses of named joints in qpos and qvel, each (rows, joints)."""
-    joints = [[model.joint(name) for name in row] for row in names]
-    q = np.array([[joint.qposadr[0] for joint in row] for row in joints])
-    return q, np.array([[joint.dofadr[0] for joint in row] for row in joints])

@@ -7,9 +7,9 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from dexfw_envs.backends.mujoco.bits import OBJECT
-from dexfw_envs.backends.mujoco.scene import SLOTS
-from dexfw_envs.catalog.objects import ObjectSpec, get_object
+from dexfw_envs.backends.mujoco.bits import CONTENT, FINGER, HAND, OBJECT, THUMB, WALL
+from dexfw_envs.catalog.object_spec import ObjectSpec
+from dexfw_envs.catalog.objects import get_object
 
 GEOM_FIELDS = (
     "geom_type",
@@ -34,9 +34,22 @@ KINDS = {
 }
 
 
+CONTACT = {  # role of a part: (contype, conaffinity)
+    "solid": (OBJECT, OBJECT),
+    "wall": (WALL, HAND | FINGER | THUMB | OBJECT | CONTENT),
+    "lining": (WALL, CONTENT),
+    "hull": (OBJECT, OBJECT),
+}
+
+
 @cache
-def object_fields(object_id: str) -> dict[str, np.ndarray]:
-    """Compile one object alone and return its rows of `GEOM_FIELDS` and `BODY_FIELDS`."""
+def object_fields(object_id: str, slots: int) -> dict[str, np.ndarray]:
+    """Compile one object alone and return its rows of `GEOM_FIELDS` and `BODY_FIELDS`.
+
+    Args:
+        object_id: Catalogue id.
+        slots: Geoms that the scene keeps for it.
+    """
     spec = mujoco.MjSpec()
     item = get_object(object_id)
     body = spec.worldbody.add_body(
@@ -48,7 +61,7 @@ def object_fields(object_id: str) -> dict[str, np.ndarray]:
         inertia=item.inertia,
     )
     body.add_freejoint()
-    for slot in range(SLOTS):
+    for slot in range(slots):
         _add_part(body, item, slot)
     model = spec.compile()
     fields = {name: np.array(getattr(model, name)) for name in GEOM_FIELDS}
@@ -73,7 +86,7 @@ def _add_part(body: mujoco.MjsBody, item: ObjectSpec, slot: int) -> None:
         pos=part.position,
         quat=part.quaternion,
         friction=(item.friction, 0.01, 0.0005),
-        rgba=item.rgba,
-        contype=OBJECT,
-        conaffinity=OBJECT,
+        rgba=item.rgba if part.role != "hull" else (0, 0, 0, 0),
+        contype=CONTACT[part.role][0],
+        conaffinity=CONTACT[part.role][1],
     )

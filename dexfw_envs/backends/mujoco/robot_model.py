@@ -6,7 +6,16 @@ import mujoco
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.backends.mujoco.bits import FINGER, HAND, OBJECT, SOLREF, SUPPORT, THUMB, partner
+from dexfw_envs.backends.mujoco.bits import (
+    FINGER,
+    HAND,
+    OBJECT,
+    SOLREF,
+    SUPPORT,
+    THUMB,
+    own,
+    partner,
+)
 from dexfw_envs.robots import inspire as hand_geometry
 from dexfw_envs.robots.spec import FINGERS, HandSpec, Mount, RobotSpec
 
@@ -14,7 +23,7 @@ HAND_FRICTION = (0.5, 0.005, 0.0001)  # below every object's: the object's own v
 ARM_RGBA = (0.92, 0.92, 0.94, 1.0)
 HAND_RGBA = (0.25, 0.27, 0.30, 1.0)
 TIP_RGBA = (0.55, 0.57, 0.60, 1.0)
-ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # [m], for show only
+ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # [m]
 
 
 def prefix(robot: RobotSpec, arm: int) -> str:
@@ -36,7 +45,7 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBod
     )
     for i, (a, alpha, d) in enumerate(arm.dh):
         offset = np.array([a, -np.sin(alpha) * d, np.cos(alpha) * d])
-        _add_visual_link(body, offset, ARM_RADII[i])
+        _add_link(body, robot, pre if i else "", offset, ARM_RADII[i])
         body = body.add_body(
             name=f"{pre}link{i + 1}",
             pos=offset,
@@ -56,7 +65,7 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBod
             damping=1.0,
         )
         _add_servo(spec, f"{pre}joint{i + 1}", arm.stiffness[i], arm.damping[i], arm.effort[i])
-    _add_visual_link(body, np.array([0.0, 0.0, arm.flange]), ARM_RADII[-1])
+    _add_link(body, robot, pre, np.array([0.0, 0.0, arm.flange]), ARM_RADII[-1])
     return body.add_body(name=f"{pre}flange", pos=(0.0, 0.0, arm.flange), gravcomp=1.0)
 
 
@@ -74,16 +83,23 @@ def _add_servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float, effort: fl
     )
 
 
-def _add_visual_link(body: mujoco.MjsBody, tip: np.ndarray, radius: float) -> None:
+def _add_link(
+    body: mujoco.MjsBody, robot: RobotSpec, pre: str, tip: np.ndarray, radius: float
+) -> None:
+    """Draw a link. It touches nothing but the other arm; without a prefix, nothing at all."""
+    two = robot.arms == 2
     if np.linalg.norm(tip) < 1e-6:
+        if two:
+            return
         tip = np.array([0.0, 0.0, 1e-3])
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
         fromto=(0.0, 0.0, 0.0, *tip),
         size=(radius, 0, 0),
         rgba=ARM_RGBA,
-        contype=0,
-        conaffinity=0,
+        contype=own(pre) if two else 0,
+        conaffinity=partner(pre) if two else 0,
+        solref=SOLREF,
         mass=0.0,
     )
 
@@ -126,7 +142,7 @@ def _add_palm_geoms(palm: mujoco.MjsBody, mount: Mount, pre: str) -> None:
         size=half,
         mass=0.35,
         rgba=HAND_RGBA,
-        **_contact(HAND, OBJECT | SUPPORT | partner(pre)),
+        **_contact(HAND | own(pre), OBJECT | SUPPORT | partner(pre)),
     )
     wrist = tf.quat_rotate(
         tf.quat_conjugate(np.array(mount.palm_quaternion)), -np.array(mount.palm_offset)
@@ -174,7 +190,7 @@ def _add_phalanx(body: mujoco.MjsBody, name: str, tip: np.ndarray, radius: float
         size=(radius, 0, 0),
         density=hand_geometry.LINK_DENSITY,
         rgba=TIP_RGBA if name.endswith("distal") else HAND_RGBA,
-        **_contact(bit, others),
+        **_contact(bit | own(name), others),
     )
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import mujoco
+import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.mujoco.bits import OBJECT, SOLREF, SUPPORT
+from dexfw_envs.backends.mujoco.contents import add_contents
 from dexfw_envs.backends.mujoco.robot_model import add_robot, prefix
 from dexfw_envs.robots.spec import FINGERS, RobotSpec
 
-SLOTS = 3  # geoms per object; unused ones are switched off
 TABLE_HALF_SIZE = (0.35, 0.45, 0.02)  # [m]
 TABLE_CENTRE = (0.05, 0.0, -0.02)
 FLOOR = -0.75  # height [m]
 IMPRATIO = 10.0  # friction grasps creep at 1; see Todorov's notes on elliptic cones
 SUPPORTS = ("table", "floor")
 MATT = 0.1  # specularity of the table: no glare at the lamp's mirror image
-CAMERAS = {  # name: (position, point looked at, vertical field of view [deg])
-    "front": ((0.56, -0.34, 0.36), (-0.05, 0.0, 0.13), 42.0),
-    "side": ((0.02, -0.78, 0.26), (-0.06, 0.0, 0.14), 40.0),
+HEAD = (-0.54, 0.0, 0.95)  # of the two-armed robot [m]
+# By number of arms; name: (position, point looked at, vertical field of view [deg]).
+CAMERAS = {
+    1: {
+        "front": ((0.56, -0.34, 0.36), (-0.05, 0.0, 0.13), 42.0),
+        "side": ((0.02, -0.78, 0.26), (-0.06, 0.0, 0.14), 40.0),
+    },
+    2: {
+        "front": ((0.75, -0.42, 0.62), (-0.12, 0.0, 0.16), 44.0),
+        "side": ((0.10, -1.05, 0.40), (-0.12, 0.0, 0.18), 44.0),
+        "head": ((HEAD[0] + 0.05, 0.0, HEAD[2]), (0.02, 0.0, 0.08), 50.0),
+    },
 }
 
 
@@ -35,8 +45,9 @@ def build_model(needs: SceneNeeds, timestep: float) -> mujoco.MjModel:
     _add_columns(spec, needs.robot)
     add_robot(spec, needs.robot)
     for index in range(needs.objects):
-        _add_object_slot(spec, index)
-    _add_cameras(spec)
+        _add_object_slot(spec, index, needs.parts)
+    add_contents(spec, needs.contents)
+    _add_cameras(spec, needs.robot)
     _add_sensors(spec, needs)
     return spec.compile()
 
@@ -98,16 +109,19 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
 
 
 def _add_columns(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
-    """Stand every arm on a column, for show only."""
-    for mount in robot.mounts:
-        x, y, z = mount.base_position
+    """Stand the robot on a column, for show only; that of two arms carries the head."""
+    base = np.mean([mount.base_position for mount in robot.mounts], axis=0)
+    top, radius = (base[2], 0.08) if robot.arms == 1 else (HEAD[2], 0.05)
+    look = {"rgba": (0.30, 0.32, 0.35, 1.0), "contype": 0, "conaffinity": 0}
+    spec.worldbody.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        pos=(base[0], base[1], (top + FLOOR) / 2),
+        size=(radius, (top - FLOOR) / 2, 0.0),
+        **look,
+    )
+    if robot.arms == 2:
         spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            pos=(x, y, (z + FLOOR) / 2),
-            size=(0.08, (z - FLOOR) / 2, 0.0),
-            rgba=(0.30, 0.32, 0.35, 1.0),
-            contype=0,
-            conaffinity=0,
+            type=mujoco.mjtGeom.mjGEOM_BOX, pos=HEAD, size=(0.03, 0.09, 0.035), **look
         )
 
 
@@ -141,7 +155,8 @@ def _add_materials(spec: mujoco.MjSpec) -> None:
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
-def _add_object_slot(spec: mujoco.MjSpec, index: int) -> None:
+def _add_object_slot(spec: mujoco.MjSpec, index: int, parts: int) -> None:
+    """Add a free body of `parts` geoms; unused ones are switched off."""
     body = spec.worldbody.add_body(
         name=f"object{index}",
         pos=(0, 0.1 * index, 0.1),
@@ -152,7 +167,7 @@ def _add_object_slot(spec: mujoco.MjSpec, index: int) -> None:
         inertia=(1e-4, 1e-4, 1e-4),
     )
     body.add_freejoint(name=f"object{index}")
-    for slot in range(SLOTS):
+    for slot in range(parts):
         body.add_geom(
             name=f"object{index}_{slot}",
             type=mujoco.mjtGeom.mjGEOM_SPHERE,
@@ -164,8 +179,8 @@ def _add_object_slot(spec: mujoco.MjSpec, index: int) -> None:
         )
 
 
-def _add_cameras(spec: mujoco.MjSpec) -> None:
-    for name, (position, target, fovy) in CAMERAS.items():
+def _add_cameras(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
+    for name, (position, target, fovy) in CAMERAS[robot.arms].items():
         aim = spec.worldbody.add_body(name=f"{name}_target", pos=target)
         spec.worldbody.add_camera(
             name=name,
@@ -198,8 +213,8 @@ def _add_sensors(spec: mujoco.MjSpec, needs: SceneNeeds) -> None:
                 (mujoco.mjtObj.mjOBJ_BODY, f"object{index}"),
             )
     if needs.robot.arms == 2:
-        palms = [f"{prefix(needs.robot, arm)}palm" for arm in range(2)]
-        kinds = [(mujoco.mjtObj.mjOBJ_XBODY, palm) for palm in palms]
+        bases = [f"{prefix(needs.robot, arm)}base" for arm in range(2)]
+        kinds = [(mujoco.mjtObj.mjOBJ_XBODY, base) for base in bases]
         _add_contact(spec, "arm_arm_contact", *kinds)
 
 

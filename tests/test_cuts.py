@@ -1,0 +1,67 @@
+"""Where the shipped seeds of the two-armed tasks are cut, and that edited replays work."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scenes import make, scene
+
+from dexfw_envs.control import PoseCodec
+from dexfw_envs.demos.augment import augment
+from dexfw_envs.demos.cuts import cut_at_exchange, cut_at_press
+from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.source import Source
+from dexfw_envs.registry import entry
+
+
+def source(task):
+    return Source.from_episode(load_seed(task), PoseCodec(entry(task).make().needs.robot))
+
+
+def test_a_lift_is_two_reaches_and_then_one_motion():
+    motion = source("Lift")
+    reaches, together = zip(*motion.segments, strict=True)
+    touched = np.abs(np.diff(motion.objects[:, 0, :3], axis=0)).max(axis=1) > 1e-4
+    for reach in reaches:
+        assert reach.kind == "parallel" and 0 < reach.lead < reach.stop
+        assert not touched[: reach.lead].any(), "the object rests until the hands are near"
+    assert together[0] == together[1]
+    assert together[0].kind == "coordination" and together[0].scheme == "transform"
+
+
+def test_a_handover_is_a_grasp_an_exchange_and_a_retreat():
+    motion = source("Handover")
+    (grasp, right, leave), (wait, left, stay) = motion.segments
+    assert grasp.reference == 0 and wait.reference is None and wait.stop == grasp.stop
+    assert right == left and right.kind == "coordination" and right.scheme == "replay"
+    assert leave == stay and leave.scheme == "replay"
+    gap = np.linalg.norm(motion.measured[..., :3] - motion.objects[:, :1, :3], axis=-1)
+    assert gap[grasp.stop, 0] < 0.10 < gap[grasp.stop, 1], "only the right hand has it"
+    assert gap[right.anchor, 1] < gap[grasp.stop, 1], "the left hand has come"
+    assert gap[leave.start, 0] < 0.15 < gap[-1, 0] and gap[leave.start :, 1].max() < 0.10
+
+
+@pytest.mark.parametrize("cut", [cut_at_press, cut_at_exchange])
+def test_what_cannot_be_cut_is_refused(cut):
+    motion = source("Lift" if cut is cut_at_press else "Handover")
+    still = dataclasses.replace(
+        motion, objects=np.repeat(motion.objects[:1], len(motion.objects), 0)
+    )
+    with pytest.raises(ValueError, match=r"object 0 (never moved|was never lifted)"):
+        cut(still)
+    one = dataclasses.replace(source("Grasp"), segments=())
+    with pytest.raises(ValueError, match="for two arms, the motion has 1"):
+        cut(one)
+
+
+@pytest.mark.parametrize(
+    ("task", "object_id", "cells"),
+    [("Lift", "milk_case", (0, 3, 4)), ("Handover", "drink_carton", (0, 3, 4))],
+)
+def test_the_seed_is_carried_over_to_other_places(task, object_id, cells):
+    seed = load_seed(task)
+    steps = seed.length + 60
+    env = make(len(cells), task, autoreset=False, max_episode_steps=steps)
+    scenes = [scene(object_id, cell=cell, seed=3, task=task) for cell in cells]
+    made = list(augment(env, [seed], scenes, np.random.default_rng(0), failures=True))
+    assert len(made) == 3 and sum(episode.success for episode in made) >= 2
