@@ -144,6 +144,7 @@ def _generation_row(turn: str, kind: str, reports: list[dict[str, Any]]) -> str:
 
 
 TASK_TABLES = {
+    "turns": lambda task, results: flywheel_table(task, results / "records"),
     "per object": object_table,
     "robustness": robustness_table,
     "generation": generation_table,
