@@ -146,24 +146,24 @@ PRESETS: dict[str, dict] = {
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
-TASKS: dict[str, dict] = {"Grasp": {}}  # where a task's settings differ
+LONG = {"rl_steps": 240}  # where a task's settings differ: motions that last twice as long
+TASKS: dict[str, dict] = {"Grasp": {}, "Pour": LONG, "Lift": {}, "Handover": LONG}
 
 
 # --- 2. networks ---
-PROPRIO = [*range(0, 7), *range(19, 26), *range(38, 65)]  # without the hand's repeated columns
-STATE_SIZE = len(PROPRIO) + 6 + 3 + 6
-
-
 def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
-    """State of the robot, place of the object, and with `whole` its turn and velocities, (N, D)."""
-    proprio, thing = obs["proprio"], obs["object"]
-    palm = matrix_from_quat(proprio[:, 65:69])
-    offset = thing[:, :3] - proprio[:, 62:65]
-    seen = (palm * offset[:, :, None]).sum(1)  # the offset in the palm's frame
-    # A base that learned turn and velocities from one ball alone stood still before cans.
-    place = [thing[:, :3], offset, seen, *[thing[:, 3:]] * whole]
-    columns = [proprio[:, PROPRIO], palm[:, :, 0], palm[:, :, 1], *place]
-    return torch.as_tensor(np.concatenate(columns, axis=1), dtype=torch.float32)
+    """State of the arms, place of the objects, and with `whole` their turn, velocities, (N, D)."""
+    things = obs["object"].reshape(len(obs["object"]), -1, 13)
+    arms = obs["proprio"].shape[1] // 69
+    ends = np.cumsum([19, 19, 12, 12, 3]) * arms
+    joints, speeds, *fingers, position, turn = np.split(obs["proprio"], ends, axis=1)
+    joints, speeds = (x.reshape(len(x), arms, 19)[..., :7] for x in (joints, speeds))
+    palm = matrix_from_quat(turn.reshape(-1, arms, 4))
+    offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
+    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
+    place = [things[..., :3], offset, seen, *[things[..., 3:]] * whole]
+    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], *place]
+    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 
 def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
@@ -238,17 +238,17 @@ class ImageEncoder(nn.Module):
 class BasePolicy(nn.Module):
     """pi_base: a chunk of H actions from one observation. Its normaliser is part of it."""
 
-    def __init__(self, action: int, args: Args):
+    def __init__(self, state: int, action: int, args: Args):
         super().__init__()
         self.args, self.shape = args, (args.chunk, action)
         self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
         denoiser = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
-        self.denoiser = denoiser(STATE_SIZE + 384 * (args.obs == "image"), *self.shape, args)
+        self.denoiser = denoiser(state + 384 * (args.obs == "image"), *self.shape, args)
         kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
         self.scheduler = DDIMScheduler(LEVELS, **kind)
         self.scheduler.set_timesteps(args.sampling_steps)
         self.smoother = smoother(args.chunk, args.chunk_smoothing)
-        sizes = {"mean": STATE_SIZE, "std": STATE_SIZE, "centre": action, "reach": action}
+        sizes = {"mean": state, "std": state, "centre": action, "reach": action}
         for name, size in sizes.items():
             self.register_buffer(name, torch.ones(size))
 
@@ -316,7 +316,7 @@ def make_dataset(episodes, args: Args) -> list[torch.Tensor]:
 def train_base(run: Run, i: int) -> None:
     """Behaviour cloning of D_i, from scratch or from base_{i-1}."""
     args, data = run.args, run.data(i)
-    base = BasePolicy(data[1].shape[2], args)
+    base = BasePolicy(data[0].shape[1], data[1].shape[2], args)
     base.fit_normaliser(data[0], data[1].flatten(0, 1))
     if args.encoder_weights:  # load_model refuses weights that do not fit and names them
         safetensors.torch.load_model(base.encoder, args.encoder_weights)
@@ -756,9 +756,10 @@ def header(args: Args) -> dict:
 
 def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
     check_header(state, header(args))
-    base, agent = BasePolicy(len(state["base"]["centre"]), args), None
+    base = BasePolicy(len(state["base"]["mean"]), len(state["base"]["centre"]), args)
     base.load_state_dict(state["base"])
-    if weights := state["residual"]:
+    agent, weights = None, state["residual"]
+    if weights:
         agent = AGENTS[args.residual_algo](weights["sums"].shape[1], base.shape[1], args)
         agent.load_state_dict(weights)
     return base.to(args.device).eval().requires_grad_(False), agent

@@ -18,6 +18,7 @@ import dexflywheel as fw
 from dexfw_envs.progress import dump, load
 
 ACTION = 12
+STATE = 7 + 7 + 12 + 12 + 3 + 6 + 9  # joints, speeds, fingers twice, palm, offsets
 TINY = fw.Args(
     iterations=1, trajectories=(3,), base_steps=6, base_batch=8, width=32, layers=1, threads=1,
     rl_envs=4, n_steps=4, epochs=2, minibatch=8, total_timesteps=48, ramp=16, learning_starts=16,
@@ -69,7 +70,7 @@ def chunk_policy(worlds=3, aligned=False, residual=None, **changes):
 def test_features_see_the_object_from_the_palm():
     obs = observation(5)
     x = fw.features(obs)
-    assert x.shape == (5, fw.STATE_SIZE)
+    assert x.shape == (5, STATE)
     assert torch.allclose(x[:, -6:-3].norm(dim=1), x[:, -3:].norm(dim=1), atol=1e-5)
     quarter = {k: v.copy() for k, v in obs.items()}
     quarter["proprio"][:, 62:69] = (0, 0, 0, math.sqrt(0.5), 0, 0, math.sqrt(0.5))  # turned left
@@ -82,7 +83,7 @@ def test_features_see_the_object_from_the_palm():
 @pytest.mark.parametrize("prediction", ["sample", "epsilon"])
 def test_base_learns_one_motion(denoiser, prediction):
     args = replace(TINY, denoiser=denoiser, prediction=prediction, width=128, sampling_steps=10)
-    base = fw.BasePolicy(ACTION, args)
+    base = fw.BasePolicy(STATE, ACTION, args)
     obs = observation(16)
     state = fw.features(obs)
     chunk = torch.linspace(-0.5, 0.5, args.chunk)[None, :, None].repeat(16, 1, ACTION)
@@ -102,19 +103,19 @@ def test_base_learns_one_motion(denoiser, prediction):
 @pytest.mark.parametrize(("encoder", "size"), [("cnn", 96), ("cnn", 50), ("vit", 64)])
 def test_image_encoders_see_the_light(encoder, size):
     args = replace(TINY, obs="image", encoder=encoder, image_size=size)
-    base = fw.BasePolicy(ACTION, args).eval()
+    base = fw.BasePolicy(STATE, ACTION, args).eval()
     state, image = (
-        torch.zeros(2, fw.STATE_SIZE),
+        torch.zeros(2, STATE),
         torch.randint(0, 255, (2, size, size, 3)),
     )
     bright, dim = base.condition(state, image), base.condition(state, image // 2)
-    assert bright.shape == (2, fw.STATE_SIZE + 384)
+    assert bright.shape == (2, STATE + 384)
     assert not torch.allclose(bright, dim)
 
 
 def test_normaliser_does_not_blow_up_constant_columns():
-    base = fw.BasePolicy(ACTION, TINY)
-    state = torch.zeros(10, fw.STATE_SIZE)
+    base = fw.BasePolicy(STATE, ACTION, TINY)
+    state = torch.zeros(10, STATE)
     state[:, 0] = torch.arange(10)
     base.fit_normaliser(state, torch.zeros(10, ACTION))
     shifted = base.eval().condition(state + 0.01, torch.empty(10, 0))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scenes import actions, equal, need_drawing, play, rows, scene
 from test_dexflywheel import ACTION, TINY, fw
+from test_dexflywheel import STATE as SIZE
 
 from dexfw_envs.catalog.surroundings import get_surroundings
 
@@ -30,7 +31,7 @@ def lit():
 def inputs(args, env, obs):
     """What the networks of a base policy get in both worlds when the queues ask for plans."""
     torch.manual_seed(0)
-    base, seen = fw.BasePolicy(ACTION, args).eval(), []
+    base, seen = fw.BasePolicy(SIZE, ACTION, args).eval(), []
     condition = base.condition
     base.condition = lambda *given: seen.append(condition(*given)) or seen[-1]
     policy = fw.ChunkPolicy(base, None, args, env)
@@ -42,11 +43,11 @@ def inputs(args, env, obs):
 def test_lights_change_the_image_policys_input_and_not_the_state_policys(lit):
     obs = lit._observe()
     state, image = (inputs(args, lit, obs) for args in (STATE, IMAGE))
-    assert state.shape == (2, fw.STATE_SIZE)
+    assert state.shape == (2, SIZE)
     assert torch.equal(state[0], state[1])
-    assert image.shape == (2, fw.STATE_SIZE + 384)
-    assert torch.equal(image[0, : fw.STATE_SIZE], image[1, : fw.STATE_SIZE])
-    assert (image[0, fw.STATE_SIZE :] - image[1, fw.STATE_SIZE :]).abs().max() > 0.01
+    assert image.shape == (2, SIZE + 384)
+    assert torch.equal(image[0, :SIZE], image[1, :SIZE])
+    assert (image[0, SIZE:] - image[1, SIZE:]).abs().max() > 0.01
 
 
 def test_lights_change_the_pictures_of_an_episode_and_nothing_else(lit):
