@@ -46,7 +46,7 @@ from dexfw_envs.transforms import matrix_from_quat
 
 METHOD_VERSION, CONTROL_MODE = 3, "ee_pose"
 LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
-CLIP, TAU, DENSE_SCALE = 0.2, 0.01, 20.0  # PPO's ratios; SAC's target critics; best dense reward
+CLIP, TAU = 0.2, 0.01  # range of PPO's ratios; rate of SAC's target critics
 
 
 # --- 1. settings ---
@@ -102,6 +102,7 @@ class Args(ScriptArgs):
     critic_lr: float = 1e-3  # learning rate of the PPO critic, likewise
     log_std: float = -0.9  # initial log standard deviation of u
     target_kl: float = 0.05  # an update stops beyond this divergence
+    dense_scale: float = 20.0  # dense reward of a step that counts as best
     sac_gamma: float = 0.97  # discount of SAC
     sac_batch: int = 256  # batch size of SAC
     utd: float = 1 / 16  # gradient steps per environment step
@@ -157,12 +158,12 @@ def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
     arms = obs["proprio"].shape[1] // 69
     ends = np.cumsum([19, 19, 12, 12, 3]) * arms
     joints, speeds, *fingers, position, turn = np.split(obs["proprio"], ends, axis=1)
-    joints, speeds = (x.reshape(len(x), arms, 19)[..., :7] for x in (joints, speeds))
+    joints, speeds = (x.reshape(-1, arms, 19)[..., :7] for x in (joints, speeds))
     palm = matrix_from_quat(turn.reshape(-1, arms, 4))
     offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
     seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
-    place = [things[..., :3], offset, seen, *[things[..., 3:]] * whole]
-    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], *place]
+    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], things[..., :3]]
+    columns += [offset, seen, *[things[..., 3:]] * whole]
     return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 
@@ -463,16 +464,14 @@ class Worlds:
 
     def _below_zero(self, reward: np.ndarray, terminated: np.ndarray, info: dict) -> np.ndarray:
         """Shift the dense reward to [-1, 0], so that ending by success is best, by loss worst."""
-        reward = np.clip(reward / DENSE_SCALE, 0.0, 1.0) - 1.0
+        reward = np.clip(reward / self.args.dense_scale, 0.0, 1.0) - 1.0
         won = info["final_info"]["success"] if terminated.any() else terminated
         return np.where(terminated, np.where(won, 1.0, -1.0 / (1.0 - self.args.sac_gamma)), reward)
 
     def take_ended(self) -> list[dict]:
         """Episodes not taken yet, as many of each world: those that succeed end sooner."""
         count = min(map(len, self.ended))
-        taken = [row for rows in self.ended for row in rows[:count]]
-        self.ended = [rows[count:] for rows in self.ended]
-        return taken
+        return [rows.pop(0) for rows in self.ended for _ in range(count)]
 
     def state(self) -> dict:
         kept = {"obs": pack(self.obs), "env": pack(self.env.get_state()), "ended": self.ended}
@@ -756,10 +755,10 @@ def header(args: Args) -> dict:
 
 def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
     check_header(state, header(args))
-    base = BasePolicy(len(state["base"]["mean"]), len(state["base"]["centre"]), args)
-    base.load_state_dict(state["base"])
-    agent, weights = None, state["residual"]
-    if weights:
+    kept, agent = state["base"], None
+    base = BasePolicy(len(kept["mean"]), len(kept["centre"]), args)
+    base.load_state_dict(kept)
+    if weights := state["residual"]:
         agent = AGENTS[args.residual_algo](weights["sums"].shape[1], base.shape[1], args)
         agent.load_state_dict(weights)
     return base.to(args.device).eval().requires_grad_(False), agent
