@@ -111,6 +111,21 @@ def robustness_table(task: str, results: Path) -> str:
     return "\n".join(lines) + "\n" + _source({k: groups[k] for k in keys.values() if k in groups})
 
 
+def variants_table(task: str, results: Path) -> str:
+    """Success on T_VAL, turn by turn, of the method and its variants; one seed each."""
+    found = [record for record in _read(task, results / "records") if record["split"] == "T_VAL"]
+    if not found:
+        return "Not run.\n"
+    groups = cells(found)
+    lines = ["| Variant | Turn | Policy | Success % | Seeds |", "|---|---|---|---|---|"]
+    for key, rows in groups.items():
+        _, variant, _, turn, policy, _ = key
+        seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
+        name = variant or "the method itself"
+        lines.append(f"| {name} | {turn} | {policy} | {_cell(groups, key)} | {seeds} |")
+    return "\n".join(lines) + "\n" + _source(groups)
+
+
 def generation_table(task: str, results: Path) -> str:
     """What every turn collected and how its motions compare with the seed's; means over runs."""
     path = results / "runs" / f"{task}.json"
@@ -153,5 +168,6 @@ TASK_TABLES = {
     "turns": lambda task, results: flywheel_table(task, results / "records"),
     "per object": object_table,
     "robustness": robustness_table,
+    "variants": variants_table,
     "generation": generation_table,
 }
