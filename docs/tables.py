@@ -20,8 +20,8 @@ METHOD = "dexflywheel"
 WORLDS = {
     "": "as in training",
     "half-step": "half the physics step",
-    "friction-0.8": "friction of hand and objects 20 % lower",
-    "friction-1.2": "friction of hand and objects 20 % higher",
+    "friction-0.8": "all friction 20 % lower",
+    "friction-1.2": "all friction 20 % higher",
 }
 
 
