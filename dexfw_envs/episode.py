@@ -28,7 +28,7 @@ class Episode:
         raised: Whether the object was ever raised far enough, held or not.
         hold: Longest run of steps for which the success condition held.
         length: Number of steps T.
-        failure: Reason of failure ("dropped", "timeout", "fault"), "" for a success.
+        failure: Reason of failure ("dropped", "spilled", "timeout", "fault"), "" for a success.
         jerk: Mean second difference of the actions (see `mean_second_difference`).
         info: `reward_terms` summed over the episode and `success_terms` that were ever true.
     """

@@ -174,11 +174,11 @@ class DexVectorEnv(gym.vector.VectorEnv):
         met = np.logical_and.reduce(list(now.values())) & ~self.world.fault
         self.memory.hold[:] = np.where(met, self.memory.hold + 1, 0)
         success = self.memory.hold >= self.task.hold_steps
-        lost = self.task.lost(self.world, self.memory) & ~success
-        terminated = success | lost | self.world.fault
+        lost = self.task.lost(self.world, self.memory)
+        terminated = np.logical_or.reduce([success, self.world.fault, *lost.values()])
         truncated = (self.memory.elapsed >= self.max_episode_steps) & ~terminated
-        failure = np.where(truncated, "timeout", np.where(lost, "dropped", "")).astype(object)
-        failure[self.world.fault] = "fault"
+        cases = {"": success, "fault": self.world.fault, **lost, "timeout": truncated}
+        failure = np.select(list(cases.values()), list(cases), "").astype(object)
         terms = self._reward_terms()
         dense = self.reward_mode == "dense"
         reward = np.sum(list(terms.values()), axis=0) if dense else success.astype(float)

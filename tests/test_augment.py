@@ -103,6 +103,8 @@ def test_failure_reasons_tell_falls_apart():
         down, failure="dropped", observations={**down.observations, "object": seen}
     )
     assert failure_reason(off, codec) == "knocked_off"
+    for trial, reason in ((lost, "spilled"), (down, "dropped"), (off, "knocked_off")):
+        assert failure_reason(dataclasses.replace(trial, failure="spilled"), codec) == reason
 
 
 def test_tally_merges_and_survives_json():

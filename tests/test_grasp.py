@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scenes import expert_grasp, make, play, scene, started
 
 from dexfw_envs.tasks.base import EpisodeMemory
-from dexfw_envs.tasks.grasp import HOLD_STEPS, RAISE, REACH, SPEED_LIMIT, TABLE_EDGE, GraspTask
+from dexfw_envs.tasks.grasp import HOLD_STEPS, RAISE, REACH, SPEED_LIMIT, GraspTask
+from dexfw_envs.tasks.objects import TABLE_EDGE
 
 TASK = GraspTask()
 START = np.array([0.02, -0.03, 0.037])
@@ -81,7 +82,9 @@ def test_lost(template):
         ({"away": (0.0, REACH - 0.001)}, False),
         ({"away": (0.0, -REACH - 0.001)}, True),
     ):
-        assert bool(TASK.lost(state(template, **change), memory())[0]) == expected, change
+        assert bool(TASK.lost(state(template, **change), memory())["dropped"][0]) == expected, (
+            change
+        )
 
 
 def test_stages(template):

@@ -22,10 +22,10 @@ from dexfw_envs.tasks.handover import (
     RAISE,
     REACH,
     SPEED_LIMIT,
-    TABLE_EDGE,
     TAKEN,
     HandoverTask,
 )
+from dexfw_envs.tasks.objects import TABLE_EDGE
 
 TASK = HandoverTask()
 START = np.array([0.0, -0.04, 0.086])
@@ -131,7 +131,9 @@ def test_lost(template):
         ({"away": (0.0, REACH - 0.001)}, False),
         ({"away": (0.0, -REACH - 0.001)}, True),
     ):
-        assert bool(TASK.lost(state(template, **change), memory())[0]) == expected, change
+        assert bool(TASK.lost(state(template, **change), memory())["dropped"][0]) == expected, (
+            change
+        )
 
 
 def test_stages(template):

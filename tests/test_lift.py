@@ -16,7 +16,8 @@ from dexfw_envs.experts import make_expert
 from dexfw_envs.experts.handover import HandoverExpert
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.tasks.base import EpisodeMemory
-from dexfw_envs.tasks.lift import HOLD_STEPS, RAISE, REACH, SPEED_LIMIT, TABLE_EDGE, LiftTask
+from dexfw_envs.tasks.lift import HOLD_STEPS, RAISE, REACH, SPEED_LIMIT, LiftTask
+from dexfw_envs.tasks.objects import TABLE_EDGE
 
 TASK = LiftTask()
 START = np.array([0.0, 0.02, 0.06])
@@ -88,7 +89,9 @@ def test_lost(template):
         ({"away": (0.0, REACH - 0.001)}, False),
         ({"away": (0.0, -REACH - 0.001)}, True),
     ):
-        assert bool(TASK.lost(state(template, **change), memory())[0]) == expected, change
+        assert bool(TASK.lost(state(template, **change), memory())["dropped"][0]) == expected, (
+            change
+        )
 
 
 def test_stages(template):

@@ -17,7 +17,8 @@ from dexfw_envs.demos.segments import cut_at_carry
 from dexfw_envs.demos.source import Source
 from dexfw_envs.experts import make_expert
 from dexfw_envs.tasks.base import EpisodeMemory
-from dexfw_envs.tasks.pour import BALLS, BOWL, CUP, HOLD_STEPS, NEAR, REACH, TABLE_EDGE, PourTask
+from dexfw_envs.tasks.objects import TABLE_EDGE
+from dexfw_envs.tasks.pour import BALLS, BOWL, CUP, HOLD_STEPS, NEAR, REACH, PourTask
 from dexfw_envs.vector_env import DexVectorEnv
 
 TASK = PourTask()
@@ -79,6 +80,10 @@ def turned(index, angle):
     return quaternion
 
 
+def reasons(world):
+    return [name for name, lost in TASK.lost(world, memory(world)).items() if lost[0]]
+
+
 # --- success at an instant
 
 
@@ -136,12 +141,25 @@ def test_lost():
     for index, change in ((CUP, (0.0, REACH + 0.001, 0.0)), (BOWL, (0.0, 0.0, TABLE_EDGE - 0.1))):
         place = far.copy()
         place[:, index] += change
-        assert TASK.lost(poured(object_position=place), memory(None))[0]
-    assert TASK.lost(poured(object_quaternion=turned(BOWL, 0.6)), memory(None))[0]
-    assert not TASK.lost(poured(object_quaternion=turned(CUP, 1.9)), memory(None))[0]
-    spilled = poured(others="table", away=(0.15, 0.0), height=-0.02)
-    assert TASK.lost(spilled, memory(None))[0]
-    assert not TASK.lost(poured(others="table"), memory(None))[0]
+        assert "dropped" in reasons(poured(object_position=place))
+    assert reasons(poured(object_quaternion=turned(BOWL, 0.6))) == ["spilled"]
+    assert reasons(poured(object_quaternion=turned(CUP, 1.9))) == []
+    assert reasons(poured(others="table", away=(0.15, 0.0), height=-0.02)) == ["spilled"]
+    assert reasons(poured(others="table")) == []
+
+
+def test_an_episode_ends_with_the_first_reason_that_holds():
+    """The balls lie on the table, the bowl lies in the air, or that and the cup is far away."""
+    env = started(CUPS[:4])
+    backend, bowl = env.backend, env.backend._object_q[BOWL]
+    balls = 0.03 * np.arange(BALLS)[:, None] * (0.0, 1.0, 0.0) + (0.2, -0.4, 0.012)
+    backend._qpos[1, backend._content_q] = balls
+    backend._qpos[2:, bowl[3:]] = tf.quat_from_rotvec([1.2, 0.0, 0.0])
+    backend._qpos[2:, bowl[2]] += 0.1
+    backend._qpos[3, backend._object_q[CUP, 0]] -= REACH + 0.02
+    _, _, terminated, _, info = env.step(np.zeros((4, 12)))
+    assert info["failure"].tolist() == ["", "spilled", "spilled", "dropped"]
+    assert terminated.tolist() == [False, True, True, True]
 
 
 def test_stages():

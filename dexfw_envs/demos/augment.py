@@ -79,10 +79,10 @@ def failure_reason(episode: Episode, codec: Any) -> str:
 
     Returns:
         "" for a success, else "fault" (the simulation broke down), "out_of_reach" (the arm did not
-        follow its commands), "knocked_off" (the object fell without having been lifted),
-        "never_grasped" (it was never lifted), "dropped" (it was lifted and came down again) or
-        "timeout" (it was lifted, but not far or not for long enough). Without trajectories the
-        reason is the env's.
+        follow its commands), "knocked_off" (the object fell, or its balls were spilled, without
+        having been lifted), "never_grasped" (it was never lifted), "dropped" (it was lifted and
+        came down again), "spilled" (it was held, and the env says so) or "timeout" (it was lifted,
+        but not far or not for long enough). Without trajectories the reason is the env's.
     """
     if episode.success:
         return ""
@@ -94,9 +94,9 @@ def failure_reason(episode: Episode, codec: Any) -> str:
     if rise.max() < LIFTED:
         if _out_of_reach(episode, codec):
             return "out_of_reach"
-        return "knocked_off" if episode.failure == "dropped" else "never_grasped"
+        return "knocked_off" if episode.failure in ("dropped", "spilled") else "never_grasped"
     fell = episode.failure == "dropped" or rise[-1] < 0.5 * rise.max()
-    return "dropped" if fell else "timeout"
+    return "dropped" if fell else episode.failure or "timeout"
 
 
 def _out_of_reach(episode: Episode, codec: Any) -> bool:

@@ -88,8 +88,11 @@ class Task(Protocol):
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return what is reported beside success but not judged, each (N,)."""
 
-    def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
-        """Say where the task cannot be completed any more, bool (N,)."""
+    def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Say for each reason where the task cannot be completed any more, bool (N,) each.
+
+        The reasons are those of `info["failure"]`; where several hold, the first is given.
+        """
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Return the index into `stages` of every world, (N,)."""

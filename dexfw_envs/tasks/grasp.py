@@ -6,6 +6,7 @@ import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.robots.panda_inspire import panda_inspire
+from dexfw_envs.tasks import objects
 from dexfw_envs.tasks.base import EpisodeMemory, ObservationGroup
 from dexfw_envs.tasks.rewards import closeness, height_progress
 from dexfw_envs.world import WorldState
@@ -13,7 +14,6 @@ from dexfw_envs.world import WorldState
 RAISE = 0.20  # the object counts as raised above its start by more than this [m] (paper, A.3)
 HOLD_STEPS = 10  # control steps all success ingredients must last; the paper gives no hold
 SPEED_LIMIT = 0.30  # an object faster than this is thrown or batted, not held [m/s]
-TABLE_EDGE = -0.05  # an object below this has left the table [m]
 REACH = 0.30  # an object farther than this from its start, in the plane, is lost [m]
 
 
@@ -93,24 +93,20 @@ class GraspTask:
 
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the ingredients of success at this instant, each bool (N,)."""
-        velocity = world.object_linear_velocity[:, 0]
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
         return {
-            "raised": rise > RAISE,
+            "raised": objects.rise(world, memory) > RAISE,
             "contact": world.hand_object_contact[:, 0, 0].copy(),
             "free": ~world.object_support_contact[:, 0],
-            "slow": np.sqrt((velocity * velocity).sum(axis=1)) < SPEED_LIMIT,
+            "slow": objects.speed(world) < SPEED_LIMIT,
         }
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return what is reported beside success but not judged: nothing."""
         return {}
 
-    def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
+    def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Say where the object has left the table or rolled out of reach, bool (N,)."""
-        away = world.object_position[:, 0, :2] - memory.start_position[:, 0, :2]
-        gone = (away * away).sum(axis=1) > REACH**2
-        return gone | (world.object_position[:, 0, 2] < TABLE_EDGE)
+        return {"dropped": objects.away(world, memory, REACH)[:, 0]}
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Return the index into `stages` of every world, (N,)."""

@@ -6,9 +6,10 @@ import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
+from dexfw_envs.tasks import objects
 from dexfw_envs.tasks.base import EpisodeMemory
 from dexfw_envs.tasks.groups import two_arm_groups
-from dexfw_envs.tasks.rewards import closeness, tilt
+from dexfw_envs.tasks.rewards import closeness
 from dexfw_envs.world import WorldState
 
 RAISE = 0.15  # the object counts as raised above its start by more than this [m] (paper, A.3)
@@ -17,7 +18,6 @@ TAKEN = 0.10  # the left palm is nearer than this to it [m] (paper, A.3)
 HOLD_STEPS = 10  # control steps all success ingredients must last (paper, A.3)
 CARRIED = 0.05  # the right hand alone must have raised the object by more than this before [m]
 SPEED_LIMIT = 0.30  # an object faster than this is thrown, not held [m/s]
-TABLE_EDGE = -0.05  # an object below this has left the table [m]
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 RIGHT, LEFT = 0, 1
 
@@ -78,7 +78,7 @@ class HandoverTask:
         """Mark where the right hand, without the left, has the object off its support."""
         touch = world.hand_object_contact[:, :, 0]
         carried = touch[:, RIGHT] & ~touch[:, LEFT] & ~world.object_support_contact[:, 0]
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        rise = objects.rise(world, memory)
         memory.marks[carried & (rise > CARRIED), 0] = 1.0
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
@@ -94,7 +94,7 @@ class HandoverTask:
         """
         tips = world.fingertip_position - world.object_position[:, None]
         distance = np.sqrt((tips * tips).sum(axis=-1)).mean(axis=-1)  # (N, 2)
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        rise = objects.rise(world, memory)
         height = np.clip(rise / 0.2, 0.0, 1.0)
         touch = world.hand_object_contact[:, :, 0]
         off_table = ~world.object_support_contact[:, 0]
@@ -106,13 +106,12 @@ class HandoverTask:
             "left_close": 3.0 * height * closeness(distance[:, LEFT], 0.08, 6.0),
             "left_hold": 3.0 * (touch[:, LEFT] & off_table & (rise > RAISE)),
             "release": 10.0 * gone * alone,
-            "upright": np.exp(-tilt(world.object_quaternion[:, 0]) / 30.0),
+            "upright": np.exp(-objects.tilt(world) / 30.0),
         }
 
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the ingredients of success at this instant, each bool (N,)."""
-        velocity = world.object_linear_velocity[:, 0]
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        rise = objects.rise(world, memory)
         distance, touch = _palm_distance(world), world.hand_object_contact[:, :, 0]
         return {
             "carried": memory.marks[:, 0] > 0,
@@ -121,23 +120,21 @@ class HandoverTask:
             "taken": distance[:, LEFT] < TAKEN,
             "contact": touch[:, LEFT].copy(),
             "free": ~world.object_support_contact[:, 0] & ~touch[:, RIGHT],
-            "slow": np.sqrt((velocity * velocity).sum(axis=1)) < SPEED_LIMIT,
+            "slow": objects.speed(world) < SPEED_LIMIT,
         }
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return what is reported but not judged: `tilt` of the object [deg], (N,)."""
-        return {"tilt": tilt(world.object_quaternion[:, 0])}
+        return {"tilt": objects.tilt(world)}
 
-    def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
+    def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Say where the object has left the table or rolled out of reach, bool (N,)."""
-        away = world.object_position[:, 0, :2] - memory.start_position[:, 0, :2]
-        gone = (away * away).sum(axis=1) > REACH**2
-        return gone | (world.object_position[:, 0, 2] < TABLE_EDGE)
+        return {"dropped": objects.away(world, memory, REACH)[:, 0]}
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Return the index into `stages` of every world, (N,)."""
         right, left = world.hand_object_contact[:, RIGHT, 0], world.hand_object_contact[:, LEFT, 0]
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        rise = objects.rise(world, memory)
         free = ~world.object_support_contact[:, 0]
         carried = np.where(rise > RAISE, 3, 2)
         held = np.where(left, np.where(right, 4, 5), np.where(right, carried, 0))

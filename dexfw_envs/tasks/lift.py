@@ -6,15 +6,15 @@ import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
+from dexfw_envs.tasks import objects
 from dexfw_envs.tasks.base import EpisodeMemory
 from dexfw_envs.tasks.groups import two_arm_groups
-from dexfw_envs.tasks.rewards import closeness, tilt
+from dexfw_envs.tasks.rewards import closeness
 from dexfw_envs.world import WorldState
 
 RAISE = 0.15  # the object counts as raised above its start by more than this [m] (paper, A.3)
 HOLD_STEPS = 10  # control steps all success ingredients must last; the paper gives no hold
 SPEED_LIMIT = 0.30  # an object faster than this is thrown, not held [m/s]
-TABLE_EDGE = -0.05  # an object below this has left the table [m]
 REACH = 0.30  # an object farther than this from its start, in the plane, is lost [m]
 TILT_FREE, TILT_MOST = 30.0, 5.0  # tilt without penalty [deg], largest penalty (paper, A.3)
 
@@ -67,8 +67,8 @@ class LiftTask:
         """
         tips = world.fingertip_position - world.object_position[:, None]
         distance = np.sqrt((tips * tips).sum(axis=-1)).mean(axis=-1)  # (N, 2)
-        angle = tilt(world.object_quaternion[:, 0])
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        angle = objects.tilt(world)
+        rise = objects.rise(world, memory)
         return {
             "right": closeness(distance[:, 0], margin=0.08, rate=8.0),
             "left": closeness(distance[:, 1], margin=0.08, rate=8.0),
@@ -79,8 +79,7 @@ class LiftTask:
 
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the ingredients of success at this instant, each bool (N,)."""
-        velocity = world.object_linear_velocity[:, 0]
-        rise = world.object_position[:, 0, 2] - memory.start_position[:, 0, 2]
+        rise = objects.rise(world, memory)
         away = (world.end_effector_position - world.object_position)[..., :2]
         return {
             "raised": rise > RAISE,
@@ -88,18 +87,16 @@ class LiftTask:
             "left": world.hand_object_contact[:, 1, 0].copy(),
             "between": (away[:, 0] * away[:, 1]).sum(axis=1) < 0.0,
             "free": ~world.object_support_contact[:, 0],
-            "slow": np.sqrt((velocity * velocity).sum(axis=1)) < SPEED_LIMIT,
+            "slow": objects.speed(world) < SPEED_LIMIT,
         }
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return what is reported but not judged: `tilt` of the object [deg], (N,)."""
-        return {"tilt": tilt(world.object_quaternion[:, 0])}
+        return {"tilt": objects.tilt(world)}
 
-    def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
+    def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Say where the object has left the table or rolled out of reach, bool (N,)."""
-        away = world.object_position[:, 0, :2] - memory.start_position[:, 0, :2]
-        gone = (away * away).sum(axis=1) > REACH**2
-        return gone | (world.object_position[:, 0, 2] < TABLE_EDGE)
+        return {"dropped": objects.away(world, memory, REACH)[:, 0]}
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Return the index into `stages` of every world, (N,)."""

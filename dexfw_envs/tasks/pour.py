@@ -8,6 +8,7 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.catalog.vessels import PARTS
 from dexfw_envs.robots.panda_inspire import panda_inspire_upright
+from dexfw_envs.tasks import objects
 from dexfw_envs.tasks.base import EpisodeMemory, ObservationGroup
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.rewards import closeness, height_progress
@@ -19,7 +20,6 @@ NEAR = 0.02  # horizontal distance of a ball from the bowl's centre that counts 
 LIFT = 0.08  # height that the paper's lift term pays for [m]
 HOLD_STEPS = 10  # control steps all success ingredients must last; the paper gives no hold
 UPRIGHT = np.cos(np.deg2rad(30.0))  # a bowl tipped further has fallen over
-TABLE_EDGE = -0.05  # an object below this has left the table [m]
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 MOVING, POURING = 0.06, np.cos(np.deg2rad(35.0))  # rise [m] and tilt at which these stages begin
 
@@ -52,8 +52,9 @@ class PourTask:
         floor does (`free`). The shares of balls in the bowl and spilled are reported, not judged.
     Episode end:
         Terminated on success, when cup or bowl are lost (off the table, or more than 0.40 m from
-        their start in the plane), the bowl falls over or all balls are spilled ("dropped"), or on a
-        simulation fault ("fault"). Truncated after 300 steps of 50 ms ("timeout").
+        their start in the plane: "dropped"), when all balls are spilled or the bowl has fallen
+        over, so that nothing can be poured any more ("spilled"), or on a simulation fault
+        ("fault"). Truncated after 300 steps of 50 ms ("timeout").
     History:
         v0: first version.
     """
@@ -94,14 +95,14 @@ class PourTask:
             "success": 5.0 * met,
             "grasp": 2.5 * (closeness(thumb, 0.0, 8.0) + closeness(finger, 0.0, 8.0)),
             "lift": 500.0 * height_progress(height, start, LIFT),
-            "tilt": 25.0 * (1.0 - _upward(world, CUP)),
+            "tilt": 25.0 * (1.0 - objects.upward(world, CUP)),
             "ball": 500.0 * closeness(nearest, margin=NEAR, rate=5.0),
         }
 
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the ingredients of success at this instant, each bool (N,)."""
         near = _from_bowl(world) < NEAR
-        upright = _upward(world, BOWL) > UPRIGHT
+        upright = objects.upward(world, BOWL) > UPRIGHT
         return {
             "inside": (near & self._poured(world)).any(axis=1),
             "standing": upright & world.object_support_contact[:, BOWL],
@@ -124,28 +125,21 @@ class PourTask:
         rim = world.object_position[:, BOWL, 2] + world.object_opening[:, BOWL, 3]
         return outside & (world.contents_position[..., 2] < rim[:, None])
 
-    def lost(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
-        """Say where a vessel is lost, the bowl overturned or every ball spilled, bool (N,)."""
-        away = (world.object_position - memory.start_position)[..., :2]
-        gone = (away * away).sum(axis=2) > REACH**2
-        gone |= world.object_position[..., 2] < TABLE_EDGE
-        fallen = _upward(world, BOWL) < UPRIGHT
-        return gone.any(axis=1) | fallen | self._spilled(world).all(axis=1)
+    def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
+        """Say where a vessel is lost; where all balls are spilled or the bowl lies, bool (N,)."""
+        fallen = objects.upward(world, BOWL) < UPRIGHT
+        return {
+            "dropped": objects.away(world, memory, REACH).any(axis=1),
+            "spilled": fallen | self._spilled(world).all(axis=1),
+        }
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Return the index into `stages` of every world, (N,)."""
         held = world.hand_object_contact[:, 0, CUP]
         lifted = held & ~world.object_support_contact[:, CUP]
-        rise = world.object_position[:, CUP, 2] - memory.start_position[:, CUP, 2]
-        moving = lifted & (rise > MOVING)
-        pouring = moving & (_upward(world, CUP) < POURING)
+        moving = lifted & (objects.rise(world, memory, CUP) > MOVING)
+        pouring = moving & (objects.upward(world, CUP) < POURING)
         return held.astype(int) + lifted + moving + pouring
-
-
-def _upward(world: WorldState, index: int) -> np.ndarray:
-    """Upward part of an object's axis, (N,)."""
-    x, y = world.object_quaternion[:, index, 1], world.object_quaternion[:, index, 2]
-    return 1.0 - 2.0 * (x * x + y * y)
 
 
 def _from_bowl(world: WorldState) -> np.ndarray:
