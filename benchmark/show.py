@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.stats import bootstrap, wilson
-from dexfw_envs.records import Record, read_records
+from dexfw_envs.records import Record, mean_measures, read_records
 
 CELL = ("method", "variant", "task", "iteration", "policy", "split")
 
@@ -31,7 +31,8 @@ class Show:
     success, low, high: of the episodes of all seeds pooled, with the Wilson interval, which says
     where other episodes of the same policies would come out. seed_mean, seed_low, seed_high: mean
     over the seeds, with the bootstrap interval over seeds, which says where other runs of the
-    method would; null for one seed, and rough for two or three.
+    method would; null for one seed, and rough for two or three. measures: what the task reports
+    beside success, such as the object's tilt; means over the episodes, at their ends.
 
     With --json, --method and --task one cell is printed as one line; what is left open is filled
     in: the method itself, its last iteration, the combined policy, the split T_OEP. An unknown
@@ -68,7 +69,7 @@ def cells(records: list[Record], per_object: bool = False) -> dict[tuple, list[R
 
 
 def figures(records: list[Record]) -> dict[str, Any]:
-    """Return the figures of one cell; success as fraction, jerk and length as means."""
+    """Return the figures of one cell; success as fraction, jerk, length and measures as means."""
     n, successes = len(records), sum(record["success"] for record in records)
     low, high = wilson(successes, n)
     return {
@@ -80,6 +81,7 @@ def figures(records: list[Record]) -> dict[str, Any]:
         "commit": ",".join(sorted({record["commit"] for record in records})),
         "jerk": float(np.mean([record["jerk"] for record in records])),
         "length": float(np.mean([record["length"] for record in records])),
+        "measures": mean_measures(records),
     }
 
 
@@ -140,12 +142,17 @@ def _percent(*values: float | None) -> str:
     return "{} [{}, {}]".format(*parts) if parts else ""
 
 
+def _mean(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def table(records: list[Record], per_object: bool = False) -> Table:
     """Build the table of all cells."""
     names = (*CELL, "object") if per_object else CELL
     result = Table(box=box.MARKDOWN)
     intervals = ("success [95 %]",) if per_object else ("success [95 %]", "over seeds [95 %]")
-    for name in (*names, "n", "seeds", *intervals, "jerk", "length"):
+    measures = list(mean_measures(records))
+    for name in (*names, "n", "seeds", *intervals, "jerk", "length", *measures):
         result.add_column(name, justify="left" if name in names else "right")
     for cell, rows in cells(records, per_object).items():
         figure, seeds = figures(rows), {} if per_object else over_seeds(rows)
@@ -157,6 +164,7 @@ def table(records: list[Record], per_object: bool = False) -> Table:
             *([] if per_object else [_percent(*seeds.values())]),
             f"{figure['jerk']:.4f}",
             f"{figure['length']:.0f}",
+            *(_mean(figure["measures"].get(name)) for name in measures),
         )
     return result
 

@@ -30,7 +30,8 @@ class Episode:
         length: Number of steps T.
         failure: Reason of failure ("dropped", "spilled", "timeout", "fault"), "" for a success.
         jerk: Mean second difference of the actions (see `mean_second_difference`).
-        info: `reward_terms` summed over the episode and `success_terms` that were ever true.
+        info: `reward_terms` summed over the episode, `success_terms` that were ever true, and
+            `measures` at its end.
     """
 
     index: int

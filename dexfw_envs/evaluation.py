@@ -10,6 +10,7 @@ methods can be compared episode by episode.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dexfw_envs.records import Record, read_records, write_records
+from dexfw_envs.records import Record, mean_measures, read_records, write_records
 from dexfw_envs.rollout import Episode, Policy, ProgressCallback, run_episodes
 
 if TYPE_CHECKING:
@@ -79,14 +80,17 @@ def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         "success" (fraction), "n", "low" and "high" (95 % Wilson interval), "per_object" with
-        the same four for each object; ready for `json.dumps`.
+        the same four for each object and, where the task has any, "measures" with the mean of
+        each over the episodes, at their ends; ready for `json.dumps`.
 
     Raises:
         ValueError: There are no records.
     """
     if not records:
         raise ValueError("no records to sum up")
-    return {**_rate(records), "per_object": per_object(records)}
+    measures = mean_measures(records)
+    found = {**_rate(records), "per_object": per_object(records)}
+    return found | ({"measures": measures} if measures else {})
 
 
 def evaluate(
@@ -203,6 +207,7 @@ def _record(episode: Episode, labels: Mapping[str, Any]) -> Record:
         "length": episode.length,
         "jerk": episode.jerk,
         "failure": episode.failure,
+        "measures": json.dumps(episode.info["measures"]),
     }
 
 

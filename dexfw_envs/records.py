@@ -6,6 +6,7 @@ per episode. pyarrow is imported when a file is written or read.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,12 +36,25 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "length": (int, "episode length [steps]"),
     "jerk": (float, "mean second difference of the actions"),
     "failure": (str, "reason of failure, empty for a success"),
+    "measures": (str, "what the task reports beside success, at the episode's end, as JSON"),
     "env_id": (str, "Gymnasium id"),
     "env_version": (int, "version in the id"),
     "commit": (str, "git commit, with -dirty where tracked files differ from it"),
     "command": (str, "command that made the record"),
     "wall_time_s": (float, "the episode's share of the evaluation's wall time [s]"),
 }
+
+#: What a column is read as where the file was written before there was such a column.
+OLDER: Record = {"measures": "{}"}
+
+
+def mean_measures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the mean of every measure over the records that have it; empty if none has any."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        for name, value in json.loads(record.get("measures", "{}")).items():
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def import_pyarrow() -> Any:
@@ -135,7 +149,7 @@ def read_record_file(path: str | Path) -> list[Record]:
     """Read one file of records.
 
     Raises:
-        ValueError: The file lacks columns.
+        ValueError: The file lacks columns other than those of `OLDER`.
         OSError: The file is damaged or cannot be opened.
     """
     arrow = import_pyarrow()
@@ -143,9 +157,11 @@ def read_record_file(path: str | Path) -> list[Record]:
         table = arrow.parquet.ParquetFile(path).read()
     except (arrow.ArrowInvalid, OSError) as error:
         raise OSError(f"damaged file of records {path}: {error}") from error
-    if missing := [name for name in COLUMNS if name not in table.column_names]:
+    present = [name for name in COLUMNS if name in table.column_names]
+    if missing := [name for name in COLUMNS if name not in (*present, *OLDER)]:
         raise ValueError(f"{path} lacks the columns {missing}")
-    return table.select(list(COLUMNS)).to_pylist()
+    rows = table.select(present).to_pylist()
+    return [{name: row.get(name, OLDER.get(name)) for name in COLUMNS} for row in rows]
 
 
 def read_records(

@@ -127,17 +127,21 @@ def print_success(rows: Sequence[Row], console: Console | None = None) -> None:
 
     Args:
         rows: Each with "iteration", "split", "policy", "success", "low", "high", "n" and, of the
-            successes relative to the seed demonstration, "jerk" and "duration".
+            successes relative to the seed demonstration, "jerk" and "duration"; "measures" of
+            the task, means at the episodes' ends, where there are any.
         console: Where to; standard output by default.
     """
     table = Table(title="success [95 % Wilson interval]; jerk and duration relative to the seed")
-    for name in ("iteration", "split", "policy", "success %", "n", "jerk", "duration"):
+    measures = list(dict.fromkeys(name for row in rows for name in row.get("measures", {})))
+    for name in ("iteration", "split", "policy", "success %", "n", "jerk", "duration", *measures):
         table.add_column(name, justify="left" if name in ("split", "policy") else "right")
     for row in rows:
         rate, low, high = (f"{100 * row[name]:.1f}" for name in ("success", "low", "high"))
         ratios = (f"{row[name]:.2f}" for name in ("jerk", "duration"))
         labels = (str(row["iteration"]), row["split"], row["policy"])
-        table.add_row(*labels, f"{rate} [{low}, {high}]", str(row["n"]), *ratios)
+        means = (row.get("measures", {}).get(name) for name in measures)
+        shown = ("" if mean is None else f"{mean:.2f}" for mean in means)
+        table.add_row(*labels, f"{rate} [{low}, {high}]", str(row["n"]), *ratios, *shown)
     console = console or Console()
     console.print(table)
     console.print(

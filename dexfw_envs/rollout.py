@@ -121,8 +121,12 @@ class _Recorder:
             total = self.reward_terms.setdefault(name, np.zeros(len(value)))
             total[worlds] += value[worlds]
 
-    def finish(self, world: int, failure: str) -> Episode:
-        """Copy the episode of `world` out of the buffers and mark the world as free."""
+    def finish(self, world: int, info: dict[str, Any]) -> Episode:
+        """Copy the episode of `world` out of the buffers and mark the world as free.
+
+        A measure that a fault left without a value is left out.
+        """
+        measures = {k: float(v[world]) for k, v in info["measures"].items()}
         steps, index = int(self.length[world]), int(self.index[world])
         self.index[world] = -1
         actions = self.actions[world, :steps].copy()
@@ -139,11 +143,12 @@ class _Recorder:
             raised=bool(self.success_terms.get("raised", self.success)[world]),
             hold=int(self.hold[world]),
             length=steps,
-            failure="" if success else str(failure),
+            failure="" if success else str(info["failure"][world]),
             jerk=mean_second_difference(actions),
             info={
                 "reward_terms": {k: float(v[world]) for k, v in self.reward_terms.items()},
                 "success_terms": {k: bool(v[world]) for k, v in self.success_terms.items()},
+                "measures": {k: v for k, v in measures.items() if np.isfinite(v)},
             },
         )
 
@@ -230,7 +235,7 @@ def _run(
         if on_step and len(ended):
             on_step(np.where(over, recorder.index, -1), recorder.length.copy())
         for world in ended:
-            yield recorder.finish(int(world), info["failure"][world])
+            yield recorder.finish(int(world), info)
         items = list(islice(queue, len(ended)))
         if not items and not recorder.active.any():
             return

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
 from benchmark.show import cells, figures  # noqa: E402
-from dexfw_envs.records import Record, read_records  # noqa: E402
+from dexfw_envs.records import Record, mean_measures, read_records  # noqa: E402
 
 METHOD = "dexflywheel"
 # Variants of the records: policies of the method itself, evaluated in another world.
@@ -58,7 +58,16 @@ def flywheel_table(task: str, records: Path) -> str:
             row.append(_cell(groups, key) if asked else "")
             shown |= {key: groups[key]} if asked and key in groups else {}
         lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n" + _source(shown)
+    return "\n".join(lines) + "\n" + _measures(shown) + _source(shown)
+
+
+def _measures(shown: dict[tuple, list[Record]]) -> str:
+    """Say what the task reports beside success, of the last row and turn on T_OEP."""
+    kept = [rows for key, rows in shown.items() if key[-2:] == ("combined", "T_OEP")]
+    means = mean_measures(kept[-1]) if kept else {}
+    told = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items())
+    where = "means at the end of all episodes of the last `combined` on `T_OEP`"
+    return told and f"\nBeside success, {where}: {told}.\n"
 
 
 def short(commit: str) -> str:

@@ -84,6 +84,7 @@ class StubVectorEnv:
             "success": success,
             "success_terms": {"raised": near, "held": success},
             "reward_terms": {"reach": -distance, "hold": near * 1.0},
+            "measures": {"distance": distance},
             "hold": self.hold.copy(),
             "failure": failure.astype(object),
             "scenario": self.scenarios.copy(),

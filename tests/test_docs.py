@@ -107,3 +107,9 @@ def test_results_name_the_source_of_what_is_shown(tmp_path, monkeypatch):
     text = tables.flywheel_table("Grasp", tmp_path)
     assert f"commit `{'a' * 12}-dirty`" in text
     assert "seeds 1," in text and "bbb" not in text and "--seed 2" not in text
+    assert "Beside success" not in text
+    rows[:] = [
+        record(i, "T_OEP", seed, "a" * 40) | {"measures": f'{{"tilt": {10 * i + seed}}}'}
+        for i in (1, 2) for seed in (1, 2)
+    ]  # fmt: skip
+    assert "`T_OEP`: `tilt` 21.50.\n" in tables.flywheel_table("Grasp", tmp_path)

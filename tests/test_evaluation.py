@@ -13,7 +13,16 @@ from benchmark.__main__ import main
 from benchmark.stats import bootstrap
 from dexfw_envs import records as records_module
 from dexfw_envs.evaluation import evaluate, per_object, summary, wilson
-from dexfw_envs.records import COLUMNS, read_record_file, read_records, write_records
+from dexfw_envs.experts.lift import LiftExpert
+from dexfw_envs.records import (
+    COLUMNS,
+    mean_measures,
+    read_record_file,
+    read_records,
+    write_records,
+)
+from dexfw_envs.rollout import run_episodes
+from dexfw_envs.vector_env import DexVectorEnv
 from dexfw_envs.video import VideoWriter
 
 LABELS = {"method": "dexflywheel", "task": "Stub", "commit": "abc", "command": "python x.py"}
@@ -83,7 +92,7 @@ def test_bad_calls_are_refused():
 def test_summary_is_json_ready_and_adds_up():
     records = stub_records(30)
     line = json.loads(json.dumps(summary(records)))
-    assert set(line) == {"success", "n", "low", "high", "per_object"}
+    assert set(line) == {"success", "n", "low", "high", "per_object", "measures"}
     assert line["n"] == 30
     assert 0 < line["low"] < line["success"] < line["high"] < 1
     assert (line["low"], line["high"]) == wilson(round(30 * line["success"]), 30)
@@ -91,6 +100,47 @@ def test_summary_is_json_ready_and_adds_up():
     assert sum(part["n"] for part in line["per_object"].values()) == 30
     wins = sum(part["success"] * part["n"] for part in line["per_object"].values())
     assert wins == pytest.approx(30 * line["success"])
+
+
+def test_measures_are_those_of_the_episodes_ends():
+    env = StubVectorEnv(4)
+    ends = {}
+
+    def keep(done, total, episode):
+        point, goal = episode.states[-1, :2], episode.states[-1, 2:4]
+        ends[episode.index] = float(np.linalg.norm(point - goal))
+
+    for _ in run_episodes(env, GoPolicy(0.2), make_scenarios(12), progress=keep):
+        pass
+    records = stub_records()
+    found = [json.loads(record["measures"]) for record in records]
+    assert [row["distance"] for row in found] == pytest.approx([ends[k] for k in range(12)])
+    assert len({round(end, 6) for end in ends.values()}) > 6
+    mean = np.mean(list(ends.values()))
+    assert summary(records)["measures"] == {"distance": pytest.approx(mean)}
+    bare = [{"object": "ball", "success": True}]
+    assert "measures" not in summary(bare) and mean_measures(bare) == {}
+
+
+def test_a_measure_without_a_value_is_left_out(monkeypatch):
+    step = StubVectorEnv.step
+
+    def broken(self, action):
+        *rest, info = step(self, action)
+        info["measures"]["distance"] = np.where(np.arange(4) == 1, np.nan, 1.0)
+        return (*rest, info)
+
+    monkeypatch.setattr(StubVectorEnv, "step", broken)
+    records = stub_records(4)
+    assert [record["measures"] for record in records].count("{}") == 1
+    assert mean_measures(records) == {"distance": 1.0}
+
+
+def test_a_real_task_reports_its_measures():
+    env = DexVectorEnv("Lift", 1, autoreset=False, max_episode_steps=2, threads=1)
+    (record,) = evaluate(LiftExpert(env), env, split="T_VAL", episodes=1)
+    assert record["failure"] == "timeout"
+    assert 0 <= json.loads(record["measures"])["tilt"] < 1
 
 
 def test_videos_of_the_first_episodes(tmp_path):
@@ -215,6 +265,24 @@ def test_files_that_lack_columns_or_are_damaged(tmp_path, monkeypatch):
         read_records(tmp_path)
 
 
+def test_files_from_before_there_were_measures_still_load(tmp_path, monkeypatch, capsys):
+    fewer = {name: column for name, column in COLUMNS.items() if name != "measures"}
+    with monkeypatch.context() as patch:
+        patch.setattr(records_module, "COLUMNS", fewer)
+        patch.setattr(records_module, "_complete", lambda record: {k: record[k] for k in fewer})
+        write_records(stub_records(4), tmp_path, **LABELS)
+    old = read_records(tmp_path)
+    assert list(old[0]) == list(COLUMNS) and {row["measures"] for row in old} == {"{}"}
+    assert show(tmp_path) == 0
+    assert "distance" not in capsys.readouterr().out
+    write_records(stub_records(4), tmp_path, **LABELS, iteration=1)
+    assert show(tmp_path) == 0
+    head, _, first, second = capsys.readouterr().out.strip().splitlines()
+    place = [cell.strip() for cell in head.split("|")].index("distance")
+    shown = [row.split("|")[place].strip() for row in (first, second)]
+    assert shown == ["", f"{mean_measures(stub_records(4))['distance']:.2f}"]
+
+
 def test_the_same_episodes_twice_are_refused(tmp_path):
     write_records(stub_records(4), tmp_path, **LABELS)
     write_records(stub_records(4), tmp_path, **LABELS, name="again")
@@ -250,6 +318,7 @@ def test_show_prints_one_cell_as_one_json_line(results, capsys):
     assert (cell["n"], cell["seeds"], cell["commit"]) == (40, [0, 1], "abc")
     assert (cell["low"], cell["high"]) == wilson(round(cell["success"] * 40), 40)
     assert cell["seed_mean"] == pytest.approx(cell["success"])
+    assert 0 < cell["measures"]["distance"] < 1.5
     named = ("--variant", "no-residual", "--per-object")
     assert show(results, "--method", "dexflywheel", "--task", "Stub", "--json", *named) == 0
     other = json.loads(capsys.readouterr().out)

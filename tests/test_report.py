@@ -1,12 +1,14 @@
 """Measuring policies for records and films, and the curves of a resumed run."""
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 
 from dexfw_envs import evaluation, report
@@ -35,6 +37,18 @@ def test_records_carry_the_commit_of_the_runs_start(measured, tmp_path):
     rows = read_records(tmp_path / "records")
     assert {(row["commit"], row["command"]) for row in rows} == {("abc", "python x.py --seed 1")}
     assert len(rows) == 12
+
+
+def test_the_table_shows_measures_where_there_are_any(measured):
+    rows, text = measured(), io.StringIO()
+    assert all(0 < row["measures"]["distance"] < 1.5 for row in rows)
+    old = {name: value for name, value in rows[0].items() if name != "measures"}
+    report.print_success([*rows, old], Console(file=text, width=200))
+    lines = [line for line in text.getvalue().splitlines() if "base" in line or "combined" in line]
+    assert "distance" in text.getvalue()
+    assert f"{rows[0]['measures']['distance']:.2f}" in lines[0]
+    report.print_success([old, old], Console(file=(bare := io.StringIO()), width=200))
+    assert "distance" not in bare.getvalue()
 
 
 def test_films_that_fail_lose_nothing(measured, tmp_path, monkeypatch, capsys):

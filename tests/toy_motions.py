@@ -135,6 +135,7 @@ class ToyEnv:
         failure = np.where(timeout & ~success, "timeout", "").astype(object)
         info = {"success": success, "hold": self.hold.copy(), "failure": failure}
         info |= {"success_terms": {"raised": high}, "reward_terms": {"up": high * 1.0}}
+        info["measures"] = {}
         return self._observation(), high * 1.0, success, timeout & ~success, info
 
     def state_vectors(self):
