@@ -14,6 +14,7 @@ from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.experts import make_expert
 from dexfw_envs.experts.lift import LiftExpert
 from dexfw_envs.rollout import run_episodes
+from dexfw_envs.tasks import objects
 from dexfw_envs.tasks.base import EpisodeMemory
 from dexfw_envs.tasks.handover import (
     CARRIED,
@@ -213,6 +214,23 @@ def test_the_expert_goes_on_from_every_stage_of_the_seed():
         seen |= set(env.task.stage(env.world, env.memory).tolist())
         won |= env.step(expert.act({}))[4]["success"]
     assert won.all() and seen == set(range(6))
+
+
+def test_the_expert_takes_an_object_again_that_slipped_from_the_right_hand():
+    """They stay upright; the last two slide down in the hands the second time."""
+    scenes = [split("Handover", "objects", 40, seed=5)[k] for k in (7, 8, 12)]
+    env = started(scenes)
+    expert, n = make_expert(env), len(scenes)
+    expert.reset(np.ones(n, bool))
+    won, slipping = np.zeros(n, bool), np.zeros(n, int)
+    for _ in range(env.max_episode_steps):
+        action = expert.act({})
+        slipping += (objects.rise(env.world, env.memory) > 0.003) | (slipping > 0)
+        action[(slipping > 0) & (slipping < 10), 6:12] = -1.0  # the right hand opens
+        won |= env.step(action)[4]["success"]
+        if won.all():
+            break
+    assert won.all() and (slipping > 100).all()
 
 
 def test_an_expert_of_another_task_is_refused():
