@@ -24,6 +24,7 @@ class TaskEntry:
     version: int  # raised whenever behaviour changes; the task's History says why
     make: Callable[[], Task]
     tags: tuple[str, ...]
+    camera: str = "front"  # of images and videos, unless another is asked for
 
     @property
     def env_id(self) -> str:
@@ -35,7 +36,8 @@ TASKS: tuple[TaskEntry, ...] = (
     TaskEntry("Grasp", 0, GraspTask, ("single-arm",)),
     TaskEntry("Pour", 0, PourTask, ("single-arm",)),
     TaskEntry("Lift", 0, LiftTask, ("dual-arm",)),
-    TaskEntry("Handover", 0, HandoverTask, ("dual-arm",)),
+    # From the front the hand that gives hides the hand that takes.
+    TaskEntry("Handover", 0, HandoverTask, ("dual-arm",), camera="head"),
 )
 
 

@@ -47,7 +47,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         autoreset: If False, ended worlds go on until reset by mask (evaluation, collection).
         max_episode_steps: Steps after which an episode is truncated; the task's own by default.
         render_mode: None, "rgb_array" or "human".
-        camera: Camera of images and rendering.
+        camera: Camera of images and rendering; the task's own by default.
         backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`,
             `fault_folder`.
     """
@@ -79,7 +79,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         autoreset: bool = True,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
-        camera: str = "front",
+        camera: str | None = None,
         **backend_options: Any,
     ) -> None:
         checks.choice("reward_mode", reward_mode, REWARD_MODES)
@@ -90,8 +90,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
         if not autoreset:
             self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode.DISABLED}
         self.spec = gym.spec(item.env_id)
-        self.reward_mode, self.render_mode, self.camera = reward_mode, render_mode, camera
-        self.image_size = image_size
+        self.reward_mode, self.render_mode, self.image_size = reward_mode, render_mode, image_size
+        self.camera = item.camera if camera is None else camera
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
         self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)

@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from scenes import actions, equal, need_drawing, run_fresh
 
+from dexfw_envs.backends.mujoco.scene import CAMERAS
 from dexfw_envs.catalog.curricula import curriculum
 from dexfw_envs.experts import make_expert
 from dexfw_envs.registry import TASKS, entry, register_all
@@ -221,7 +222,17 @@ def test_zero_and_random_actions_never_succeed(item):
 
 
 @EACH_TASK
-@pytest.mark.parametrize("camera", ["front", "side"])
+def test_every_task_has_its_own_view(item):
+    env = make_vec(item, 1)
+    assert env.camera == item.camera and item.camera in CAMERAS[env.task.needs.robot.arms]
+    assert make_vec(item, 1, camera="side").camera == "side"
+
+
+@pytest.mark.parametrize(
+    ("item", "camera"),
+    [(item, camera) for item in TASKS for camera in CAMERAS[item.make().needs.robot.arms]],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_frames_are_not_blank(item, camera):
     need_drawing()
     env = make_vec(item, 2, render_mode="rgb_array", image_size=96, camera=camera)
