@@ -32,7 +32,7 @@ from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
 from dexfw_envs.demos.augment import augment
-from dexfw_envs.demos.collection import gather
+from dexfw_envs.demos.collection import Tries, gather
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.source import Source
 from dexfw_envs.demos.store import SOURCES, EpisodeStore
@@ -66,6 +66,8 @@ class Args(ScriptArgs):
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
     per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
     rollout_share: float = 1.0  # rollouts collected for D_i, i > 1, as a part of its size
+    explore: float = 0.0  # standard deviation of an offset on u when a failed scene is tried again
+    collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     keep_rollouts: bool = False  # D_i holds them too, not only what A_EP makes of them
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
     test_every: int = 65_536  # environment steps between tests of the full residual during RL
@@ -147,8 +149,12 @@ PRESETS: dict[str, dict] = {
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
-LONG = {"rl_steps": 240}  # where a task's settings differ: motions that last twice as long
-TASKS: dict[str, dict] = {"Grasp": {}, "Pour": LONG, "Lift": {}, "Handover": LONG}
+TASKS: dict[str, dict] = {  # where a task's settings differ; Pour and Handover last twice as long
+    "Grasp": {},
+    "Pour": {"rl_steps": 240, "collect_steps": 240, "explore": 0.25},
+    "Lift": {"rl_steps": 150, "collect_steps": 150, "explore": 0.5},
+    "Handover": {"rl_steps": 240, "collect_steps": 240, "explore": 0.25},
+}
 
 
 # --- 2. networks ---
@@ -358,6 +364,7 @@ class ChunkPolicy(nn.Module):
         self.register_buffer("r", torch.zeros(n, 2, base.shape[1]))  # filter of the residual
         self.register_buffer("left", torch.zeros(n).long())  # steps until the next plan
         self.register_buffer("fresh", torch.ones(n).bool())  # no plan yet in this episode
+        self.offset = torch.zeros(n, base.shape[1])  # on u, constant in an episode
         self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
 
     def reset(self, mask: np.ndarray) -> None:
@@ -393,8 +400,23 @@ class ChunkPolicy(nn.Module):
         base, u = self.base_action(obs), torch.zeros(())
         if self.networks[1] is not None:
             u = self.networks[1].mean(self.residual_input(obs, base).to(self.args.device)).cpu()
-        action, self.r = self.args.combine(base, self.r, u)
+        action, self.r = self.args.combine(base, self.r, (u + self.offset).clamp(-1.0, 1.0))
         return action.numpy()
+
+
+class Explorer(ChunkPolicy):
+    """pi_combined that tries a scene again in another way: with a random offset on u."""
+
+    def __init__(self, tries: Tries, *parts):
+        super().__init__(*parts)
+        self.tries, self.begun = tries, 0
+
+    def reset(self, mask: np.ndarray) -> None:
+        super().reset(mask)
+        for world in np.flatnonzero(mask):  # the n-th reset begins the n-th try
+            scale = self.args.explore * self.tries.retry[self.begun]
+            self.offset[world] = scale * torch.randn(self.offset.shape[1])
+            self.begun += 1
 
 
 # --- 5. residual reinforcement learning: what PPO and SAC share ---
@@ -666,14 +688,14 @@ AGENTS: dict[str, type[Agent]] = {"ppo": PpoAgent, "sac": SacAgent}
 
 
 # --- 8. worlds, and the data of each turn ---
-def make_env(args: Args, reward: str = "sparse", sampler_of: int = 0, image: bool = False):
+def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int | None = None):
     """Make worlds. Those of RL bring a turn's objects into the last turn's scenes."""
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
         obs_mode=("image" if image else "state") + "+touch" * args.touch, autoreset=sampler_of > 0,
         scenarios=training_sampler(args.task, max(1, sampler_of), scenes=max(1, sampler_of - 1)),
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
-        max_episode_steps=args.rl_steps if sampler_of else None,
+        max_episode_steps=args.rl_steps if sampler_of else steps,
         control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
         timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
     ).unwrapped  # fmt: skip
@@ -686,15 +708,18 @@ def build_data(run: Run, i: int) -> None:
     C_{i-1}; A_EP takes them to the new ones. Without it the rollouts have to go there themselves.
     """
     args, rng, count = run.args, np.random.default_rng(run.seed), run.args.trajectories[:i][-1]
-    env, report = make_env(args, image=args.obs == "image"), {}
+    env, report = make_env(args, image=args.obs == "image", steps=args.collect_steps), {}
     collect = partial(gather, args.task, i, per_scene=args.per_scene)
     rollouts, edited, seeds, blur = [], [], [load_seed(args.task)], 0.0
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
     add = {s: partial(store.add, source=s, seed=args.seed, config={"turn": i}) for s in SOURCES}
     if i > 1:
-        policy = ChunkPolicy(*run.policy(i - 1), args, env)
-        make = partial(run_episodes, env, policy, progress=f"rollouts {i}")
+
+        def make(tries: Tries):
+            policy = Explorer(tries, *run.policy(i - 1), args, env)
+            return run_episodes(env, policy, tries, progress=f"rollouts {i}")
+
         wanted = math.ceil(count * args.rollout_share) if args.aep else count
         seeds, report["rollouts"] = collect(wanted, rng, make, add["policy"], scenes=i - args.aep)
         rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing

@@ -26,6 +26,7 @@ class Tries:
     def __init__(self, quota: CollectionQuota, rng: np.random.Generator):
         self.quota, self.rng = quota, rng
         self.scenes: list[int] = []  # scene of each try
+        self.retry: list[bool] = []  # whether that scene had been tried before
 
     def __iter__(self) -> Iterator[Scenario]:
         return self
@@ -35,6 +36,7 @@ class Tries:
         following = self.quota.next_try(self.rng)
         if following is None:
             raise StopIteration
+        self.retry.append(following[0] in self.scenes)
         self.scenes.append(following[0])
         return following[1]
 

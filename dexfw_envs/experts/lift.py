@@ -23,7 +23,7 @@ GAP, WIDE_GAP = 0.05, 0.10  # palm to face, beside the object and on the way the
 # Thumb up and out of the way; fingers bent the more, the farther the rolled palm is off a wall.
 FLAT_HAND = np.array([0.0, 0.0, 0.35, 0.30, 0.22, 0.15])  # [rad]
 PRESS_STEPS = 14
-LIFT_HEIGHT = 0.22  # [m]
+LIFT_HEIGHT = 0.30  # of the palms, aimed at: an object that slips a little is still high enough [m]
 SLIPPED = 0.06  # an object this far below where it was between the palms is lost [m]
 LOST_STEPS = 6  # steps without a hand's contact after which a lifted object counts as dropped
 
