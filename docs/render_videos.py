@@ -38,7 +38,7 @@ from dexfw_envs.vector_env import DexVectorEnv
 ROOT = Path(__file__).resolve().parents[1]
 VIDEOS = ROOT / "docs" / "videos"
 SIDE, COLUMNS = 180, 4  # of an episode's picture [px], and how many stand in a row
-EVERY = 2  # control steps from frame to frame
+EVERY, EVERY_POLICY = 2, 3  # control steps from frame to frame; tries that time out are long
 LAST = 1500  # how long the last frame stays [ms]
 POLICY_SCENES = 8
 SPLIT = "T_OEP"
@@ -85,7 +85,7 @@ def play_policy(checkpoint: Path) -> tuple[list[Episode], dict[str, Any]]:
     episodes = play(env, policy, worlds)
     env.close()
     run = RunFolder.open(checkpoint.resolve().parents[1])
-    known = {name: getattr(args, name) for name in ("task", "seed", "variant")}
+    known = {name: getattr(args, name) for name in ("task", "preset", "seed", "variant")}
     known |= {"method": state["method"], "iteration": state["iteration"], "policy": kind}
     known |= {"commit": run.provenance["commit"], "filmed_at": commit(), "split": SPLIT}
     name = f"runs/{run.path.name}/checkpoints/{checkpoint.name}"
@@ -111,13 +111,13 @@ def told(episode: Episode) -> dict[str, Any]:
 # --- drawing
 
 
-def frames(episode: Episode, side: int = SIDE) -> list[np.ndarray]:
-    """Draw every second state and the last, (side, side, 3) each, named, with the outcome."""
+def frames(episode: Episode, every: int = EVERY, side: int = SIDE) -> list[np.ndarray]:
+    """Draw a state in every few and the last, (side, side, 3) each, named, with the outcome."""
     env = DexVectorEnv(episode.scenario.task)
     painter, images = Painter(env, side, side), []
     scene = episode.scenario
     name = f"{get_object(scene.objects[0]).label}, {get_surroundings(scene.surroundings).label}"
-    for step in [*range(0, episode.length, EVERY), episode.length]:
+    for step in [*range(0, episode.length, every), episode.length]:
         env.set_state_vectors(episode.states[[step]], [scene])
         images.append(labelled(painter.draw(), name))
     painter.close()
@@ -140,10 +140,10 @@ def titled(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([np.asarray(bar), image])
 
 
-def save(images: Sequence[np.ndarray], name: str) -> None:
-    """Write an animated WebP."""
+def save(images: Sequence[np.ndarray], name: str, every: int = EVERY) -> None:
+    """Write an animated WebP of states so many control steps apart."""
     first, *rest = map(Image.fromarray, images)
-    times = [round(1000 * EVERY * CONTROL_PERIOD)] * len(rest) + [LAST]
+    times = [round(1000 * every * CONTROL_PERIOD)] * len(rest) + [LAST]
     buffer = io.BytesIO()
     how: dict[str, Any] = {"quality": 40, "method": 4, "kmin": 39, "kmax": 40}  # few whole frames
     first.save(buffer, "WEBP", save_all=True, append_images=rest, loop=0, duration=times, **how)
@@ -172,13 +172,13 @@ def film_policy(checkpoint: Path) -> None:
     """Film the policy of a checkpoint, and write down what is seen."""
     episodes, known = play_policy(checkpoint)
     won, name = sum(one.success for one in episodes), f"{known['task'].lower()}_policy"
-    method = f"{known['method']} {known['variant']}".rstrip()
+    method = f"{known['method']} {known['preset']} {known['variant']}".rstrip()
     title = (
         f"{entry(known['task']).env_id}: {method}, turn {known['iteration']}, {known['policy']} "
         f"policy, seed {known['seed']}; the first {len(episodes)} scenes of {SPLIT}, {won} solved"
     )
-    images = side_by_side([frames(episode) for episode in episodes])
-    save([titled(image, title) for image in images], f"{name}.webp")
+    images = side_by_side([frames(episode, EVERY_POLICY) for episode in episodes])
+    save([titled(image, title) for image in images], f"{name}.webp", EVERY_POLICY)
     atomic_write_json(VIDEOS / f"{name}.json", known)
 
 

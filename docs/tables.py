@@ -179,7 +179,7 @@ def policy_film(task: str, videos: Path) -> str:
     if not path.exists():
         return "Film of a trained policy: not run.\n"
     known = json.loads(path.read_text(encoding="utf-8"))
-    made = f"{known['method']} {known['variant']}".rstrip()
+    made = f"{known['method']} --preset {known['preset']} {known['variant']}".rstrip()
     lost = [
         f"{one['object']} on {one['surroundings']} ({one['failure']})".replace("_", " ")
         for one in known["episodes"]

@@ -47,9 +47,8 @@ def test_an_expert_is_filmed_to_the_end(monkeypatch):
     monkeypatch.setitem(
         videos.PICTURES, "Lift", videos.dataclasses.replace(lift, scenes=lift.scenes[:1])
     )
-    monkeypatch.setattr(videos, "EVERY", 20)
     [episode] = videos.play_expert("Lift")
-    images = videos.frames(episode, side=32)
+    images = videos.frames(episode, every=20, side=32)
     assert len(images) == len(range(0, episode.length, 20)) + 1
     assert images[0].shape == (32, 32, 3)
     assert not np.array_equal(images[0], images[-1])
@@ -57,7 +56,14 @@ def test_an_expert_is_filmed_to_the_end(monkeypatch):
 
 def test_the_page_tells_what_the_policy_missed(tmp_path):
     assert "not run" in tables.policy_film("Grasp", tmp_path)
-    known = {"policy": "base", "method": "m", "variant": "", "iteration": 3, "seed": 1}
+    known = {
+        "policy": "base",
+        "method": "m",
+        "preset": "p",
+        "variant": "",
+        "iteration": 3,
+        "seed": 1,
+    }
     known |= {"commit": "a" * 40, "split": "T_OEP", "command": "python x.py"}
     usual = {"object": "pear", "surroundings": "oak_table"}
     episodes = [usual | {"success": True, "failure": ""}]
