@@ -222,9 +222,7 @@ def _speed_row(env_id: str, ours: dict[str, Any] | None, peer: dict[str, Any] | 
         row[1:3] = f"{ours['steps_per_second']:.0f}", f"{ours['ratio_to_raw']:.2f}"
     if peer:
         speed = peer["steps_per_second"]
-        row[3:5] = (
-            f"{speed[k]:.0f} ({speed[k] / speed['peer']:.1f} ×)" for k in ("random", "held")
-        )
+        row[3:5] = (_times(speed[name], speed["peer"]) for name in ("random", "held"))
         row[5] = f"{peer['peer']}, {peer['robots']}: {speed['peer']:.0f}"
     return "| " + " | ".join(row) + " |"
 

@@ -78,12 +78,13 @@ def test_readme_is_short():
     assert (ROOT / "README.md").read_text().count("\n") <= 150
 
 
-@pytest.mark.parametrize(("files", "most"), [("images/*.png", 300_000), ("videos/*.webp", 600_000)])
-def test_pictures_and_films_are_small(files, most):
-    pictures = sorted(DOCS.glob(files))
-    assert pictures
-    for picture in pictures:
-        assert picture.stat().st_size < most, relative(picture)
+def test_pictures_and_films_are_small():
+    pictures, films = sorted(DOCS.glob("images/*.png")), sorted(DOCS.glob("videos/*.webp"))
+    assert pictures and films
+    for path in (*pictures, *films):
+        usual = 300_000 if path.suffix == ".png" else 500_000
+        most = 1_500_000 if path.stem.endswith("_policy") else usual  # tries that time out are long
+        assert path.stat().st_size < most, relative(path)
 
 
 def test_readme_examples_run():
