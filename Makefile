@@ -38,11 +38,12 @@ format: $(STAMP)  ## apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# RECORD=--record keeps the figures in results/speed, for the README's table.
 bench: $(STAMP)  ## measure the speed of the environments against raw MuJoCo
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmark/speed -p no:xdist --benchmark-only -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmark/speed -p no:xdist --benchmark-only -s $(RECORD)
 
-bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's Lift in an environment of its own
-	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py
+bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's tasks in an environment of its own
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py $(RECORD)
 
 clean:  ## remove environments, caches and builds; runs/ and results/ stay
 	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tables import TASK_TABLES, flywheel_table, short
+from tables import TASK_TABLES, flywheel_table, policy_film, short, speed_table
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
@@ -244,11 +244,13 @@ def results(task: str) -> str:
 def blocks(page: Path) -> dict[str, Callable[[], str]]:
     """What a page may hold."""
     if page.name == "README.md":
-        return {"results Grasp": partial(results, "Grasp")}
+        speed = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
+        return {"results Grasp": partial(results, "Grasp"), "speed": speed}
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success)
         item = entry(page.stem.capitalize())
         made = {name: partial(make, item.name, RESULTS) for name, make in TASK_TABLES.items()}
+        made["policy film"] = partial(policy_film, item.name, DOCS / "videos")
         return made | {maker.__name__: partial(maker, item) for maker in makers}
     makers = (objects, replay, cells, curriculum_table, split_table)
     per_task = {f"{maker.__name__} {item.name}": partial(maker, item.name)

@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw
 from dexfw_envs.backends.mujoco.render import OffscreenRenderer
 from dexfw_envs.catalog import SURROUNDINGS, get_object, make_scenario, objects_for
 from dexfw_envs.catalog.curricula import iterations
-from dexfw_envs.experts import make_expert
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.vector_env import DexVectorEnv
 
@@ -33,8 +32,7 @@ class Pictures:
     suffix: str  # of the file names
     close_up: tuple[slice, slice]  # rows and columns around the object, of 440 [px]
     columns: int  # of the sheet of objects
-    scene: tuple[str, str]  # object and surroundings of the strip
-    moments: tuple[float, ...]  # shares of the episode at which its pictures are taken
+    scenes: tuple[tuple[str, str, int], ...]  # of the film: object, surroundings, pose
 
 
 PICTURES = {
@@ -42,29 +40,45 @@ PICTURES = {
         suffix="",
         close_up=(slice(215, 345), slice(152, 330)),
         columns=6,
-        scene=("apple_large", "oak_table"),
-        moments=(0.0, 0.28, 0.62, 0.86, 1.0),
+        scenes=(
+            ("apple_large", "oak_table", 0),
+            ("drink_can", "tile_table", 13),
+            ("pear", "green_light", 11),
+            ("spice_jar", "steel_table", 12),
+        ),
     ),
     "Pour": Pictures(
         suffix="_pour",
         close_up=(slice(208, 390), slice(120, 395)),
         columns=4,
-        scene=("tumbler", "oak_table"),
-        moments=(0.0, 0.3, 0.55, 0.75, 1.0),
+        scenes=(
+            ("tumbler", "oak_table", 0),
+            ("stoneware_cup", "tile_table", 9),
+            ("steel_cup", "cyan_light", 6),
+            ("bamboo_cup", "steel_table", 4),
+        ),
     ),
     "Lift": Pictures(
         suffix="_lift",
         close_up=(slice(160, 375), slice(135, 385)),
         columns=6,
-        scene=("football", "oak_table"),
-        moments=(0.0, 0.35, 0.6, 0.8, 1.0),
+        scenes=(
+            ("football", "oak_table", 0),
+            ("shoe_box", "tile_table", 3),
+            ("paint_tin", "green_light", 4),
+            ("bread_tin", "steel_table", 1),
+        ),
     ),
     "Handover": Pictures(
         suffix="_handover",
         close_up=(slice(180, 365), slice(145, 300)),
         columns=7,
-        scene=("drink_carton", "oak_table"),
-        moments=(0.0, 0.28, 0.5, 0.75, 1.0),
+        scenes=(
+            ("drink_carton", "oak_table", 0),
+            ("thermos_flask", "tile_table", 3),
+            ("spray_can", "yellow_light", 4),
+            ("olive_jar", "steel_table", 1),
+        ),
     ),
 }
 
@@ -89,11 +103,11 @@ class Painter:
             one.close()
 
 
-def labelled(image: np.ndarray, text: str) -> np.ndarray:
-    """Write a name into the lower left corner."""
+def labelled(image: np.ndarray, text: str, top: int = -17) -> np.ndarray:
+    """Write a name on the left, so far from the top, or from the bottom if negative [px]."""
     picture = Image.fromarray(image)
-    pen = ImageDraw.Draw(picture)
-    pen.text((6, picture.height - 17), text, fill="white", stroke_width=2, stroke_fill="black")
+    pen, place = ImageDraw.Draw(picture), (6, top % picture.height)
+    pen.text(place, text, fill="white", stroke_width=2, stroke_fill="black")
     return np.asarray(picture)
 
 
@@ -143,31 +157,7 @@ def surroundings_sheet() -> np.ndarray:
     return sheet([labelled(*pair) for pair in zip(images, names, strict=True)], columns=4)
 
 
-def strip(task: str) -> np.ndarray:
-    """An episode by the scripted expert."""
-    show, env = PICTURES[task], DexVectorEnv(task, autoreset=False)
-    scene = make_scenario(task, *show.scene, 0, seed=1)
-    observation, _ = env.reset(options={"scenarios": [scene]})
-    expert = make_expert(env)
-    expert.reset(np.ones(1, dtype=bool))
-    states, done = [env.state_vectors()], False
-    while not done:
-        observation, _, terminated, truncated, _ = env.step(expert.act(observation))
-        states.append(env.state_vectors())
-        done = bool(terminated[0] or truncated[0])
-    if not env.memory.hold[0] >= env.task.hold_steps:
-        raise RuntimeError("the expert missed: choose another scene for the strip")
-    painter, images = Painter(env, 190, 190), []
-    for moment in show.moments:
-        env.set_state_vectors(states[round(moment * (len(states) - 1))], [scene])
-        images.append(painter.draw())
-    painter.close()
-    env.close()
-    return sheet(images, columns=len(images))
-
-
 if __name__ == "__main__":
     for name in sys.argv[1:] or PICTURES:
-        save(strip(name), f"strip{PICTURES[name].suffix}.png")
         save(objects_sheet(name), f"objects{PICTURES[name].suffix}.png")
     save(surroundings_sheet(), "surroundings.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ WORLDS = {
     "friction-0.8": "all friction 20 % lower",
     "friction-1.2": "all friction 20 % higher",
 }
+
+
+SPEED_NOTE = (
+    "Environment steps per second. In contact: 64 worlds on 2 threads, each holding an object "
+    "under jitter; `ratio-to-raw` is the share of what MuJoCo alone reaches on the same states. On "
+    "one core: with random actions, and holding an object, each as many times as fast as a like "
+    "robosuite environment under random actions."
+)
 
 
 def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
@@ -171,6 +180,71 @@ def _generation_row(turn: str, kind: str, reports: list[dict[str, Any]]) -> str:
     maker = {"rollouts": "policy of the last turn", "edited": "A_EP"}[kind]
     tries = sum(r["tries"] for r in reports)
     return f"| {turn} | {maker} | {100 * success:.1f} | {tries} | {jerk:.2f} | {duration:.2f} |"
+
+
+def policy_film(task: str, videos: Path) -> str:
+    """The film of a trained policy in the first held-out scenes, and what is seen in it."""
+    path = videos / f"{task.lower()}_policy.json"
+    if not path.exists():
+        return "Film of a trained policy: not run.\n"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    made = f"{known['method']} --preset {known['preset']} {known['variant']}".rstrip()
+    lost = [
+        f"{one['object']} on {one['surroundings']} ({one['failure']})".replace("_", " ")
+        for one in known["episodes"]
+        if not one["success"]
+    ]
+    total = len(known["episodes"])
+    return (
+        f"![A trained policy in {total} scenes](../videos/{path.stem}.webp)\n\n"
+        f"*The {known['policy']} policy of `{made}` after turn {known['iteration']}, seed "
+        f"{known['seed']}, commit `{short(known['commit'])}`, in the first {total} scenes of "
+        f"`{known['split']}`, in real time: {total - len(lost)} solved; failed: "
+        f"{', '.join(lost) or 'none'}. `{known['command']}`*\n"
+    )
+
+
+def speed_table(tasks: Sequence[str], results: Path) -> str:
+    """Speed of every task, a row each, against MuJoCo alone and against robosuite.
+
+    Args:
+        tasks: Ids of the environments.
+        results: The folder that holds `speed/tasks.json` and `speed/peers.json`.
+    """
+    found = {}
+    for name in ("tasks", "peers"):
+        path = results / "speed" / f"{name}.json"
+        found[name] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    ours, peers = (found[name].get("rows", {}) for name in ("tasks", "peers"))
+    lines = [
+        "| Task | In contact | `ratio-to-raw` | One core, random | holding | robosuite 1.5.2 |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_speed_row(env_id, ours.get(env_id), peers.get(env_id)) for env_id in tasks]
+    sources = [_speed_source(found[name]) for name in found if found[name]]
+    return "\n".join(lines) + f"\n\n{SPEED_NOTE} {'; '.join(sources) or 'Not run'}.\n"
+
+
+def _speed_row(env_id: str, ours: dict[str, Any] | None, peer: dict[str, Any] | None) -> str:
+    row = [f"`{env_id}`", *["not run"] * 2, "", "", ""]
+    if ours:
+        row[1:3] = f"{ours['steps_per_second']:.0f}", f"{ours['ratio_to_raw']:.2f}"
+    if peer:
+        speed = peer["steps_per_second"]
+        row[3:5] = (_times(speed[name], speed["peer"]) for name in ("random", "held"))
+        row[5] = f"{peer['peer']}, {peer['robots']}: {speed['peer']:.0f}"
+    return "| " + " | ".join(row) + " |"
+
+
+def _times(speed: float, peer: float) -> str:
+    ratio = speed / peer
+    return f"{speed:.0f} ({ratio:.{0 if ratio >= 10 else 1}f} ×)"
+
+
+def _speed_source(known: dict[str, Any]) -> str:
+    load = "" if known["load"] is None else f", load {known['load']:.1f} before"
+    machine = f"{known['machine']['cpus']} CPU cores{load}"
+    return f"`{known['command']}` at commit `{short(known['commit'])}` ({machine})"
 
 
 TASK_TABLES = {

@@ -10,7 +10,7 @@ WORLDS, THREADS, ROUNDS = 64, 2, 15
 
 
 @pytest.mark.parametrize("env_id", [item.env_id for item in TASKS])
-def test_env_speed(benchmark, env_id, closing_lines):
+def test_env_speed(benchmark, env_id, rows):
     course = Course(env_id, WORLDS, THREADS)
     raw = []
 
@@ -22,10 +22,7 @@ def test_env_speed(benchmark, env_id, closing_lines):
     benchmark.pedantic(course.run_env, setup=prepare, rounds=ROUNDS, warmup_rounds=1)
     course.check()
     ours = np.array(benchmark.stats.stats.data)
-    ratio = np.median(np.array(raw[-ROUNDS:]) / ours)
-    speed = course.size / np.median(ours)
-    benchmark.extra_info.update(steps_per_second=speed, ratio_to_raw=ratio)
-    setting = f"{env_id} worlds={WORLDS} threads={THREADS}"
-    closing_lines.append(
-        (f"env-steps-per-second {setting}: {speed:.0f}", f"ratio-to-raw {setting}: {ratio:.2f}")
-    )
+    ratio = float(np.median(np.array(raw[-ROUNDS:]) / ours))
+    found = {"steps_per_second": course.size / float(np.median(ours)), "ratio_to_raw": ratio}
+    benchmark.extra_info.update(found)
+    rows[env_id] = {"worlds": WORLDS, "threads": THREADS, **found}
