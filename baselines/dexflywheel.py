@@ -42,6 +42,7 @@ from dexfw_envs.registry import entry
 from dexfw_envs.report import curves, measure, plot_success, print_success, wheel_turned
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
 METHOD_VERSION, CONTROL_MODE = 3, "ee_pose"
@@ -65,10 +66,8 @@ class Args(ScriptArgs):
     total_timesteps: int = 200_000  # environment steps of residual RL per iteration
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
     per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
-    rollout_share: float = 1.0  # rollouts collected for D_i, i > 1, as a part of its size
     explore: float = 0.0  # standard deviation of an offset on u when a failed scene is tried again
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
-    keep_rollouts: bool = False  # D_i holds them too, not only what A_EP makes of them
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
     test_every: int = 65_536  # environment steps between tests of the full residual during RL
     test_episodes: int = 88  # episodes of such a test
@@ -149,12 +148,11 @@ PRESETS: dict[str, dict] = {
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
-TASKS: dict[str, dict] = {  # where a task's settings differ; Pour and Handover last twice as long
-    "Grasp": {},
-    "Pour": {"rl_steps": 240, "collect_steps": 240, "explore": 0.25},
-    "Lift": {"rl_steps": 150, "collect_steps": 150, "explore": 0.5},
-    "Handover": {"rl_steps": 240, "collect_steps": 240, "explore": 0.25},
-}
+SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.35}
+TASKS: dict[str, dict] = {"Grasp": {}, "Pour": SLOW,  # where the settings of a task differ
+    "Lift": SLOW | {"explore": 0.5, "rl_steps": 150, "collect_steps": 150},
+    "Handover": SLOW | {"log_std": -1.4, "n_steps": 64, "minibatch": 1024},
+}  # fmt: skip
 
 
 # --- 2. networks ---
@@ -254,7 +252,7 @@ class BasePolicy(nn.Module):
         kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
         self.scheduler = DDIMScheduler(LEVELS, **kind)
         self.scheduler.set_timesteps(args.sampling_steps)
-        self.smoother = smoother(args.chunk, args.chunk_smoothing)
+        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))
         sizes = {"mean": state, "std": state, "centre": action, "reach": action}
         for name, size in sizes.items():
             self.register_buffer(name, torch.ones(size))
@@ -288,15 +286,6 @@ class BasePolicy(nn.Module):
             predicted = self.denoiser(chunk, k.to(device).expand(len(chunk)), condition)
             chunk = self.scheduler.step(predicted, k, chunk).prev_sample
         return self.smoother @ (chunk * self.reach + self.centre).cpu()
-
-
-def smoother(steps: int, sigma: float) -> torch.Tensor:
-    """Matrix (steps, steps) that takes jitter out of a chunk: local lines, Gaussian weights."""
-    apart = (torch.arange(steps) - torch.arange(steps)[:, None]).double()
-    line = torch.stack([torch.ones_like(apart), apart], dim=-1)
-    weighted = line * torch.exp(-0.5 * (apart / max(sigma, 1e-9)) ** 2)[..., None]
-    found = torch.linalg.lstsq(weighted.mT @ line, weighted.mT).solution[:, 0].float()
-    return found if sigma else torch.eye(steps)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
@@ -362,13 +351,21 @@ class ChunkPolicy(nn.Module):
         for name in ("queue", "noise"):  # actions to come, the last one repeated; where plans start
             self.register_buffer(name, torch.zeros(n, *base.shape))
         self.register_buffer("r", torch.zeros(n, 2, base.shape[1]))  # filter of the residual
-        self.register_buffer("left", torch.zeros(n).long())  # steps until the next plan
-        self.register_buffer("fresh", torch.ones(n).bool())  # no plan yet in this episode
-        self.offset = torch.zeros(n, base.shape[1])  # on u, constant in an episode
+        self.register_buffer("left", -torch.ones(n).long())  # steps to the next plan; -1: first
+        self.tries, self.offset = None, torch.zeros(n, base.shape[1])  # on u, one for an episode
         self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
 
     def reset(self, mask: np.ndarray) -> None:
-        self.fresh[mask], self.left[mask], self.r[mask] = True, 0, 0.0
+        self.left[mask], self.r[mask] = -1, 0.0
+        for world in np.flatnonzero(mask) if self.tries else ():  # the n-th reset is the n-th try
+            again = self.args.explore * self.tries.retry[self.begun]
+            self.offset[world] = again * torch.randn(self.offset.shape[1])
+            self.begun += 1
+
+    def rollouts(self, tries: Tries):
+        """Collect; where it failed it tries again in another way, with a random offset on u."""
+        self.tries, self.begun = tries, 0
+        return run_episodes(self.env, self, tries, progress="rollouts")
 
     def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
         """Take the next action from every queue, (N, action); worlds whose time is up plan anew."""
@@ -380,11 +377,10 @@ class ChunkPolicy(nn.Module):
             if self.args.obs == "image":  # drawn only when looked at
                 seen["image"] = self.env.render(worlds=np.flatnonzero(due))
             new, old = self.networks[0].sample(seen, self.noise[due]), self.queue[due]
-            fade = torch.where(self.fresh[due][:, None, None], 1.0, self.fade)
+            fade = torch.where((self.left[due] < 0)[:, None, None], 1.0, self.fade)
             self.queue[due] = old + fade * (new - old)
             short = self.aligned and not due.all()  # after a reset, to replan with all others again
             self.left[due] = self.left[~due].max() if short else self.args.execute
-            self.fresh[due] = False
         action = self.queue[:, 0]
         self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
         self.left -= 1
@@ -402,21 +398,6 @@ class ChunkPolicy(nn.Module):
             u = self.networks[1].mean(self.residual_input(obs, base).to(self.args.device)).cpu()
         action, self.r = self.args.combine(base, self.r, (u + self.offset).clamp(-1.0, 1.0))
         return action.numpy()
-
-
-class Explorer(ChunkPolicy):
-    """pi_combined that tries a scene again in another way: with a random offset on u."""
-
-    def __init__(self, tries: Tries, *parts):
-        super().__init__(*parts)
-        self.tries, self.begun = tries, 0
-
-    def reset(self, mask: np.ndarray) -> None:
-        super().reset(mask)
-        for world in np.flatnonzero(mask):  # the n-th reset begins the n-th try
-            scale = self.args.explore * self.tries.retry[self.begun]
-            self.offset[world] = scale * torch.randn(self.offset.shape[1])
-            self.begun += 1
 
 
 # --- 5. residual reinforcement learning: what PPO and SAC share ---
@@ -496,14 +477,13 @@ class Worlds:
         return [rows.pop(0) for rows in self.ended for _ in range(count)]
 
     def state(self) -> dict:
-        kept = {"obs": pack(self.obs), "env": pack(self.env.get_state()), "ended": self.ended}
+        kept = {"env": pack(self.env.get_state()), "ended": self.ended}
         return kept | {"x": self.x, "base": self.base, "policy": self.policy.state_dict()}
 
     def load_state(self, state: dict) -> None:
         self.env.set_state(unpack(state["env"]))
         self.policy.load_state_dict(state["policy"])
-        self.obs, self.ended = unpack(state["obs"]), state["ended"]
-        self.x, self.base = state["x"], state["base"]
+        self.x, self.base, self.ended = state["x"], state["base"], state["ended"]
 
 
 def train_residual(run: Run, i: int) -> None:
@@ -704,34 +684,29 @@ def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int 
 def build_data(run: Run, i: int) -> None:
     """D_1 = A_EP(seed; C_1). D_i: rollouts of the last pi_combined, and A_EP of them to C_i.
 
-    They bring the objects of turn i into scenes where base and residual were trained, those of
-    C_{i-1}; A_EP takes them to the new ones. Without it the rollouts have to go there themselves.
+    They bring the objects of turn i into scenes of C_{i-1}, where base and residual were trained;
+    A_EP takes them to the new ones. Without it the rollouts have to go there themselves.
     """
     args, rng, count = run.args, np.random.default_rng(run.seed), run.args.trajectories[:i][-1]
     env, report = make_env(args, image=args.obs == "image", steps=args.collect_steps), {}
     collect = partial(gather, args.task, i, per_scene=args.per_scene)
-    rollouts, edited, seeds, blur = [], [], [load_seed(args.task)], 0.0
+    chosen, source = [load_seed(args.task)], "augmented" if args.aep or i == 1 else "policy"
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
     add = {s: partial(store.add, source=s, seed=args.seed, config={"turn": i}) for s in SOURCES}
     if i > 1:
-
-        def make(tries: Tries):
-            policy = Explorer(tries, *run.policy(i - 1), args, env)
-            return run_episodes(env, policy, tries, progress=f"rollouts {i}")
-
-        wanted = math.ceil(count * args.rollout_share) if args.aep else count
-        seeds, report["rollouts"] = collect(wanted, rng, make, add["policy"], scenes=i - args.aep)
-        rollouts, blur = seeds if args.keep_rollouts or not args.aep else [], args.aep_smoothing
-    if not seeds:
+        make = ChunkPolicy(*run.policy(i - 1), args, env).rollouts
+        chosen, report["rollouts"] = collect(count, rng, make, add["policy"], scenes=i - args.aep)
+    if not chosen:
         raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
-    if args.aep or i == 1:
-        sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in seeds]
+    if source == "augmented":
+        blur = args.aep_smoothing if i > 1 else 0.0
+        sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in chosen]
         aep = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
-        edited, report["edited"] = collect(count - len(rollouts), rng, aep, add["augmented"])
+        chosen, report["edited"] = collect(count, rng, aep, add["augmented"])
     env.close()
-    for n, episode in enumerate([*rollouts, *edited]):  # the failures are stored already
-        add["policy" if n < len(rollouts) else "augmented"](episode)
+    for episode in chosen:  # the failures are stored already
+        add[source](episode)
     atomic_write_json(run.path / f"data_{i}.json", report)
 
 
