@@ -779,7 +779,7 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
-        return evaluate_checkpoint(args, open_policy)
+        return evaluate_checkpoint(args, open_policy, TASKS)
     run, rows = Run(args), []
     print(f"run folder: {run.path}", flush=True)
     for i in range(1, args.iterations + 1):

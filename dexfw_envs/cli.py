@@ -115,7 +115,7 @@ def parse(
         run = runs.RunFolder.open(known.resume)
         default = from_dict(settings, run.config)
     else:
-        default = settings(**{**presets[known.preset], **tasks[known.task]})
+        default = settings(**{**presets[known.preset], "task": known.task, **tasks[known.task]})
     found = tyro.cli(settings, default=default, args=argv, description=description)
     _check_combination(found, given(settings, argv))
     _check_values(found)
@@ -123,8 +123,7 @@ def parse(
     if known.resume:
         _warn_of_other_code(run)
     elif found.records and not found.evaluate:
-        usual = settings(**{**next(iter(presets.values())), **tasks[known.task]})
-        check_variant(found, usual)
+        check_variant(found, tasks)
     return found
 
 
@@ -190,12 +189,13 @@ def _check_outputs(args: ScriptArgs) -> None:
         raise OSError(error.errno, reason) from error
 
 
-def check_variant(args: ScriptArgs, usual: ScriptArgs) -> None:
+def check_variant(args: ScriptArgs, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse records of changed settings that would count as the method itself.
 
     Raises:
-        ValueError: No variant is named, and the settings are not the usual ones.
+        ValueError: No variant is named, and the settings are not the usual ones of the task.
     """
+    usual = type(args)(**{"task": args.task, **tasks[args.task]})
     names = [field.name for field in dataclasses.fields(args) if field.name not in SAME_METHOD]
     other = [name for name in names if getattr(args, name) != getattr(usual, name)]
     if other and not args.variant:
@@ -212,7 +212,9 @@ def _warn_of_other_code(run: runs.RunFolder) -> None:
 
 
 def evaluate_checkpoint(
-    asked: Settings, open_policy: Callable[[dict[str, Any], Settings, str], tuple[Any, Any]]
+    asked: Settings,
+    open_policy: Callable[[dict[str, Any], Settings, str], tuple[Any, Any]],
+    tasks: Mapping[str, Mapping[str, Any]],
 ) -> int:
     """Do what `--evaluate` asks for, print the result and return the exit code 0.
 
@@ -220,6 +222,7 @@ def evaluate_checkpoint(
         asked: The command line.
         open_policy: Takes the checkpoint, the settings and which policy; returns the policy and
             the env it acts in, built with `autoreset=False`.
+        tasks: What each task changes, as in `parse`.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -233,7 +236,7 @@ def evaluate_checkpoint(
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])
     args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in WORLD})
-    labels = _labels(state, asked, args) if asked.records else {}
+    labels = _labels(state, asked, args, tasks) if asked.records else {}
     torch.manual_seed(asked.seed)
     policy, env = open_policy(state, args, asked.policy)
     what: dict[str, Any] = {"split": asked.split, "episodes": asked.episodes, "seed": asked.seed}
@@ -245,11 +248,16 @@ def evaluate_checkpoint(
     return 0
 
 
-def _labels(state: Mapping[str, Any], asked: ScriptArgs, args: ScriptArgs) -> dict[str, Any]:
+def _labels(
+    state: Mapping[str, Any],
+    asked: ScriptArgs,
+    args: ScriptArgs,
+    tasks: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     """Return what the records of a checkpoint say of it."""
     if missing := [name for name in ("method", "iteration") if name not in state]:
         raise ValueError(f"{asked.evaluate} does not say its {missing[0]}, which --records needs")
     variant = asked.variant or args.variant
     labels = {"method": state["method"], "iteration": state["iteration"], "seed": args.seed}
-    check_variant(dataclasses.replace(args, variant=variant), type(args)(task=args.task))
+    check_variant(dataclasses.replace(args, variant=variant), tasks)
     return {**labels, "task": args.task, "variant": variant, "policy": asked.policy}

@@ -22,10 +22,11 @@ class Args(ScriptArgs):
 
 
 PRESETS = {"laptop": {}, "quick": {"preset": "quick", "steps": 7}}
+TASKS = {"Grasp": {}, "Lift": {"steps": 9}}
 
 
 def parsed(*argv):
-    return parse(Args, argv, PRESETS, {"Grasp": {}})
+    return parse(Args, argv, PRESETS, TASKS)
 
 
 @pytest.fixture
@@ -134,6 +135,9 @@ def test_records_of_changed_settings_need_a_variant(tmp_path):
         with pytest.raises(ValueError, match=f"need --variant NAME; these differ: .*{named}"):
             parsed(*records, *flags)
         assert parsed(*records, *flags, "--variant", "other").variant == "other"
+    assert parsed(*records, "--task", "Lift").steps == 9, "what the task changes is its own"
+    with pytest.raises(ValueError, match="these differ: --steps"):
+        parsed(*records, "--task", "Lift", "--steps", "100")
 
 
 def grasp_stub():
@@ -148,7 +152,7 @@ def evaluated(tmp_path, trained, *flags, **header):
     (tmp_path / "policy.pt").write_bytes(dump(header | {"args": dataclasses.asdict(trained)}))
     asked = Args(evaluate=str(tmp_path / "policy.pt"), records=str(tmp_path / "records"),
                  split="T_VAL", episodes=3, **dict(flags))  # fmt: skip
-    return evaluate_checkpoint(asked, lambda *_: (GoPolicy(), grasp_stub()))
+    return evaluate_checkpoint(asked, lambda *_: (GoPolicy(), grasp_stub()), TASKS)
 
 
 def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
