@@ -50,6 +50,21 @@ def test_failures_are_handed_over_and_counted_by_their_reason():
     assert len(set(numbers)) == len(numbers), "the number of the try is an id for both"
 
 
+def test_a_scene_that_failed_is_known_as_a_retry():
+    seen = []
+
+    def run(tries):
+        for episode in produce(lambda index: index % 4 > 1)(tries):
+            seen.append((tries.scenes[episode.index], tries.retry[episode.index], episode.success))
+            yield episode
+
+    gather("Grasp", 1, 6, np.random.default_rng(0), run, per_scene=1)
+    for scene in {scene for scene, _, _ in seen}:
+        retries = [retry for place, retry, _ in seen if place == scene]
+        assert retries == [False] + [True] * (len(retries) - 1)
+    assert any(retry for _, retry, _ in seen)
+
+
 def test_counts_are_the_same_without_a_taker():
     kept = collect(lambda index: index % 4 > 1, keep_failure=lambda episode: None)
     assert collect(lambda index: index % 4 > 1)[1] == kept[1]

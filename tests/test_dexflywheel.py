@@ -198,6 +198,21 @@ def test_residual_is_filtered_scaled_and_forgotten_at_reset():
     assert policy.r[1].abs().max() > 0
 
 
+def test_a_failed_scene_is_tried_again_with_an_offset_on_u(monkeypatch):
+    policy, _, obs = chunk_policy(explore=0.5, alpha=(0.2, 0.4), smoothing=1.0)
+    monkeypatch.setattr(fw, "run_episodes", lambda env, acting, tries, progress: acting)
+    acting = policy.rollouts(SimpleNamespace(retry=[False, True, False, False, True]))
+    acting.reset(np.ones(3, bool))
+    assert acting.offset.abs().amax(1).gt(0).tolist() == [False, True, False]
+    moved = torch.as_tensor(acting.act(obs)) - 0.1  # the base's first action
+    expected = torch.tensor([0.2] * 6 + [0.4] * 6) * acting.offset.clamp(-1.0, 1.0)
+    assert torch.allclose(moved, expected, atol=1e-6)
+    acting.reset(np.array([False, True, False]))
+    assert acting.offset.abs().max() == 0, "the third try is a first one"
+    acting.reset(np.array([False, False, True]))
+    assert acting.offset[2].std() > 0.1
+
+
 # --- reinforcement learning
 
 
