@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tables import TASK_TABLES, flywheel_table, policy_film, short, speed_table
+from tables import TASK_TABLES, overview_table, policy_film, short, speed_table
 
 from dexfw_envs import control
 from dexfw_envs.backends.mujoco.backend import START_NOISE
@@ -233,11 +233,6 @@ def replay(task: str) -> str:
     return transfer_table(found) + note
 
 
-def results(task: str) -> str:
-    """Success of the flywheel's policies, turn by turn."""
-    return flywheel_table(task, RESULTS / "records")
-
-
 # --- pages
 
 
@@ -245,7 +240,8 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
     """What a page may hold."""
     if page.name == "README.md":
         speed = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
-        return {"results Grasp": partial(results, "Grasp"), "speed": speed}
+        overview = partial(overview_table, [item.name for item in TASKS], RESULTS / "records")
+        return {"overview": overview, "speed": speed}
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success)
         item = entry(page.stem.capitalize())

@@ -70,6 +70,36 @@ def flywheel_table(task: str, records: Path) -> str:
     return "\n".join(lines) + "\n" + _measures(shown) + _source(shown)
 
 
+def overview_table(tasks: Sequence[str], records: Path) -> str:
+    """Success on T_OEP of every task, turn by turn, and the mean of the tasks where all ran."""
+    found = [r for task in tasks for r in _read(task, records) if r["variant"] == ""]
+    groups = cells([record for record in found if record["split"] == "T_OEP"])
+    lines = [
+        "| Task | Policy | i = 1 | i = 2 | i = 3 | Episodes, seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task in tasks:
+        for policy in ("base", "combined"):
+            keys = [(METHOD, "", task, i, policy, "T_OEP") for i in (1, 2, 3)]
+            rows = [row for key in keys for row in groups.get(key, [])]
+            seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
+            size = f"{len(groups[keys[-1]])}; {seeds}" if keys[-1] in groups else ""
+            lines.append(_row(task, policy, *(_cell(groups, key) for key in keys), size))
+    means = []
+    for i in (1, 2, 3):
+        keys = [(METHOD, "", task, i, "combined", "T_OEP") for task in tasks]
+        ran = all(key in groups for key in keys)
+        rates = [figures(groups[key])["success"] for key in keys if ran]
+        means.append(f"{100 * np.mean(rates):.1f}" if ran else "not run")
+    lines.append(_row("**mean**", "combined", *means, ""))
+    commits = ", ".join(f"`{short(c)}`" for c in sorted({record["commit"] for record in found}))
+    return "\n".join(lines) + f"\n\nCommits {commits or 'none'}; the commands are on the pages.\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
 def _measures(shown: dict[tuple, list[Record]]) -> str:
     """Say what the task reports beside success, of the last row and turn on T_OEP."""
     kept = [rows for key, rows in shown.items() if key[-2:] == ("combined", "T_OEP")]

@@ -117,6 +117,22 @@ def test_results_name_the_source_of_what_is_shown(tmp_path, monkeypatch):
     assert "`T_OEP`: `tilt` 21.50.\n" in tables.flywheel_table("Grasp", tmp_path)
 
 
+def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
+    tables = sys.modules["tables"]
+    known = {"method": "dexflywheel", "variant": "", "split": "T_OEP", "policy": "combined"}
+    known |= {"jerk": 0.1, "length": 9, "commit": "a" * 40, "seed": 1, "measures": "{}"}
+    rows = {
+        "Grasp": [known | {"task": "Grasp", "iteration": i, "success": True} for i in (1, 2)],
+        "Lift": [known | {"task": "Lift", "iteration": 2, "success": False}],
+    }
+    for task in rows:
+        (tmp_path / "dexflywheel" / task).mkdir(parents=True)
+    monkeypatch.setattr(tables, "read_records", lambda _, method, task: rows[task])
+    text = tables.overview_table(["Grasp", "Lift"], tmp_path)
+    assert "| **mean** | combined | not run | 50.0 | not run |  |" in text
+    assert "| Lift | base | not run | not run | not run |  |" in text
+
+
 def test_speed_table_follows_the_records(tmp_path):
     tables = sys.modules["tables"]
     ids = ["DexFW/Grasp-v0", "DexFW/Lift-v0"]
