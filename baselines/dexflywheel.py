@@ -34,7 +34,7 @@ from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
 from dexfw_envs.demos.augment import augment
 from dexfw_envs.demos.collection import Tries, gather
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.source import Source
+from dexfw_envs.demos.source import sources_of
 from dexfw_envs.demos.store import SOURCES, EpisodeStore
 from dexfw_envs.evaluation import evaluate
 from dexfw_envs.progress import Progress, check_header, means, pack, unpack
@@ -701,7 +701,7 @@ def build_data(run: Run, i: int) -> None:
         raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
     if source == "augmented":
         blur = args.aep_smoothing if i > 1 else 0.0
-        sources = [Source.from_episode(e, env.codec, smoothing=blur) for e in chosen]
+        sources = sources_of(chosen, env.codec, smoothing=blur)
         aep = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
         chosen, report["edited"] = collect(count, rng, aep, add["augmented"])
     env.close()

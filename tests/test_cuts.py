@@ -10,7 +10,7 @@ from dexfw_envs.control import PoseCodec
 from dexfw_envs.demos.augment import augment
 from dexfw_envs.demos.cuts import cut_at_exchange, cut_at_press
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.source import Source
+from dexfw_envs.demos.source import Source, sources_of
 from dexfw_envs.registry import entry
 
 
@@ -52,6 +52,17 @@ def test_what_cannot_be_cut_is_refused(cut):
     one = dataclasses.replace(source("Grasp"), segments=())
     with pytest.raises(ValueError, match="for two arms, the motion has 1"):
         cut(one)
+
+
+def test_what_cannot_be_cut_is_left_out_and_told():
+    codec = PoseCodec(entry("Lift").make().needs.robot)
+    good = load_seed("Lift")
+    still = {name: np.repeat(x[:1], len(x), axis=0) for name, x in good.observations.items()}
+    bad = dataclasses.replace(good, observations=still)
+    with pytest.warns(UserWarning, match="1 of 2 episodes cannot be cut .* never moved"):
+        assert len(sources_of([bad, good], codec)) == 1
+    with pytest.raises(ValueError, match="none of 1 episodes can be cut: object 0 never moved"):
+        sources_of([bad], codec)
 
 
 @pytest.mark.parametrize(

@@ -448,6 +448,19 @@ def test_the_demonstration_is_cut_where_the_cup_leaves_for_the_bowl():
         cut_at_carry(still)
 
 
+def test_a_cup_that_leans_as_it_leaves_the_table_is_cut_there():
+    source = Source.from_episode(load_seed("Pour"), started(["tumbler"]).codec)
+    objects = source.objects.copy()
+    leaving = int(np.argmax(objects[:, CUP, 2] > objects[0, CUP, 2] + 0.02))
+    objects[leaving:, CUP, 3:] = tf.quat_from_rotvec(np.array([0.6, 0.0, 0.0]))
+    ((fetch, pour),) = cut_at_carry(dataclasses.replace(source, objects=objects))
+    assert fetch.stop == pour.start == pour.anchor == leaving
+    upright = source.objects.copy()
+    upright[:, CUP, 3:] = upright[0, CUP, 3:]
+    with pytest.raises(ValueError, match="never tilted"):
+        cut_at_carry(dataclasses.replace(source, objects=upright))
+
+
 def test_the_shipped_demonstration_is_what_the_recorder_makes():
     made, shipped = record("Pour"), load_seed("Pour")
     assert shipped.source == "scripted" and shipped.success

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = ("parallel", "coordination", "sequential")
 SCHEMES = ("transform", "replay")
+OFF_SUPPORT = 0.015  # a leaning object is held, not just tipped, when raised by more than this [m]
 TILTED = 0.3  # a carried object leaning further is being poured from [rad]
 
 
@@ -199,24 +200,25 @@ def cut_at_pregrasp(
 def cut_at_carry(source: Source, rise: float = 0.06) -> Segmentation:
     """Cut a one-arm motion into fetching object 0, and taking it to object 1.
 
-    The first piece is cut as in `cut_at_pregrasp`; it ends when the object has been lifted. The way
-    from there until the object is first tilted is free space, the rest belongs to object 1.
+    The first piece is cut as in `cut_at_pregrasp`; it ends when the object has been lifted, or
+    leans when it has just left its support. The way from there until it leans is free space, none
+    if it leans already; the rest belongs to object 1.
 
     Args:
         source: The motion.
-        rise: Height at which the object counts as lifted [m].
+        rise: Height at which an upright object counts as lifted [m].
 
     Raises:
         ValueError: The motion has two arms, or the object was never lifted or never tilted.
     """
     ((whole,),) = cut_at_pregrasp(source)
-    height = source.objects[:, 0, 2]
-    lifted = first_contact(height > height[0] + rise)
+    height = source.objects[:, 0, 2] - source.objects[0, 0, 2]
+    leaning = 1.0 - 2.0 * (source.objects[:, 0, 4:6] ** 2).sum(axis=-1) < np.cos(TILTED)
+    lifted = first_contact((height > rise) | (leaning & (height > OFF_SUPPORT)))
     if lifted is None:
         raise ValueError(f"object 0 was never lifted by {rise} m: nothing to carry")
-    up = 1.0 - 2.0 * (source.objects[:, 0, 4:6] ** 2).sum(axis=-1)
-    tilted = first_contact(up[lifted:] < np.cos(TILTED))
-    if tilted is None or tilted < 1:
-        raise ValueError("object 0 was never carried upright and then tilted: no pour to cut at")
-    fetch = Subtask(0, lifted, 0, lead=whole.lead)
+    tilted = first_contact(leaning[lifted:])
+    if tilted is None:
+        raise ValueError("object 0 was never tilted after it was lifted: no pour to cut at")
+    fetch = Subtask(0, lifted, 0, lead=min(whole.lead, lifted - 1))
     return ((fetch, Subtask(lifted, source.steps, 1, lead=tilted)),)

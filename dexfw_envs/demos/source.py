@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,33 @@ class Source:
         )
         segment = segment or cut_for(episode.scenario.task)
         return dataclasses.replace(source, segments=segment(source))
+
+
+def sources_of(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) -> list[Source]:
+    """Return the motions of episodes; those that cannot be cut are left out, with a warning.
+
+    A learned policy may succeed in a way that the cuts of its task do not know.
+
+    Args:
+        episodes: As in `Source.from_episode`.
+        codec: Turns actions into targets (`env.codec`).
+        smoothing: As in `Source.from_episode` [steps].
+
+    Raises:
+        ValueError: None of them can be cut.
+    """
+    found, reasons = [], []
+    for episode in episodes:
+        try:
+            found.append(Source.from_episode(episode, codec, smoothing=smoothing))
+        except ValueError as error:
+            reasons.append(str(error))
+    if not found:
+        raise ValueError(f"none of {len(episodes)} episodes can be cut: {', '.join({*reasons})}")
+    if reasons:
+        told = f"{len(reasons)} of {len(episodes)} episodes cannot be cut and are left out"
+        warnings.warn(f"{told}: {', '.join(sorted({*reasons}))}", stacklevel=2)
+    return found
 
 
 def _hold(values: Array, steps: int) -> Array:
