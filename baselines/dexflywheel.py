@@ -148,7 +148,7 @@ PRESETS: dict[str, dict] = {
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
-SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.35}
+SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.35, "gamma": 1.0}
 TASKS: dict[str, dict] = {"Grasp": {}, "Pour": SLOW,  # where the settings of a task differ
     "Lift": SLOW | {"explore": 0.5, "rl_steps": 150, "collect_steps": 150},
     "Handover": SLOW | {"log_std": -1.4, "n_steps": 64, "minibatch": 1024},
