@@ -71,6 +71,7 @@ class Args(ScriptArgs):
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
     test_every: int = 65_536  # environment steps between tests of the full residual during RL
     test_episodes: int = 88  # episodes of such a test
+    enough: float = 1.0  # success in such a test beyond which RL stops: then it only learns haste
     # base policy (appendix A.1)
     denoiser: Literal["mlp", "transformer"] = "mlp"  # network
     width: int = 256  # its width
@@ -148,7 +149,8 @@ PRESETS: dict[str, dict] = {
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
-SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.35, "gamma": 1.0}
+SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.35}
+SLOW |= {"test_every": 32_768, "enough": 0.98}
 TASKS: dict[str, dict] = {"Grasp": {}, "Pour": SLOW,  # where the settings of a task differ
     "Lift": SLOW | {"explore": 0.5, "rl_steps": 150, "collect_steps": 150},
     "Handover": SLOW | {"log_std": -1.4, "n_steps": 64, "minibatch": 1024},
@@ -352,19 +354,17 @@ class ChunkPolicy(nn.Module):
             self.register_buffer(name, torch.zeros(n, *base.shape))
         self.register_buffer("r", torch.zeros(n, 2, base.shape[1]))  # filter of the residual
         self.register_buffer("left", -torch.ones(n).long())  # steps to the next plan; -1: first
-        self.tries, self.offset = None, torch.zeros(n, base.shape[1])  # on u, one for an episode
+        self.retry, self.offset = None, torch.zeros(n, base.shape[1])  # on u, one for an episode
         self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
 
     def reset(self, mask: np.ndarray) -> None:
         self.left[mask], self.r[mask] = -1, 0.0
-        for world in np.flatnonzero(mask) if self.tries else ():  # the n-th reset is the n-th try
-            again = self.args.explore * self.tries.retry[self.begun]
-            self.offset[world] = again * torch.randn(self.offset.shape[1])
-            self.begun += 1
+        for world in np.flatnonzero(mask) if self.retry else ():  # the n-th reset is the n-th try
+            self.offset[world] = self.args.explore * next(self.retry) * torch.randn(self.r.shape[2])
 
     def rollouts(self, tries: Tries):
         """Collect; where it failed it tries again in another way, with a random offset on u."""
-        self.tries, self.begun = tries, 0
+        self.retry = iter(tries.retry)
         return run_episodes(self.env, self, tries, progress="rollouts")
 
     def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
@@ -473,8 +473,7 @@ class Worlds:
 
     def take_ended(self) -> list[dict]:
         """Episodes not taken yet, as many of each world: those that succeed end sooner."""
-        count = min(map(len, self.ended))
-        return [rows.pop(0) for rows in self.ended for _ in range(count)]
+        return [rows.pop(0) for _ in range(min(map(len, self.ended))) for rows in self.ended]
 
     def state(self) -> dict:
         kept = {"env": pack(self.env.get_state()), "ended": self.ended}
@@ -498,24 +497,27 @@ def train_residual(run: Run, i: int) -> None:
     origin, size = (i - 1) * args.total_timesteps, agent.round_steps * args.rl_envs
     rounds, between = max(1, args.total_timesteps // size), max(1, args.test_every // size)
     for n in run.bar(f"residual {i}", saved.get("round", 0), rounds):
-        if n % between == 0:
-            test_residual(run, i, base, agent if n else None, origin + n * size)
+        if n % between == 0 and test_residual(run, i, base, agent, n, origin + n * size):
+            break
         losses = agent.round(worlds, n * size) | {"charts/epsilon": args.epsilon((n + 1) * size)}
         run.log(origin + (n + 1) * size, losses | curves("scheduled", worlds.take_ended()))
         run.save(round=n + 1, agent=agent.state, worlds=worlds.state)
-    test_residual(run, i, base, agent, origin + rounds * size)
+    else:
+        test_residual(run, i, base, agent, rounds, origin + rounds * size)
     env.close()
     run.store_policy(i, base, agent)
 
 
-def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent | None, step: int) -> None:
-    """Test the full residual without noise. Before training it is the base, as is the schedule."""
+def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent, n: int, step: int) -> bool:
+    """Test the residual; say if it is enough. In round 0 it is the base, as is the schedule."""
     rng, sampler = np.random.default_rng(run.seed), training_sampler(run.args.task, i + 1, scenes=i)
     scenarios, env = [sampler(rng) for _ in range(run.args.test_episodes)], make_env(run.args)
-    records = evaluate(ChunkPolicy(base, agent, run.args, env), env, scenarios=scenarios)
+    policy = ChunkPolicy(base, agent if n else None, run.args, env)
+    records = evaluate(policy, env, scenarios=scenarios)
     env.close()
-    for name in ("residual",) if agent else ("base", "scheduled", "residual"):
+    for name in ("residual",) if n else ("base", "scheduled", "residual"):
         run.log(step, curves(name, records))
+    return sum(record["success"] for record in records) > run.args.enough * len(records)
 
 
 # --- 6. residual PPO ---
@@ -697,8 +699,6 @@ def build_data(run: Run, i: int) -> None:
     if i > 1:
         make = ChunkPolicy(*run.policy(i - 1), args, env).rollouts
         chosen, report["rollouts"] = collect(count, rng, make, add["policy"], scenes=i - args.aep)
-    if not chosen:
-        raise RuntimeError(f"no rollout of turn {i - 1} succeeded; D_{i} would be empty")
     if source == "augmented":
         blur = args.aep_smoothing if i > 1 else 0.0
         sources = sources_of(chosen, env.codec, smoothing=blur)
@@ -719,8 +719,8 @@ def evaluate_turn(run: Run, i: int) -> None:
     films = run.path / "videos" if args.capture_video or i == args.iterations else None
     known = {"method": "dexflywheel", "iteration": i, "provenance": run.folder.provenance}
     rows = measure(policies, env, args, films=films, **known)
-    env.close()
     atomic_write_json(run.path / f"eval_{i}.json", rows)
+    env.close()
 
 
 # --- 9. runs, checkpoints, resuming ---

@@ -413,6 +413,16 @@ def test_killed_and_resumed_run_gives_the_same_curves(algo, tmp_path, monkeypatc
     check_evaluation(whole / "checkpoints/policy_1.pt", capsys)
 
 
+def test_reinforcement_learning_stops_when_a_test_is_good_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(fw, "make_env", short_env(fw.make_env))
+    assert run_script(tiny_arguments(tmp_path, enough=-0.1)) == 0
+    run = next(tmp_path.iterdir())
+    state = load((run / "checkpoints/policy_1.pt").read_bytes())
+    assert state["residual"]["actor.4.weight"].abs().max() == 0, "stopped before the first round"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert sum("charts/residual_success" in row for row in rows) == 1
+
+
 def check_evaluation(checkpoint, capsys):
     capsys.readouterr()
     asked = ["--evaluate", str(checkpoint), "--split", "T_VAL", "--episodes", "4", "--threads", "1"]

@@ -130,6 +130,8 @@ def sources_of(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) -> l
             found.append(Source.from_episode(episode, codec, smoothing=smoothing))
         except ValueError as error:
             reasons.append(str(error))
+    if not episodes:
+        raise ValueError("no episodes to make motions of: none succeeded")
     if not found:
         raise ValueError(f"none of {len(episodes)} episodes can be cut: {', '.join({*reasons})}")
     if reasons:
