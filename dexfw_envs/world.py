@@ -34,6 +34,7 @@ class WorldState:
     object_opening: np.ndarray  # [m], (N, O, 4)
     hand_object_contact: np.ndarray  # any link of the hand, bool, (N, A, O)
     object_support_contact: np.ndarray  # table or floor, bool, (N, O)
+    object_object_contact: np.ndarray  # two objects touch each other, bool, (N,)
     arm_arm_contact: np.ndarray  # bool, (N,)
     fault: np.ndarray  # the simulation broke down (not a number, or blown up), bool, (N,)
 

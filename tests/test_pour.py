@@ -108,6 +108,7 @@ FLOOR = get_object("soup_bowl").opening[2]
         ({"object_quaternion": turned(BOWL, 0.6)}, "standing"),
         ({"object_support_contact": np.array([[False, False]])}, "standing"),
         ({"object_support_contact": np.array([[True, True]])}, "free"),
+        ({"object_object_contact": np.array([True])}, "free"),
         ({"hand_object_contact": np.array([[[False, True]]])}, "contact"),
     ],
 )
@@ -329,6 +330,19 @@ def test_a_dropped_cup_keeps_its_balls():
     assert inside(env).mean() > 0.95
     beyond, above_floor, _ = seen_from(env, CUP)
     assert (above_floor[beyond < 0] > 0).all(), "none through the floor"
+
+
+def test_a_cup_on_the_rim_of_the_bowl_touches_it():
+    env = started(["tumbler"] * 2)
+    backend = env.backend
+    bowl = backend._qpos[1, backend._object_q[BOWL, :3]]
+    backend._qpos[1, backend._object_q[CUP, :3]] = bowl + (0.03, 0.0, 0.13)
+    backend._qpos[1, backend._content_q] += (0.0, 0.0, 1.0)
+    seen = np.zeros(2, dtype=bool)
+    for _ in range(20):
+        idle(env, 1)
+        seen |= env.world.object_object_contact
+    assert seen.tolist() == [False, True]
 
 
 def test_a_full_cup_shaken_in_the_hand_flings_nothing_into_the_bowl():

@@ -48,8 +48,9 @@ class PourTask:
     Success:
         For 10 consecutive control steps (0.5 s): a ball lies in the bowl, out of the cup, below the
         bowl's rim and less than 0.02 m from its centre in the plane (`inside`), the bowl stands on
-        the table (`standing`), a link of the hand touches the cup (`contact`) and neither table nor
-        floor does (`free`). The shares of balls in the bowl and spilled are reported, not judged.
+        the table (`standing`), a link of the hand touches the cup (`contact`) and neither table,
+        floor nor bowl does (`free`). The shares of balls in the bowl and spilled are reported, not
+        judged.
     Episode end:
         Terminated on success, when cup or bowl are lost (off the table, or more than 0.40 m from
         their start in the plane: "dropped"), when all balls are spilled or the bowl has fallen
@@ -107,7 +108,7 @@ class PourTask:
             "inside": (near & self._poured(world)).any(axis=1),
             "standing": upright & world.object_support_contact[:, BOWL],
             "contact": world.hand_object_contact[:, 0, CUP].copy(),
-            "free": ~world.object_support_contact[:, CUP],
+            "free": ~world.object_support_contact[:, CUP] & ~world.object_object_contact,
         }
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:

@@ -111,7 +111,7 @@ class MujocoBackend:
             [[address[f"{p}{f}_force"] + np.arange(3) for f in FINGERS] for p in pre]
         )
         self._support = np.array([[address[f"{o}_{s}_contact"] for s in SUPPORTS] for o in objects])
-        self._arm_arm = address.get("arm_arm_contact")
+        self._pairs = {n: address.get(n) for n in ("object_object_contact", "arm_arm_contact")}
 
     # --- commands
 
@@ -206,9 +206,11 @@ class MujocoBackend:
         quaternion = pose[..., 3:7]
         palm = self._body_quaternion[:, self._palms]
         force = self._sensors[:, self._force]
-        arm_arm = np.zeros(self.num_worlds, dtype=bool)
-        if self._arm_arm is not None:
-            arm_arm = self._sensors[:, self._arm_arm] > 0
+        never = np.zeros(self.num_worlds, dtype=bool)  # what a scene has only one of
+        pairs = {
+            name: never.copy() if address is None else self._sensors[:, address] > 0
+            for name, address in self._pairs.items()
+        }
         return WorldState(
             time=self._time.reshape(-1).copy(),
             arm_position=self._qpos[:, self._arm_q],
@@ -227,7 +229,7 @@ class MujocoBackend:
             object_opening=self._openings.copy(),
             hand_object_contact=self._sensors[:, self._touch] > 0,
             object_support_contact=(self._sensors[:, self._support] > 0).any(axis=-1),
-            arm_arm_contact=arm_arm,
+            **pairs,
             fault=self._fault.copy(),
         )
 

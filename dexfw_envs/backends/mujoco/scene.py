@@ -212,6 +212,9 @@ def _add_sensors(spec: mujoco.MjSpec, needs: SceneNeeds) -> None:
                 (mujoco.mjtObj.mjOBJ_GEOM, support),
                 (mujoco.mjtObj.mjOBJ_BODY, f"object{index}"),
             )
+    if needs.objects == 2:
+        kinds = [(mujoco.mjtObj.mjOBJ_BODY, f"object{index}") for index in range(2)]
+        _add_contact(spec, "object_object_contact", *kinds)
     if needs.robot.arms == 2:
         bases = [f"{prefix(needs.robot, arm)}base" for arm in range(2)]
         kinds = [(mujoco.mjtObj.mjOBJ_XBODY, base) for base in bases]
