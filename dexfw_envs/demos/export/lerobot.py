@@ -206,15 +206,15 @@ def _task_table(tasks: list[str]) -> Any:
     import pyarrow as pa
 
     index = "__index_level_0__"
-    described = [
-        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64"},
-        {"name": None, "field_name": index, "pandas_type": "unicode"},
-    ]
-    kinds = ({"numpy_type": "int64", "metadata": None}, {"numpy_type": "object", "metadata": None})
+    described = (
+        ("task_index", "task_index", "int64", "int64"),
+        (None, index, "unicode", "object"),
+    )
+    fields = ("name", "field_name", "pandas_type", "numpy_type")
     pandas = {
         "index_columns": [index],
         "column_indexes": [],
-        "columns": [one | kind for one, kind in zip(described, kinds, strict=True)],
+        "columns": [{**dict(zip(fields, one, strict=True)), "metadata": None} for one in described],
         "creator": {"library": "pyarrow", "version": pa.__version__},
         "pandas_version": "2.0.0",
     }

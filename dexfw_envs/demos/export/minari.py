@@ -44,7 +44,9 @@ def write(selection: Selection, folder: Path, name: str) -> int:
     from minari.dataset.minari_storage import MinariStorage
 
     folder.mkdir()
-    spaces = {key: _space(feature) for key, feature in selection.groups.items()}
+    spaces: dict[str, gym.Space] = {
+        key: _space(feature) for key, feature in selection.groups.items()
+    }
     storage = MinariStorage.new(
         folder / "data",
         observation_space=gym.spaces.Dict(spaces),
