@@ -2,12 +2,14 @@
 PYTHON ?= python3.11
 VENV := .venv
 PEERS := .venv-peers
+LEROBOT := .venv-lerobot
 STAMP := $(VENV)/.installed
 PEERS_STAMP := $(PEERS)/.installed
+LEROBOT_STAMP := $(LEROBOT)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-peers clean
+.PHONY: help demo test test-lerobot check format bench bench-peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +17,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once; this takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e ".[train,report,dev]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[train,data,report,dev]" -c constraints.txt
 	touch $@
 
 $(PEERS_STAMP): Makefile
@@ -23,11 +25,21 @@ $(PEERS_STAMP): Makefile
 	$(PEERS)/bin/python -m pip install --quiet robosuite==1.5.2 mujoco==3.3.7
 	touch $@
 
+# LeRobot needs an older torch than the project, and with it several GB.
+$(LEROBOT_STAMP): Makefile pyproject.toml
+	@echo "Installing into $(LEROBOT), once; this takes several minutes and about 8 GB."
+	$(PYTHON) -m venv $(LEROBOT)
+	$(LEROBOT)/bin/python -m pip install --quiet -e . lerobot==0.4.4 pytest==9.2.0
+	touch $@
+
 demo: $(STAMP)  ## turn the flywheel twice on Grasp: results, plot and video under runs/
 	$(BIN)/python baselines/dexflywheel.py --preset quick --task Grasp
 
 test: $(STAMP)  ## run the tests on two processes, slowest listed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p no:benchmark --durations=20 tests
+
+test-lerobot: $(LEROBOT_STAMP)  ## read an exported dataset with LeRobot itself
+	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest tests/test_lerobot_reader.py
 
 check: $(STAMP)  ## lint, format and types, changing nothing
 	$(BIN)/ruff check .
@@ -46,5 +58,5 @@ bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's tasks in an environ
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py $(RECORD)
 
 clean:  ## remove environments, caches and builds; runs/ and results/ stay
-	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS) $(LEROBOT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

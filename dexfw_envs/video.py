@@ -30,12 +30,14 @@ class VideoWriter:
     Use as a context manager: leaving it by an exception discards the unfinished file.
     """
 
-    def __init__(self, path: str | Path, fps: float = 20.0):
+    def __init__(self, path: str | Path, fps: float = 20.0, key_frames: int | None = None):
         """Open a writer.
 
         Args:
             path: Where the video shall be, ending in .mp4; folders are made.
             fps: Frames per second [1/s].
+            key_frames: Frames from one key frame to the next, for readers that jump; the coder
+                chooses by default, which takes least space.
 
         Raises:
             ImportError: PyAV is not installed.
@@ -53,6 +55,19 @@ class VideoWriter:
             str(self._temporary), mode="w", format="mp4", options={"movflags": "faststart"}
         )
         self._stream: Any = None
+        self._options = {"crf": "23", "preset": "veryfast"}
+        if key_frames is not None:
+            self._options |= {"g": str(key_frames), "bf": "0"}
+
+    @property
+    def size(self) -> int:
+        """What has been written of the unfinished file [byte]; the coder holds frames back."""
+        return self._temporary.stat().st_size if self._temporary.exists() else 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and 3 colours of the coded frames; known from the first one on."""
+        return self._stream.height, self._stream.width, 3
 
     def add(self, frame: np.ndarray) -> None:
         """Append one frame.
@@ -77,7 +92,7 @@ class VideoWriter:
         stream = self._file.add_stream("libx264", rate=self._fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.codec_context.thread_count = 1  # same frames, same bytes
-        stream.options = {"crf": "23", "preset": "veryfast"}
+        stream.options = self._options
         return stream
 
     def _encode(self, frame: Any) -> None:
