@@ -207,10 +207,7 @@ class MujocoBackend:
         palm = self._body_quaternion[:, self._palms]
         force = self._sensors[:, self._force]
         never = np.zeros(self.num_worlds, dtype=bool)  # what a scene has only one of
-        pairs = {
-            name: never.copy() if address is None else self._sensors[:, address] > 0
-            for name, address in self._pairs.items()
-        }
+        pairs = {k: never if a is None else self._sensors[:, a] > 0 for k, a in self._pairs.items()}
         return WorldState(
             time=self._time.reshape(-1).copy(),
             arm_position=self._qpos[:, self._arm_q],
