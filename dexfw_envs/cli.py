@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import tyro
 
@@ -26,6 +26,8 @@ from dexfw_envs.records import import_pyarrow
 @dataclass(frozen=True)
 class ScriptArgs:
     """Options that every training script has; a script's `Args` adds its own."""
+
+    VARIANTS: ClassVar[tuple[str, ...]] = ("",)  # those that are the method itself, no ablations
 
     task: str = "Grasp"  # the task
     seed: int = 1  # same seed, same bits on the CPU
@@ -198,9 +200,10 @@ def check_variant(args: ScriptArgs, tasks: Mapping[str, Mapping[str, Any]]) -> N
     usual = type(args)(**{"task": args.task, **tasks[args.task]})
     names = [field.name for field in dataclasses.fields(args) if field.name not in SAME_METHOD]
     other = [name for name in names if getattr(args, name) != getattr(usual, name)]
-    if other and not args.variant:
+    if other and args.variant in args.VARIANTS:
+        name = f"{args.variant}-NAME".removeprefix("-")
         raise ValueError(
-            f"--records of other settings than the method's own need --variant NAME; "
+            f"--records of other settings than the method's own need --variant {name}; "
             f"these differ: {_flags(other)}"
         )
 
@@ -257,7 +260,8 @@ def _labels(
     """Return what the records of a checkpoint say of it."""
     if missing := [name for name in ("method", "iteration") if name not in state]:
         raise ValueError(f"{asked.evaluate} does not say its {missing[0]}, which --records needs")
-    variant = asked.variant or args.variant
+    named = asked.variant != type(asked)().variant
+    variant = asked.variant if named else args.variant
     labels = {"method": state["method"], "iteration": state["iteration"], "seed": args.seed}
     check_variant(dataclasses.replace(args, variant=variant), tasks)
     return {**labels, "task": args.task, "variant": variant, "policy": asked.policy}

@@ -107,6 +107,12 @@ def splits_at(names: Sequence[str], task: str, iteration: int) -> list[str]:
     return chosen
 
 
+def all_rounds(names: Sequence[str], task: str) -> tuple[str, ...]:
+    """Return the splits of a method without iterations: "T_O" means T_O(1), T_O(2), ..."""
+    rounds = [f"T_O({i})" for i in range(1, iterations(task) + 1)]
+    return (*(name for name in names if name != "T_O"), *(rounds if "T_O" in names else ()))
+
+
 def curves(policy: str, records: Sequence[Row]) -> dict[str, float]:
     """Return success for the curves, of all records and of each object's, by their tags."""
     if not records:
@@ -144,6 +150,8 @@ def print_success(rows: Sequence[Row], console: Console | None = None) -> None:
         table.add_row(*labels, f"{rate} [{low}, {high}]", str(row["n"]), *ratios, *shown)
     console = console or Console()
     console.print(table)
+    if len({(row["iteration"], row["policy"]) for row in rows}) < 2:
+        return  # one policy, no wheel
     console.print(
         f"the wheel {'turns' if wheel_turned(rows) else 'does NOT turn'}: last combined "
         "against first base of the first split, beyond both intervals"

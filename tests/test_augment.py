@@ -18,7 +18,14 @@ from toy_motions import (
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control import POSITION_SLEW, ROTATION_SLEW
-from dexfw_envs.demos.augment import EditingPolicy, Tally, augment, choose_nearest, failure_reason
+from dexfw_envs.demos.augment import (
+    EditingPolicy,
+    Tally,
+    augment,
+    choose_nearest,
+    choose_random,
+    failure_reason,
+)
 from dexfw_envs.demos.segments import Subtask
 from dexfw_envs.demos.source import Source, slew, smooth
 from dexfw_envs.rollout import mean_second_difference, run_episodes
@@ -126,6 +133,14 @@ def test_nearest_source_of_the_same_object_is_chosen():
     assert choose([can, far, here], ToyScenario(("egg",), tuple(OBJECT)), objects, rng) == 0
     picked = {choose_nearest(2)([can, far, here], scenario, objects, rng) for _ in range(20)}
     assert picked == {1, 2}
+
+
+def test_any_source_may_be_chosen_at_random():
+    here = one_arm_source()
+    can = dataclasses.replace(here, object_ids=("can",))
+    rng, scenario = np.random.default_rng(0), ToyScenario(("ball",), tuple(OBJECT))
+    picked = [choose_random([can, here, can], scenario, here.objects[0], rng) for _ in range(300)]
+    assert all(70 < picked.count(index) < 130 for index in range(3))
 
 
 def test_two_arm_motion_is_played_with_a_look_at_the_object():

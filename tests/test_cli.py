@@ -9,7 +9,7 @@ import pytest
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 
 from dexfw_envs import runs
-from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
+from dexfw_envs.cli import ScriptArgs, _labels, evaluate_checkpoint, parse
 from dexfw_envs.records import read_records
 
 
@@ -169,3 +169,29 @@ def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
     rows = read_records(tmp_path / "records")
     found = {(r["method"], r["variant"], r["iteration"], r["seed"], r["policy"]) for r in rows}
     assert found == {("x", "", 2, 4, "combined"), ("x", "short", 2, 1, "combined")}
+
+
+@dataclass(frozen=True)
+class Varied(Args):
+    VARIANTS = ("default", "enhanced")
+
+    variant: str = "default"
+
+
+def test_variants_of_a_method_are_no_ablations(tmp_path):
+    records = ("--records", str(tmp_path))
+    for name in Varied.VARIANTS:
+        flags = (*records, "--variant", name)
+        assert parse(Varied, flags, PRESETS, TASKS).variant == name
+        with pytest.raises(ValueError, match=f"need --variant {name}-NAME; these differ: --steps"):
+            parse(Varied, (*flags, "--steps", "7"), PRESETS, TASKS)
+    flags = (*records, "--variant", "enhanced-short", "--steps", "7")
+    assert parse(Varied, flags, PRESETS, TASKS).steps == 7
+
+
+@pytest.mark.parametrize("named", [{}, {"variant": "enhanced-slippery"}])
+def test_a_checkpoint_keeps_its_variant_unless_another_is_named(named):
+    state = {"method": "x", "iteration": 1}
+    asked, args = Varied(**named), Varied(variant="enhanced")
+    found = _labels(state, asked, args, TASKS)["variant"]
+    assert found == named.get("variant", "enhanced")

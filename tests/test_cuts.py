@@ -8,7 +8,7 @@ from scenes import make, scene
 
 from dexfw_envs.control import PoseCodec
 from dexfw_envs.demos.augment import augment
-from dexfw_envs.demos.cuts import cut_at_exchange, cut_at_press
+from dexfw_envs.demos.cuts import cut_at_exchange, cut_at_press, cut_for
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.source import Source, sources_of
 from dexfw_envs.registry import entry
@@ -39,6 +39,26 @@ def test_a_handover_is_a_grasp_an_exchange_and_a_retreat():
     assert gap[grasp.stop, 0] < 0.10 < gap[grasp.stop, 1], "only the right hand has it"
     assert gap[right.anchor, 1] < gap[grasp.stop, 1], "the left hand has come"
     assert gap[leave.start, 0] < 0.15 < gap[-1, 0] and gap[leave.start :, 1].max() < 0.10
+
+
+@pytest.mark.parametrize("task", ["Lift", "Handover"])
+@pytest.mark.parametrize("scheme", ["transform", "replay"])
+def test_the_scheme_of_coordination_can_be_chosen(task, scheme):
+    motion = source(task)
+    usual, chosen = cut_for(task)(motion), cut_for(task, scheme)(motion)
+    dataclasses.replace(motion, segments=chosen)  # checks them
+    for before, after in zip(sum(usual, ()), sum(chosen, ()), strict=True):
+        if before.kind == "coordination":
+            assert (after.scheme, after.reference) == (scheme, 0)
+        else:
+            assert after == before
+
+
+def test_a_scheme_needs_arms_in_coordination():
+    with pytest.raises(ValueError, match="'replay' for coordination: no subtask is in"):
+        cut_for("Grasp", "replay")(source("Grasp"))
+    with pytest.raises(ValueError, match="unknown scheme 'translate'"):
+        cut_for("Lift", "translate")(source("Lift"))
 
 
 @pytest.mark.parametrize("cut", [cut_at_press, cut_at_exchange])

@@ -51,6 +51,19 @@ def test_the_table_shows_measures_where_there_are_any(measured):
     assert "distance" not in bare.getvalue()
 
 
+def test_the_wheel_is_spoken_of_only_where_there_is_one(measured):
+    rows = measured()
+    for shown, wheel in ((rows, True), ([r for r in rows if r["policy"] == "base"], False)):
+        report.print_success(shown, Console(file=(text := io.StringIO()), width=200))
+        assert ("the wheel" in text.getvalue()) == wheel
+
+
+def test_a_method_without_iterations_has_all_rounds():
+    rounds = ("T_O(1)", "T_O(2)", "T_O(3)")
+    assert report.all_rounds(("T_O", "T_OEP"), "Lift") == ("T_OEP", *rounds)
+    assert report.all_rounds(("T_VAL",), "Lift") == ("T_VAL",)
+
+
 def test_films_that_fail_lose_nothing(measured, tmp_path, monkeypatch, capsys):
     expected = measured()
 

@@ -133,6 +133,13 @@ def choose_nearest(count: int = 3) -> Choose:
     return choose
 
 
+def choose_random(
+    sources: Sequence[Source], scenario: Scenario, objects: Array, rng: np.random.Generator
+) -> int:
+    """Choose any of the sources, whatever they hold: MimicGen's other choice."""
+    return int(rng.integers(len(sources)))
+
+
 class EditingPolicy:
     """Plays edited motions in all worlds of an env; one motion per episode, open loop.
 

@@ -13,6 +13,8 @@ from dexfw_envs.catalog.curricula import objects_for
 from dexfw_envs.catalog.quota import MAX_SUCCESSES, CollectionQuota
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.evaluation import summary
 from dexfw_envs.rollout import Episode
 from dexfw_envs.scenario import Scenario
 
@@ -90,6 +92,31 @@ def gather(
     report["failures"] = dict(failures.most_common())
     motions = [(episode.jerk, episode.length) for episode in chosen]
     return chosen, report | (motion_ratios(motions, task) if chosen else {})
+
+
+def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
+    """Sum up all attempts that a store holds, failures included.
+
+    Returns:
+        "attempts", "successes", "objects_handled" (with a success each) and "failures" (number by
+        reason); what `evaluation.summary` and, of the successes, `motion_ratios` say.
+
+    Raises:
+        ValueError: The store is empty.
+    """
+    rows = store.manifest()
+    won = [row for row in rows if row["success"]]
+    found = summary(
+        [{"object": r["scenario"]["objects"][0], "success": r["success"]} for r in rows]
+    )
+    lost = Counter(row["failure"] for row in rows if not row["success"])
+    counts = {
+        "attempts": len(rows),
+        "successes": len(won),
+        "objects_handled": sum(row["success"] > 0 for row in found["per_object"].values()),
+        "failures": dict(lost.most_common()),
+    }
+    return counts | found | motion_ratios([(row["jerk"], row["length"]) for row in won], task)
 
 
 def motion_ratios(motions: Sequence[tuple[float, int]], task: str) -> dict[str, float]:

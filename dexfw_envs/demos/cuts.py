@@ -10,6 +10,7 @@ import numpy as np
 from dexfw_envs.demos.segments import (
     Segmentation,
     Subtask,
+    coordinate,
     cut_at_carry,
     cut_at_pregrasp,
     first_contact,
@@ -93,6 +94,13 @@ CUTS: dict[str, Callable[[Source], Segmentation]] = {
 }
 
 
-def cut_for(task: str) -> Callable[[Source], Segmentation]:
-    """Return the function that cuts motions of a task."""
-    return CUTS.get(task, cut_at_pregrasp)
+def cut_for(task: str, coordination: str | None = None) -> Callable[[Source], Segmentation]:
+    """Return the function that cuts motions of a task.
+
+    Args:
+        task: Name of the task.
+        coordination: Scheme of the subtasks in coordination; by default what suits the task:
+            "transform" in Lift, "replay" in Handover.
+    """
+    cut = CUTS.get(task, cut_at_pregrasp)
+    return cut if coordination is None else lambda source: coordinate(cut(source), coordination)

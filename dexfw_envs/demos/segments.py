@@ -9,7 +9,7 @@ DexMimicGen (arXiv 2410.24185); the cut at the pre-grasp is measured on each mot
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +74,25 @@ class Subtask:
 
 
 Segmentation = tuple[tuple[Subtask, ...], ...]
+
+
+def coordinate(segments: Segmentation, scheme: str) -> Segmentation:
+    """Return the subtasks with another scheme where the arms are in coordination.
+
+    A coordination that moved with no object moves with object 0 under "transform".
+
+    Raises:
+        ValueError: No subtask is a coordination, or the scheme is unknown.
+    """
+    if not any(subtask.kind == "coordination" for arm in segments for subtask in arm):
+        raise ValueError(f"scheme {scheme!r} for coordination: no subtask is in coordination")
+
+    def changed(subtask: Subtask) -> Subtask:
+        if subtask.kind != "coordination":
+            return subtask
+        return replace(subtask, scheme=scheme, reference=subtask.reference or 0)
+
+    return tuple(tuple(changed(subtask) for subtask in arm) for arm in segments)
 
 
 def check_segments(segments: Segmentation, steps: int, arms: int, objects: int) -> None:

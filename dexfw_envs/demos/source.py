@@ -93,6 +93,9 @@ class Source:
                 [steps], against the jerks of policies; 0 leaves them as they are.
             settle: For how many more steps the last action is held. An episode ends in the moment
                 of success; without this a replay would stop short just there.
+
+        Raises:
+            ValueError: The motion cannot be cut, such as one in which nothing was touched.
         """
         proprio, seen = (np.asarray(episode.observations[k], float) for k in ("proprio", "object"))
         measured = end_effector_poses(proprio, arms=np.shape(episode.actions)[-1] // 12)
@@ -107,8 +110,11 @@ class Source:
             object_ids=tuple(episode.scenario.objects),
             label=label,
         )
-        segment = segment or cut_for(episode.scenario.task)
-        return dataclasses.replace(source, segments=segment(source))
+        try:
+            segments = (segment or cut_for(episode.scenario.task))(source)
+        except ValueError as error:
+            raise ValueError(f"cannot cut {label or 'a motion'}: {error}") from error
+        return dataclasses.replace(source, segments=segments)
 
 
 def sources_of(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) -> list[Source]:

@@ -1,0 +1,114 @@
+"""The demonstrations a method starts from: made by the scripted expert, or taken from a store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs.catalog.curricula import iterations, objects_for, poses_for, surroundings_for
+from dexfw_envs.catalog.splits import make_scenario, redraw, training_combinations
+from dexfw_envs.demos.store import EpisodeStore, StoredEpisode
+from dexfw_envs.experts import SEED_STYLES, make_expert
+from dexfw_envs.rollout import Episode, run_episodes
+from dexfw_envs.scenario import Scenario
+
+TRIES = 10  # of the expert in a scene, each with a jitter of its own
+
+
+def fixed_scenes(task: str, count: int) -> list[Scenario]:
+    """Return `count` times the first object in the first surroundings and pose cell."""
+    item, around = objects_for(task, 1)[0], surroundings_for(task, 1)[0]
+    return [make_scenario(task, item, around, 0, seed=0)] * count
+
+
+def spread_scenes(task: str, count: int) -> list[Scenario]:
+    """Return one scene of each of `count` objects, always the same.
+
+    The objects lie evenly over the task's catalogue, the first one first; surroundings and pose
+    cells differ as much as there are. No scene is held out.
+
+    Raises:
+        ValueError: The task has fewer objects.
+    """
+    last = iterations(task)
+    items, around, cells = (
+        objects_for(task, last),
+        surroundings_for(task, last),
+        poses_for(task, last),
+    )
+    if not 1 <= count <= len(items):
+        raise ValueError(f"{task} has {len(items)} objects, {count} different ones are asked for")
+    scenes = []
+    for k in range(count):
+        item, cell = items[k * len(items) // count], cells[k % len(cells)]
+        turn = k * len(around) // count
+        free = [a for a in (*around[turn:], *around[:turn])
+                if (item, a, cell) in training_combinations(task, last)]  # fmt: skip
+        scenes.append(make_scenario(task, item, free[0], cell, seed=k))
+    return scenes
+
+
+def demonstrate(
+    env: Any, scenes: Sequence[Scenario], seed: int, count: int | None = None
+) -> list[Episode]:
+    """Let the expert demonstrate, with a person's timing and tremor, once in each scene.
+
+    A scene in which it fails is tried again with another jitter, `TRIES` times in all. The result
+    does not depend on the number of worlds.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset=False` and `control_mode="ee_pose"`.
+        scenes: Where to demonstrate.
+        seed: Of jitter, timing and tremor.
+        count: How many demonstrations are needed; one of each scene by default.
+
+    Returns:
+        `count` demonstrations in the order of the scenes, `index` the number of the scene.
+
+    Raises:
+        RuntimeError: Too many scenes were beyond the expert; the message names their objects.
+    """
+    expert = make_expert(env, style=SEED_STYLES[env.task.name], seed=seed)
+    found: dict[int, Episode] = {}
+    count = len(scenes) if count is None else count
+    for attempt in range(TRIES):
+        left = [k for k in range(len(scenes)) if k not in found]
+        if len(found) >= count:
+            break
+        trials = [redraw(scenes[k], np.random.default_rng([seed, k, attempt])) for k in left]
+        for episode in run_episodes(env, expert, trials, progress=f"demonstrations {attempt + 1}"):
+            if episode.success:
+                k = left[episode.index]
+                found[k] = dataclasses.replace(episode, index=k)
+    if len(found) < count:
+        lost = [scene.objects[0] for k, scene in enumerate(scenes) if k not in found]
+        raise RuntimeError(
+            f"the expert gave {len(found)} of {count} demonstrations of {env.task.name}; "
+            f"it failed {TRIES} times each with {', '.join(lost)}"
+        )
+    return [found[k] for k in sorted(found)][:count]
+
+
+def read_demonstrations(
+    folder: str | Path, env_id: str, control_mode: str, count: int | None = None
+) -> list[StoredEpisode]:
+    """Take the first `count` successes of a store, all by default, in the order of their ids.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        EpisodeMismatch: The store is of another task, env version or control mode.
+        ValueError: It holds fewer successes, or none.
+    """
+    if not Path(folder).exists():
+        raise FileNotFoundError(f"no episode store at {folder}")
+    store = EpisodeStore(folder, env_id, control_mode)
+    found = list(islice(store.episodes(success=True), count))
+    if not found or len(found) < (count or 1):
+        raise ValueError(f"{folder} holds {len(found)} successful episodes of {env_id}, "
+                         f"needed are {count or 'some'}")  # fmt: skip
+    return found
