@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import GRID, Cell, digest, method_version, version_in
-from benchmark.protocol import USUAL_PRESET
+from benchmark.protocol import SPLITS, USUAL_PRESET
 from benchmark.work import UNKNOWN, Place, keep
 from dexfw_envs.progress import METRICS, STAGES, STATE, load
 from dexfw_envs.runs import RunFolder, atomic_write_json
@@ -69,6 +69,11 @@ def adopt(path: Path, place: Place) -> Cell:
     last = f"eval_{cell.variant.last_turn(cell.preset)}"
     if last not in json.loads((run.path / STAGES).read_text()):
         raise ValueError(f"{path} is not finished: no {last} yet")
+    turn, policy = cell.variant.last_turn(cell.preset), cell.variant.policy
+    name = f"i{turn}-{policy}-{SPLITS[0]}-seed{cell.seed}.parquet"
+    records = place.results_of(cell) / "records" / cell.variant.method / cell.task
+    if not (records / "-".join(filter(None, (cell.label, name)))).is_file():
+        raise ValueError(f"no records of {path} in {records}: copy them there first")
     home = place.home(cell)
     home.mkdir(parents=True, exist_ok=True)
     link = home / run.name

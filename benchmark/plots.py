@@ -48,8 +48,8 @@ def panels() -> tuple[Figure, Iterator[tuple[str, Axes]]]:
 
 def say_not_run(axes: Axes) -> None:
     """Say in a panel that there is nothing to show."""
-    place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}
-    axes.text(0.5, 0.5, "not run", **place)
+    place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "color": GREY}
+    axes.text(0.98, 0.04, "not run", **place)
 
 
 def legend(figure: Figure) -> None:
@@ -59,7 +59,9 @@ def legend(figure: Figure) -> None:
     if unique:
         labels = list(dict.fromkeys(label for _, label in known))
         handles = [unique[label] for label in labels]
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=len(labels) if len(labels) < 5 else 3
+        )
 
 
 def _handles(axes: Axes) -> tuple[Sequence[Any], Sequence[str]]:
@@ -152,7 +154,7 @@ def comparison(results: Results) -> Figure:
     axes.set(ylim=(0, 105), ylabel="success on T_OEP [%]")
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(axis="x", visible=False)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

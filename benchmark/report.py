@@ -55,7 +55,7 @@ figure {{ margin: 0; }} figcaption {{ font-size: 13px; color: #555; max-width: 2
 </body>
 </html>
 """
-# The parts of the page after the tables, by their anchor.
+# The parts of the page beside the tables, by their anchor; the first comes before them.
 PARTS = {"plots": "Plots", "films": "Films", "again": "Making it again"}
 
 
@@ -138,12 +138,15 @@ def write_report(results: Results) -> Path:
     whole, _ = write_tables(results)
     write_plots(results)
     write_manifest(results.root)
-    names = {layout.name: layout.title for layout in LAYOUTS} | PARTS
-    links = " ".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title in names.items())
-    parts = [table_html(whole[whole["table"] == one.name], one, results) for one in LAYOUTS]
     made = (plots_html(results.root), films_html(results.root), again_html(results))
-    for (name, title), content in zip(PARTS.items(), made, strict=True):
-        parts.append(f'<h2 id="{name}">{title}</h2>\n{content}')
+    first, *others = (
+        f'<h2 id="{name}">{title}</h2>\n{content}'
+        for (name, title), content in zip(PARTS.items(), made, strict=True)
+    )
+    parts = [table_html(whole[whole["table"] == one.name], one, results) for one in LAYOUTS]
+    names = {"plots": PARTS["plots"]} | {one.name: one.title for one in LAYOUTS} | PARTS
+    links = " ".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title in names.items())
+    parts = [first, *parts, *others]
     page = PAGE.format(intervals=html.escape(INTERVALS), links=links, body="\n".join(parts))
     path = results.root / "index.html"
     atomic_write_bytes(path, page.encode())

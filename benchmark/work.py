@@ -80,7 +80,7 @@ def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> 
     found = summarise(run, cell, made_by)
     if filmed(cell):
         keep_videos(run.path / "videos", cell, results)
-    atomic_write_json(summary_path(cell, results), found)
+    atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
 
 
 def filmed(cell: Cell) -> bool:
