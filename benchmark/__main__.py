@@ -1,4 +1,4 @@
-"""Command line of the harness: `python -m benchmark show --help`."""
+"""Command line of the harness: `python -m benchmark --help`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,65 @@ import sys
 
 import tyro
 
+from benchmark.commands import (
+    Adopt,
+    Cells,
+    Plots,
+    Report,
+    Run,
+    Tables,
+    adopt,
+    list_cells,
+    plots,
+    report,
+    run,
+    tables,
+)
 from benchmark.show import Show, show
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+def _app() -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
+
+    @app.command(name="cells")
+    def _(options: tyro.conf.OmitArgPrefixes[Cells]) -> int:
+        return list_cells(options)
+
+    @app.command(name="run")
+    def _(options: tyro.conf.OmitArgPrefixes[Run]) -> int:
+        return run(options)
+
+    @app.command(name="adopt")
+    def _(options: tyro.conf.OmitArgPrefixes[Adopt]) -> int:
+        return adopt(options)
+
+    @app.command(name="tables")
+    def _(options: tyro.conf.OmitArgPrefixes[Tables]) -> int:
+        return tables(options)
+
+    @app.command(name="plots")
+    def _(options: tyro.conf.OmitArgPrefixes[Plots]) -> int:
+        return plots(options)
+
+    @app.command(name="report")
+    def _(options: tyro.conf.OmitArgPrefixes[Report]) -> int:
+        return report(options)
 
     @app.command(name="show")
     def _(options: tyro.conf.OmitArgPrefixes[Show]) -> int:
         return show(options)
 
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
     plain = (tyro.conf.FlagCreatePairsOff,)
-    return app.cli(prog="python -m benchmark", args=arguments, config=plain)
+    try:
+        return _app().cli(prog="python -m benchmark", args=arguments, config=plain)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Show:
 
     With --json, --method and --task one cell is printed as one line; what is left open is filled
     in: the method itself, its last iteration, the combined policy, the split T_OEP. An unknown
-    cell, or one not run, exits with 1.
+    cell, or one not run, exits with 1. policy_path: a kept policy of it, null without.
     """
 
     method: str | None = None
@@ -126,8 +126,17 @@ def narrow(records: list[Record], options: Show) -> list[Record]:
     return records
 
 
+def policy_path(line: dict[str, Any], root: Path) -> str | None:
+    """Return the file of the cell's policy, of the first seed that is kept; None without any."""
+    method = "-".join(filter(None, (line["method"], line["variant"])))
+    folder = root.parent / "policies" / method / line["task"]
+    kept = sorted(folder.glob(f"i{line['iteration']}-seed*.safetensors"))
+    return kept[0].as_posix() if kept else None
+
+
 def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
     line = {**dict(zip(CELL, cell, strict=True)), **figures(records), **over_seeds(records)}
+    line["policy_path"] = policy_path(line, options.root)
     if options.per_object:
         objects = cells(records, per_object=True)
         line["per_object"] = {

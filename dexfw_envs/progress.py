@@ -20,10 +20,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from dexfw_envs.runs import RunFolder, explained
+from dexfw_envs.runs import RunFolder, atomic_write_json, explained
 
 METRICS = "metrics.jsonl"
 STATE = "progress"
+STAGES = "stages.json"  # of each finished stage: seconds, and size of the curves at its end
 
 
 def dump(state: Mapping[str, Any]) -> bytes:
@@ -190,6 +191,7 @@ class Progress:
         self.done: dict[str, float] = kept.get("done", {})
         self._state: dict[str, Any] = kept.get("state", {})
         self._stage, self._seconds = kept.get("stage", ""), kept.get("seconds", 0.0)
+        self.ends: dict[str, dict[str, float]] = kept.get("ends", {})
         self.metrics = MetricsLog(self.path, kept.get("metrics", 0), tracked, folder.config)
         self._saved = time.monotonic()
 
@@ -210,6 +212,8 @@ class Progress:
         torch.manual_seed(self.seed)
         work(self, *inputs)
         self.done[name] = time.monotonic() - self._began
+        self.ends[name] = {"seconds": self.done[name], "metrics": self.metrics.size}
+        atomic_write_json(self.path / STAGES, self.ends)
         self._stage, self._state = "", {}
         self._write({}, 0.0)
 
@@ -246,7 +250,7 @@ class Progress:
 
     def _write(self, state: dict, seconds: float) -> None:
         kept = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
-        self.store(STATE, kept | {"metrics": self.metrics.size})
+        self.store(STATE, kept | {"metrics": self.metrics.size, "ends": self.ends})
 
     def store(self, name: str, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""

@@ -1,0 +1,109 @@
+"""Runs that were made by hand and are just those of a cell: taken over instead of run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmark.cells import GRID, Cell, digest, method_version, version_in
+from benchmark.protocol import SPLITS, USUAL_PRESET
+from benchmark.work import UNKNOWN, Place, keep
+from dexfw_envs.progress import METRICS, STAGES, STATE, load
+from dexfw_envs.runs import RunFolder, atomic_write_json
+
+# Options of a script that change no result, by how many values they take.
+IDLE = {"--threads": 1, "--runs": 1, "--records": 1, "--capture-video": 0, "--save-seconds": 1}
+USUAL = {
+    "--task": ("Grasp",), "--seed": ("1",), "--preset": (USUAL_PRESET,), "--eval-episodes": ("200",)
+}  # fmt: skip
+
+
+def options_of(words: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the options of a command line that decide results, with their values."""
+    found: dict[str, tuple[str, ...]] = dict(USUAL)
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, found[word] = word, ()
+        elif name:
+            found[name] = (*found[name], word)
+    return {name: values for name, values in found.items() if name not in IDLE}
+
+
+def cell_of(run: RunFolder) -> Cell:
+    """Return the cell that a run is of.
+
+    Raises:
+        ValueError: It is none of the grid's; the message says what it was called with.
+    """
+    words = shlex.split(run.provenance["command"])
+    script = next((Path(word) for word in words if word.endswith(".py")), Path())
+    wanted, config = options_of(words), run.config
+    for row in GRID:
+        cell = Cell(row, config["task"], config["seed"], config["preset"])
+        if row.method == script.stem and options_of(list(cell.options)) == wanted:
+            return cell
+    raise ValueError(f"{run.path} is no run of the grid; its command: {run.provenance['command']}")
+
+
+def adopt(path: Path, place: Place) -> Cell:
+    """Make the summary of a finished run, so that its cell counts as done.
+
+    The METHOD_VERSION is that of the script at the run's commit. The records must have been written
+    by the run itself.
+
+    Raises:
+        ValueError: It is no run of the grid, not finished, or of another METHOD_VERSION.
+        FileNotFoundError: There is no run.
+    """
+    run = RunFolder.open(path)
+    cell = cell_of(run)
+    version = version_at(run.provenance["commit"], cell.script, place.root)
+    if version != method_version(place.root / cell.script):
+        raise ValueError(f"{path} is of METHOD_VERSION {version}, the script's is another by now")
+    _complete_stages(run)
+    last = f"eval_{cell.variant.last_turn(cell.preset)}"
+    if last not in json.loads((run.path / STAGES).read_text()):
+        raise ValueError(f"{path} is not finished: no {last} yet")
+    turn, policy = cell.variant.last_turn(cell.preset), cell.variant.policy
+    name = f"i{turn}-{policy}-{SPLITS[0]}-seed{cell.seed}.parquet"
+    records = place.results_of(cell) / "records" / cell.variant.method / cell.task
+    if not (records / "-".join(filter(None, (cell.label, name)))).is_file():
+        raise ValueError(f"no records of {path} in {records}: copy them there first")
+    home = place.home(cell)
+    home.mkdir(parents=True, exist_ok=True)
+    link = home / run.name
+    if not link.exists():  # where cells that share its first stages look for it
+        link.symlink_to(os.path.relpath(run.path.resolve(), home.resolve()))
+    made_by = {"digest": digest(cell, place.root), "method_version": version}
+    keep(run, cell, place.results_of(cell), made_by)
+    return cell
+
+
+def version_at(commit: str, script: Path, root: Path) -> int:
+    """Return a script's METHOD_VERSION at a commit.
+
+    Raises:
+        ValueError: The commit is not known here.
+    """
+    place = f"{commit.removesuffix('-dirty')}:{script.as_posix()}"
+    shown = subprocess.run(
+        ["git", "-C", str(root), "show", place], capture_output=True, text=True, check=False
+    )
+    if shown.returncode:
+        raise ValueError(f"cannot tell the METHOD_VERSION of {place}: {shown.stderr.strip()}")
+    return version_in(shown.stdout, place)
+
+
+def _complete_stages(run: RunFolder) -> None:
+    """Write the times of the stages of a run that was made before scripts wrote them."""
+    if (run.path / STAGES).is_file():
+        return
+    state: dict[str, Any] = load(run.read_checkpoint(STATE))
+    ends = {name: {"seconds": took, "metrics": UNKNOWN} for name, took in state["done"].items()}
+    ends[list(ends)[-1]]["metrics"] = (run.path / METRICS).stat().st_size
+    atomic_write_json(run.path / STAGES, ends)

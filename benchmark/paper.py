@@ -1,0 +1,145 @@
+"""Figures published with DexFlyWheel (arXiv 2509.23829), to stand beside ours.
+
+Camera-ready where both versions have a figure; T_O(1) is in the submission's appendix alone.
+Success in %, of 5 runs with their spread where one is given. They come from another simulator,
+another robot hand, camera images and demonstrations by people: no setting here is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.protocol import TASKS
+
+SOURCE = "DexFlyWheel, arXiv 2509.23829"
+NAMES = ("Grasp", "Pour", "Lift", "Handover", "mean")  # order of the columns below
+assert set(TASKS) == set(NAMES[:-1])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One figure: what is measured, of which policy or data.
+
+    Attributes:
+        quantity: Name of the quantity; success has the name of its split.
+        method: Script, as in the records.
+        variant: Variant, as in the records.
+        iteration: Turn.
+        policy: Policy, or how data were made ("rollouts", "edited").
+        task: Task, or "mean" for the mean over all tasks.
+        object: Object, "" for all.
+    """
+
+    quantity: str
+    method: str
+    variant: str
+    iteration: int
+    policy: str
+    task: str
+    object: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure and its spread over runs."""
+
+    value: float
+    spread: float | None = None
+
+
+FULL, MIMIC, HUMAN = "dexflywheel", "dexmimicgen", "human_demo"
+Row = tuple[str, str, str, int, str]  # quantity, method, variant, turn, policy
+
+#: Rows over `NAMES`; a shorter row has no figure for the last ones, None is not published.
+_ROWS: dict[Row, tuple[float | None, ...]] = {
+    ("T_OEP", FULL, "", 1, "combined"): (15.0, 36.1, 13.9, 0.8, 16.5),
+    ("T_OEP", FULL, "", 2, "combined"): (58.0, 55.6, 44.4, 17.5, 43.9),
+    ("T_OEP", FULL, "", 3, "combined"): (90.0, 85.8, 79.4, 72.5, 81.9),
+    ("T_OEP", FULL, "five-turns", 4, "combined"): (92.5, None, 82.1),
+    ("T_OEP", FULL, "five-turns", 5, "combined"): (93.2, None, 83.5),
+    ("T_O(1)", FULL, "", 1, "base"): (100.0, 100.0, 90.0, 28.8, 79.7),
+    ("T_O(2)", FULL, "", 1, "base"): (71.0, 58.3, 50.0, 28.6, 52.0),
+    ("T_O(2)", FULL, "", 1, "combined"): (84.0, 75.0, 83.3, 85.7, 82.0),
+    ("T_O(3)", FULL, "", 2, "base"): (35.0, 58.0, 68.8, 32.1, 48.5),
+    ("T_O(3)", FULL, "", 2, "combined"): (89.1, 80.7, 98.0, 62.5, 82.6),
+    ("T_OEP", HUMAN, "default", 1, "base"): (6.1, 16.7, 13.9, 0.8, 9.4),
+    ("T_OEP", HUMAN, "enhanced", 1, "base"): (15.0, 36.1, 2.5, 0.0, 13.4),
+    ("T_OEP", MIMIC, "default", 1, "base"): (30.3, 38.9, 28.2, 28.3, 31.4),
+    ("T_OEP", MIMIC, "enhanced", 1, "base"): (50.3, 44.4, 43.7, 42.5, 45.2),
+    ("T_OEP", FULL, "no-residual-no-aep", 3, "base"): (10.2, 13.6, 7.8, 4.2),
+    ("T_OEP", FULL, "no-residual", 3, "base"): (22.5, 17.5, 23.1, 12.5),
+    ("T_OEP", FULL, "no-aep", 3, "combined"): (45.7, 43.2, 56.4, 34.2),
+    ("generation", MIMIC, "enhanced", 1, "edited"): (87.3, 81.5, 68.2, 14.8, 63.0),
+    ("generation", FULL, "", 3, "rollouts"): (93.6, 90.2, 89.5, 85.7, 89.8),
+    ("seconds a trajectory", MIMIC, "enhanced", 1, "edited"): (None, None, 15.0),
+    ("seconds a trajectory", FULL, "", 3, "rollouts"): (None, None, 15.0),
+    ("seconds a trajectory", HUMAN, "enhanced", 1, "edited"): (None, None, 60.0),
+    ("hours for 500", MIMIC, "enhanced", 1, "edited"): (None, None, 4.4),
+    ("hours for 500", FULL, "", 3, "rollouts"): (None, None, 2.4),
+    ("hours for 500", HUMAN, "enhanced", 1, "edited"): (None, None, 12.5),
+    ("hours of the run", FULL, "", 3, "rollouts"): (None, None, 30.0),
+    ("objects handled", MIMIC, "enhanced", 1, "edited"): (10, 9, 6, 2),
+    ("objects handled", FULL, "no-residual", 3, "edited"): (12, 9, 8, 4),
+    ("objects handled", FULL, "", 3, "edited"): (22, 12, 26, 20),
+    ("number of objects", FULL, "", 1, ""): (1, 1, 1, 1, 1),
+    ("number of objects", FULL, "", 2, ""): (11, 4, 6, 6, 6.8),
+    ("number of objects", FULL, "", 3, ""): (22, 12, 26, 20, 20),
+    ("number of surroundings", FULL, "", 1, ""): (3, 7, 1, 1, 3),
+    ("number of surroundings", FULL, "", 2, ""): (8, 9, 5, 5, 6.8),
+    ("number of surroundings", FULL, "", 3, ""): (12, 12, 12, 12, 12),
+    ("number of poses", FULL, "", 1, ""): (5, 3, 1, 1, 2.5),
+    ("number of poses", FULL, "", 2, ""): (10, 8, 2, 2, 5.5),
+    ("number of poses", FULL, "", 3, ""): (15, 10, 5, 5, 8.8),
+    ("configurations", FULL, "", 1, ""): (15, 21, 1, 1, 9.5),
+    ("configurations", FULL, "", 2, ""): (880, 288, 60, 60, 322),
+    ("configurations", FULL, "", 3, ""): (3960, 1440, 1560, 1200, 2040),
+    **{("trajectories", FULL, "", i + 1, ""): (n,) * 5 for i, n in enumerate((20, 100, 500))},
+}
+
+_SPREADS: dict[Row, tuple[float | None, ...]] = {
+    ("T_OEP", FULL, "", 1, "combined"): (2.1, 3.3, 2.8, 1.1),
+    ("T_OEP", FULL, "", 2, "combined"): (4.8, 4.5, 4.6, 3.4),
+    ("T_OEP", FULL, "", 3, "combined"): (3.2, 3.5, 7.9, 4.1),
+    ("T_OEP", FULL, "five-turns", 4, "combined"): (2.8, None, 6.5),
+    ("T_OEP", FULL, "five-turns", 5, "combined"): (2.5, None, 5.8),
+}
+
+#: |residual| / (|base| + 1e-6) in %, over all tasks, by turn.
+RESIDUAL_RATIO = {2: Published(14.3, 2.6), 3: Published(16.5, 2.1)}
+#: Mean absolute difference of the joints to the nominal trajectory [rad], by task and object.
+JOINT_DIFFERENCE = {
+    ("Lift", "box of density 0.1"): 0.23, ("Lift", "box of density 10"): 0.74,
+    ("Lift", "box of density 50"): 1.06, ("Grasp", "bowling ball"): 0.75, ("Grasp", "can"): 0.59,
+    ("Grasp", "eggplant"): 0.95, ("Grasp", "water bottle"): 1.18,
+}  # fmt: skip
+
+
+def published(asked: Asked) -> Published | None:
+    """Return the published figure, None where there is none; differences follow from their two."""
+    if asked.quantity == "difference":
+        return _difference(asked)
+    if asked.quantity == "residual ratio":
+        return RESIDUAL_RATIO.get(asked.iteration) if asked.task == "mean" else None
+    if asked.quantity == "joint difference":
+        value = JOINT_DIFFERENCE.get((asked.task, asked.object))
+        return None if value is None else Published(value)
+    if asked.object:
+        return None
+    key = (asked.quantity, asked.method, asked.variant, asked.iteration, asked.policy)
+    value, spread = (_of_task(rows.get(key, ()), asked.task) for rows in (_ROWS, _SPREADS))
+    return None if value is None else Published(value, spread)
+
+
+def _of_task(row: tuple[float | None, ...], task: str) -> float | None:
+    index = NAMES.index(task)
+    return row[index] if index < len(row) else None
+
+
+def _difference(asked: Asked) -> Published | None:
+    whole = published(Asked("T_OEP", FULL, "", 3, "combined", asked.task))
+    other = published(
+        Asked("T_OEP", asked.method, asked.variant, asked.iteration, asked.policy, asked.task)
+    )
+    if whole is None or other is None:
+        return None
+    return Published(round(whole.value - other.value, 1))

@@ -1,0 +1,41 @@
+"""How everything is measured, in one place: the same episodes for every method and variant.
+
+The last checkpoint (of the averaged weights) of every turn is measured, never the best of several.
+Scenarios follow from split, number of episodes and seed alone, so that methods can be compared
+episode by episode. Methods are tuned on `T_VAL`, which no table of results shows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dexfw_envs.registry import TASKS as REGISTERED
+
+ROOT = Path(__file__).resolve().parents[1]  # the clone, where scripts and results are
+
+TASKS = tuple(item.name for item in REGISTERED)
+SEEDS = (1, 2, 3)
+SPLITS = ("T_OEP", "T_O")  # "T_O": T_O(1) after turn 1, and T_O(i + 1) after each turn i
+EPISODES = 200  # per split, policy, turn and seed
+
+#: Trajectories that each turn keeps with the usual preset; later turns as many as the third.
+TRAJECTORIES = (20, 100, 500)
+#: Turns of the flywheel by preset.
+TURNS = {"quick": 2, "laptop": 3, "paper": 3}
+USUAL_PRESET = "laptop"
+
+
+def check_preset(preset: str) -> str:
+    """Return the preset.
+
+    Raises:
+        ValueError: There is none of that name; the message lists those there are.
+    """
+    if preset not in TURNS:
+        raise ValueError(f"unknown preset {preset!r}; choose one of {', '.join(TURNS)}")
+    return preset
+
+
+def results_of(results: Path, preset: str) -> Path:
+    """Folder of a preset's results: the usual one's is the folder itself, others lie within."""
+    return results if check_preset(preset) == USUAL_PRESET else results / preset

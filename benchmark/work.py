@@ -1,0 +1,239 @@
+"""One cell as one function call, `work(cell, place)`: files are its only output.
+
+The script runs in a folder of the cell's own. A run that was cut is gone on with; one that shares
+its first stages with a finished cell starts from a copy of them; the summary is written last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.cells import Cell, digest, method_version
+from benchmark.protocol import ROOT, SEEDS, results_of
+from benchmark.summaries import status, summarise, summary_path
+from dexfw_envs.progress import METRICS, STAGES, STATE, dump
+from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
+
+PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
+UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
+KEPT_VIDEOS = 2  # successes, and failures, of each policy and turn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells run and leave their files; relative paths start at the clone."""
+
+    results: Path = Path("results")
+    runs: Path = Path("runs/cells")
+    root: Path = ROOT
+    threads: int = 1
+
+    def results_of(self, cell: Cell) -> Path:
+        """Folder of the results of a cell's preset."""
+        return results_of(self.root / self.results, cell.preset)
+
+    def home(self, cell: Cell) -> Path:
+        """Folder in which a cell's script runs; another digest has another one."""
+        return self.root / self.runs / f"{cell.name}-{digest(cell, self.root)}"
+
+
+class CellFailed(RuntimeError):
+    """The script ended with an error; its log says which."""
+
+
+def work(cell: Cell, place: Place) -> None:
+    """Run what is missing of a cell.
+
+    Raises:
+        FileNotFoundError: There is no such script.
+        BlockingIOError: Another process is at work on the cell.
+        CellFailed: The script ended with an error.
+    """
+    if (wanted := digest(cell, place.root)) is None:
+        raise FileNotFoundError(f"no script {cell.script}")
+    home = place.home(cell)
+    home.mkdir(parents=True, exist_ok=True)
+    with locked(home / "lock") as lock:
+        if _run_in(home) is None and (source := shared_run(cell, place)) is not None:
+            fork(source, cell, place)
+        _call_script(cell, place, home, lock)
+        run = RunFolder.open(_run_in(home) or home)
+        version = method_version(place.root / cell.script)
+        keep(run, cell, place.results_of(cell), {"digest": wanted, "method_version": version})
+
+
+def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> None:
+    """Put what is kept of a finished run among the results; the summary last."""
+    found = summarise(run, cell, made_by)
+    if filmed(cell):
+        keep_videos(run.path / "videos", cell, results)
+    atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
+
+
+def filmed(cell: Cell) -> bool:
+    """Whether the report shows films of the cell."""
+    return cell.variant.order == "a" and cell.seed == SEEDS[0]
+
+
+def command(cell: Cell, place: Place) -> list[str]:
+    """The script's command line, without the interpreter."""
+    runs = place.runs / place.home(cell).name
+    where = ["--runs", str(runs), "--records", str(results_of(place.results, cell.preset))]
+    where[-1] += "/records"
+    films = ["--capture-video"] if filmed(cell) else []
+    return [str(cell.script), *cell.options, *films, "--threads", str(place.threads), *where]
+
+
+def _run_in(home: Path) -> Path | None:
+    """The run in a cell's folder; the last one if a start was cut before its folder was whole."""
+    found = sorted(path.parent for path in home.glob("[!.]*/config.json"))
+    return found[-1] if found else None
+
+
+def _call_script(cell: Cell, place: Place, home: Path, lock: int) -> None:
+    words = command(cell, place)
+    if (run := _run_in(home)) is not None:
+        resumed = os.path.relpath(run, place.root)
+        words = [str(cell.script), "--resume", resumed, "--threads", str(place.threads)]
+    log = home / "log.txt"
+    with open(log, "ab") as output:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=place.root, stdout=output, stderr=output, check=False,
+            stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, pass_fds=[lock],
+        )  # fmt: skip
+    if done.returncode:
+        last = " ".join(log.read_text(errors="replace").splitlines()[-1:])
+        raise CellFailed(f"{cell.name}: exit code {done.returncode}, see {log}: {last}")
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent is gone; elsewhere only the lock protects."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold a file's lock, which the script inherits: it is free when the last of them is gone.
+
+    Raises:
+        BlockingIOError: It is held by another process for longer than a killed one takes to go.
+    """
+    import fcntl
+
+    until = time.monotonic() + PATIENCE
+    with open(path, "ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    reason = f"another process is at work in {path.parent}"
+                    raise BlockingIOError(error.errno, reason) from error
+                time.sleep(0.1)
+        yield file.fileno()
+
+
+# --- runs that are the same up to a stage
+
+
+def shared_run(cell: Cell, place: Place) -> Path | None:
+    """The finished run whose first stages are this cell's too, if there is one."""
+    parent = cell.parent
+    if parent is None or status(parent, place.results_of(parent), place.root) != "done":
+        return None
+    run = _run_in(place.home(parent))
+    assert cell.variant.shares is not None
+    last = cell.variant.shares[1]
+    ends = json.loads((run / STAGES).read_text()) if run else {}
+    return run if ends.get(last, {}).get("metrics", UNKNOWN) != UNKNOWN else None
+
+
+def fork(source: Path, cell: Cell, place: Place) -> Path:
+    """Copy a run as it was at the end of the last shared stage, with the settings of the cell.
+
+    The copy is made under a name that no run has, then renamed, so it is there whole or not at all.
+    """
+    home, words = place.home(cell), command(cell, place)
+    draft = home / ".fork"
+    shutil.rmtree(draft, ignore_errors=True)
+    assert cell.variant.shares is not None
+    ends = json.loads((source / STAGES).read_text())
+    names = list(ends)[: list(ends).index(cell.variant.shares[1]) + 1]
+    kept = {name: ends[name] for name in names}
+    turns = {name.rpartition("_")[2] for name in kept}
+    (draft / "checkpoints").mkdir(parents=True)
+    for path in _files_of(source, turns):
+        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy(path, draft / path.relative_to(source))
+    curves = (source / METRICS).read_bytes()[: int(ends[names[-1]]["metrics"])]
+    atomic_write_bytes(draft / METRICS, curves)
+    state = {"done": {name: kept[name]["seconds"] for name in names}, "ends": kept}
+    state |= {"stage": "", "seconds": 0.0, "state": {}, "metrics": len(curves)}
+    atomic_write_bytes(draft / "checkpoints" / STATE, dump(state))
+    atomic_write_json(draft / STAGES, kept)
+    old = RunFolder(source).config
+    made = provenance() | {"command": shlex.join(["python", *words])}
+    config = {**old, **changed_settings(cell, old), "runs": str(place.runs / home.name)}
+    atomic_write_json(draft / "config.json", {"config": config, "provenance": made})
+    return draft.rename(home / source.name)
+
+
+def _files_of(source: Path, turns: set[str]) -> Iterator[Path]:
+    """What a run's turns have left: data, policies and figures."""
+    names = ("D_{}", "data_{}.json", "eval_{}.json", "residual_{}.json", "checkpoints/policy_{}.pt")
+    for name in names:
+        yield from (path for i in sorted(turns) if (path := source / name.format(i)).exists())
+
+
+def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
+    """What a cell's options change in the settings of the run it starts from.
+
+    Raises:
+        ValueError: An option is none of the settings.
+    """
+    changed: dict[str, Any] = {"variant": cell.label}
+    words: Sequence[str] = cell.variant.options
+    for index, word in enumerate(words):
+        if not word.startswith("--"):
+            continue
+        name, value = word[2:].replace("-", "_"), (*words, "")[index + 1]
+        if name not in config and name.removeprefix("no_") in config:
+            changed[name.removeprefix("no_")] = False
+        elif name not in config:
+            raise ValueError(f"{word} is no setting of {cell.script}")
+        else:
+            kind = type(config[name])
+            changed[name] = True if kind is bool else kind(value)
+    return changed
+
+
+# --- films
+
+
+def keep_videos(folder: Path, cell: Cell, results: Path) -> None:
+    """Copy some successes and failures on T_OEP of each policy and turn."""
+    method = "-".join(filter(None, (cell.variant.method, cell.label)))
+    target = results / "videos" / method / cell.task
+    for source in sorted(folder.glob("*-T_OEP-*")):
+        turn, _, policy = source.name.split("-", 2)
+        films = sorted(source.glob("episode-*.mp4"))
+        won = [film for film in films if film.stem.endswith("-success")]
+        lost = [film for film in films if film not in won]
+        for film in (*won[:KEPT_VIDEOS], *lost[:KEPT_VIDEOS]):
+            name = film.name.removeprefix("episode-")
+            atomic_write_bytes(target / f"i{turn}-{policy}-{name}", film.read_bytes())

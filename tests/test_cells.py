@@ -1,0 +1,137 @@
+"""The grid: what is in it, what makes a cell another one, and how it is listed."""
+
+import itertools
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmark.__main__ import main
+from benchmark.cells import GRID, Cell, digest, grid, method_version, variant, version_in
+from benchmark.protocol import ROOT, SEEDS, TASKS
+from benchmark.summaries import status, summary_path
+
+STUB = Path(__file__).parent / "stub_method.py"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A clone with one script, a stub."""
+    (tmp_path / "baselines").mkdir()
+    shutil.copy(STUB, tmp_path / "baselines" / "dexflywheel.py")
+    return tmp_path
+
+
+def cell(name="", method="dexflywheel", task="Grasp", seed=1, preset="laptop") -> Cell:
+    return Cell(variant(method, name), task, seed, preset)
+
+
+def test_every_cell_is_there_once_and_what_matters_comes_first():
+    cells = grid()
+    assert len({c.name for c in cells}) == len(cells) == len(set(cells))
+    assert [c.order for c in cells] == sorted(c.order for c in cells)
+    whole = [c for c in cells if c.variant.name == ""]
+    assert {(c.task, c.seed) for c in whole} == {(t, s) for t in TASKS for s in SEEDS}
+    assert {c.order for c in whole} == {"a", "b"}
+    assert {row.method for row in GRID} == {"dexflywheel", "human_demo", "dexmimicgen"}
+
+
+def test_the_grid_is_narrowed_by_what_is_named():
+    cells = grid(tables=["ablations"], tasks=["Lift"], seeds=[1])
+    assert [c.variant.name for c in cells] == ["", "no-residual-no-aep", "no-residual", "no-aep"]
+    assert grid(methods=["human_demo"], variants=["sac"]) == []
+    with pytest.raises(ValueError, match="valid: dexflywheel, human_demo-default"):
+        variant("dexflywheel", "wrong")
+
+
+def test_options_are_those_of_the_script_and_of_the_protocol():
+    options = " ".join(cell("no-aep", seed=2).options)
+    assert options == (
+        "--task Grasp --preset laptop --seed 2 --eval-splits T_OEP T_O --eval-episodes 200 "
+        "--no-aep --variant no-aep"
+    )
+    assert "--variant" not in cell().options
+    assert cell(preset="quick").label == "quick"  # scripts refuse such records as their own
+    assert cell("enhanced", "dexmimicgen").options[-2:] == ("--variant", "enhanced")
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in GRID if r.method == "dexflywheel"], ids=lambda r: r.name
+)
+def test_scripts_take_the_options_of_the_grid(row, tmp_path, monkeypatch):
+    pytest.importorskip("diffusers", reason="the script needs the extra train")
+    from test_dexflywheel import fw
+
+    from dexfw_envs.cli import parse
+
+    rows = [row for row in GRID if row.method == "dexflywheel"]
+    for row, preset in itertools.product(rows, ("quick", "laptop")):
+        words = [*Cell(row, "Lift", 1, preset).options, "--records", str(tmp_path)]
+        args = parse(fw.Args, words, fw.PRESETS, fw.TASKS)
+        assert args.iterations == row.last_turn(preset)
+        assert args.residual == (row.policy == "combined")
+
+
+def test_the_digest_changes_with_options_method_and_environment(root, monkeypatch):
+    known = digest(cell(), root)
+    others = [cell(seed=2), cell(task="Lift"), cell("sac"), cell(preset="quick")]
+    assert len({known, *(digest(other, root) for other in others)}) == 5
+    assert digest(cell("default", "human_demo"), root) is None  # no such script there
+    script = root / "baselines" / "dexflywheel.py"
+    script.write_text(script.read_text() + "\n# a comment changes nothing\n")
+    assert digest(cell(), root) == known
+    script.write_text(
+        script.read_text().replace("METHOD_VERSION, CONTROL_MODE = 7", "METHOD_VERSION, X = 8")
+    )
+    assert digest(cell(), root) != known
+    from benchmark import cells as module
+
+    raised = replace(module.entry("Grasp"), version=5)
+    monkeypatch.setattr(module, "entry", lambda task: raised)
+    assert digest(cell(), root) != known
+
+
+def test_the_method_version_is_read_without_running_the_script(tmp_path):
+    assert version_in("A = 1\nMETHOD_VERSION = 4\n", "x") == 4
+    assert method_version(tmp_path / "none.py") is None
+    assert method_version(ROOT / "baselines" / "dexflywheel.py") >= 3
+    with pytest.raises(ValueError, match=r"x\.py sets no METHOD_VERSION"):
+        version_in("METHOD = 4", "x.py")
+
+
+def test_status_follows_the_summary(root):
+    results, one = root / "results", cell()
+    path = summary_path(one, results)
+    assert status(one, results, root) == "missing"
+    path.parent.mkdir(parents=True)
+    for text, expected in (
+        (json.dumps({"digest": digest(one, root)}), "done"),
+        (json.dumps({"digest": "older"}), "stale"),
+        ('{"digest": "to', "missing"),  # damaged: runs again
+    ):
+        path.write_text(text)
+        assert status(one, results, root) == expected
+    assert status(cell("default", "human_demo"), results, root) == "no script"
+
+
+def test_cells_are_listed_with_their_cost(tmp_path, capsys):
+    words = ["cells", "--table", "variants", "--task", "Grasp", "--results", str(tmp_path)]
+    assert main([*words, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    five = next(row for row in rows if row["variant"] == "five-turns")
+    assert five["iterations"] == [1, 2, 3, 4, 5]
+    assert (five["status"], five["measured"], five["order"]) == ("missing", False, "d")
+    known = summary_path(cell(seed=2), tmp_path)
+    known.parent.mkdir(parents=True)
+    known.write_text(json.dumps({"digest": "x", "seconds": {"data_1": 600.0, "base_1": 60.0}}))
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    (first,) = [line for line in out.splitlines() if "| laptop" in line and "|    1 |" in line][:1]
+    assert first.split("|")[-2].strip() == "11"  # measured on another seed
+    assert "hours of one core" in out
+    assert main(["cells", "--task", "Graps", "--results", str(tmp_path)]) == 1
+    assert "did you mean 'Grasp'?" in capsys.readouterr().err
+    assert main(["cells", "--preset", "huge"]) == 1
+    assert "choose one of quick, laptop, paper" in capsys.readouterr().err

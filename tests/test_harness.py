@@ -1,0 +1,243 @@
+"""`benchmark run` against kills of workers and of itself, and what it shares, skips and retries."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_cells import STUB, cell
+
+from benchmark.run import run_cells, todo
+from benchmark.summaries import read_summaries, read_summary, status, summary_path
+from benchmark.work import Place, changed_settings, command, fork, keep_videos, locked, work
+from dexfw_envs.progress import STATE, load
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills need Linux's processes")
+STAGES = [f"{name}_{i}" for i in (1, 2, 3) for name in ("data", "eval")]
+PATIENCE = 300.0  # [s]
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "baselines").mkdir()
+    shutil.copy(STUB, tmp_path / "baselines" / "dexflywheel.py")
+    return Place(Path("results"), Path("runs"), root=tmp_path, threads=1)
+
+
+def trace(place, one) -> list[str]:
+    path = place.home(one) / "trace.txt"
+    return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+def stages(place, one) -> list[str]:
+    return [line.split()[0] for line in trace(place, one)]
+
+
+def until(condition) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def summary(place, one) -> dict:
+    found = read_summary(summary_path(one, place.results_of(one)))
+    assert found is not None
+    return found
+
+
+def test_missing_cells_run_and_done_ones_are_skipped(place):
+    lines, cells = [], [cell(seed=1), cell(seed=2)]
+    outcome = run_cells(cells, place, workers=2, report=lines.append)
+    assert (sorted(c.seed for c in outcome.done), outcome.failed) == ([1, 2], {})
+    assert [status(c, place.results_of(c), place.root) for c in cells] == ["done", "done"]
+    assert todo([*cells, cell(seed=3)], place.results_of, place.root) == [cell(seed=3)]
+    found = summary(place, cells[0])
+    assert found["seconds"] == dict.fromkeys(STAGES, 60.0)
+    assert (found["method_version"], found["commit"], found["threads"]) == (7, "c0ffee", 1)
+    assert [row["success"] for row in found["success"]] == [0.2, 0.3, 0.4]
+    assert list(found["curves"]) == ["charts/base_success"]
+    manifest = json.loads((place.root / "results/manifest.json").read_text())
+    assert list(manifest) == [f"dexflywheel/main/Grasp/seed{s}" for s in (1, 2)]
+    assert manifest["dexflywheel/main/Grasp/seed1"]["minutes"] == 6.0
+    work(cells[0], place)  # a finished run that is called again does no stage twice
+    assert stages(place, cells[0]) == STAGES
+
+
+def test_a_killed_worker_is_replaced_and_loses_one_stage_at_most(place, monkeypatch):
+    monkeypatch.setenv("STUB_SECONDS", "0.1")
+    rng, one, lines, killed = random.Random(0), cell(), [], []
+
+    def report(line):
+        lines.append(line)
+        if line.startswith("begins") and len(killed) < 2:
+            killed.append(rng.randint(1, 3) + len(stages(place, one)))
+            program = (
+                "import os, sys, time\n"
+                "while sum(1 for _ in open(sys.argv[1])) < int(sys.argv[2]): time.sleep(0.005)\n"
+                "os.kill(int(sys.argv[3]), 9)"
+            )
+            (worker,) = multiprocessing.active_children()
+            path = place.home(one) / "trace.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            words = [sys.executable, "-c", program, str(path), str(killed[-1])]
+            words.append(str(worker.pid))
+            subprocess.Popen(words)
+
+    outcome = run_cells([one], place, report=report)
+    assert outcome.done == [one]
+    assert sum(line.startswith("killed") for line in lines) == 2
+    assert list(dict.fromkeys(stages(place, one))) == STAGES
+    assert len(stages(place, one)) <= len(STAGES) + 2
+    assert len({line.split()[1] for line in trace(place, one)}) == 3  # three processes
+
+
+def test_the_harness_may_be_killed_at_any_moment(place, monkeypatch):
+    """After SIGKILL nothing goes on working, and the next call ends with the same results."""
+    program = (
+        "import sys; from pathlib import Path; from test_cells import cell\n"
+        "from benchmark.run import run_cells, todo; from benchmark.work import Place\n"
+        "place = Place(Path('results'), Path('runs'), root=Path(sys.argv[1]))\n"
+        "cells = [cell(seed=1), cell(seed=2), cell('sac')]\n"
+        "run_cells(todo(cells, place.results_of, place.root), place, workers=2)\n"
+    )
+    cells = [cell(seed=1), cell(seed=2), cell("sac")]
+    monkeypatch.setenv("STUB_SECONDS", "0.05")
+    rng = random.Random(1)
+    for _ in range(3):
+        harness = subprocess.Popen(
+            [sys.executable, "-c", program, str(place.root)], cwd=STUB.parent,
+            env={**os.environ, "PYTHONPATH": f"{STUB.parents[1]}:{STUB.parent}"},
+        )  # fmt: skip
+        before = sum(len(trace(place, one)) for one in cells)
+        after = before + rng.randint(1, 5)
+        while sum(len(trace(place, c)) for c in cells) < after and harness.poll() is None:
+            time.sleep(0.01)
+        harness.kill()
+        harness.wait()
+        pids = {int(line.split()[1]) for one in cells for line in trace(place, one)}
+        until(lambda pids=pids: not any(alive(pid) for pid in pids))
+    assert [len(stages(place, one)) for one in cells] != [len(STAGES)] * 3  # it was cut
+    outcome = run_cells(todo(cells, place.results_of, place.root), place, workers=2)
+    assert not outcome.failed
+    assert all(list(dict.fromkeys(stages(place, one))) == STAGES for one in cells)
+    results = [[row["success"] for row in summary(place, one)["success"]] for one in cells]
+    assert results == [[0.2, 0.3, 0.4], [0.3, 0.4, 0.5], [0.2, 0.3, 0.4]]
+    assert len(json.loads((place.root / "results/manifest.json").read_text())) == 3
+    leftover = list((place.root / "results").rglob("*.tmp"))
+    assert len(read_summaries(place.root / "results")) == 3 and not leftover
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_a_script_that_fails_is_named_and_the_others_go_on(place, monkeypatch, capfd):
+    monkeypatch.setenv("STUB_FAILS", "1")
+    absent, one = cell("default", "human_demo"), cell()
+    outcome = run_cells([absent, one], place)
+    assert outcome.done == []
+    assert set(outcome.failed.values()) == {"exit code 1"}
+    err = capfd.readouterr().err
+    assert "no script baselines/human_demo.py" in err
+    assert "the stub was asked to fail" in err and "log.txt" in err
+    assert status(one, place.results_of(one), place.root) == "missing"
+    monkeypatch.delenv("STUB_FAILS")
+    assert run_cells([one], place).done == [one]
+
+
+def test_a_cell_is_worked_on_by_one_process_at_a_time(place, monkeypatch):
+    monkeypatch.setattr("benchmark.work.PATIENCE", 0.2)
+    home = place.home(cell())
+    home.mkdir(parents=True)
+    with (
+        locked(home / "lock"),
+        pytest.raises(BlockingIOError, match="another process is at work in"),
+    ):
+        work(cell(), place)
+    work(cell(), place)
+
+
+def test_a_run_starts_from_the_stages_it_shares(place):
+    pytest.importorskip("torch", reason="a run's progress is kept by torch")
+    whole, five, no_aep = cell(), cell("five-turns"), cell("no-aep")
+    lines = []
+    outcome = run_cells([five, whole], place, workers=2, report=lines.append)
+    assert outcome.done == [whole, five]  # the parent first, whatever the order
+    assert stages(place, five) == ["data_4", "eval_4", "data_5", "eval_5"]
+    found = summary(place, five)
+    assert list(found["seconds"]) == [*STAGES, "data_4", "eval_4", "data_5", "eval_5"]
+    assert found["variant"] == "five-turns" and "--iterations 5" in found["command"]
+    run_cells([no_aep], place)
+    assert stages(place, no_aep) == STAGES[2:]
+    (run,) = place.home(no_aep).glob("DexFW*")
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert (config["aep"], config["variant"], config["iterations"]) == (False, "no-aep", 3)
+    state = load((run / "checkpoints" / STATE).read_bytes())
+    assert list(state["done"]) == ["data_1", "eval_1"]
+    assert state["metrics"] == 2 * len((run / "metrics.jsonl").read_bytes().splitlines()[0]) + 2
+    assert len((run / "metrics.jsonl").read_bytes().splitlines()) == 6
+
+
+def test_without_a_finished_parent_a_cell_runs_from_the_start(place):
+    assert run_cells([cell("cumulative")], place).done == [cell("cumulative")]
+    assert stages(place, cell("cumulative")) == STAGES
+
+
+def test_a_copy_that_was_cut_is_made_anew(place):
+    pytest.importorskip("torch", reason="a run's progress is kept by torch")
+    run_cells([cell()], place)
+    (source,) = place.home(cell()).glob("DexFW*")
+    home = place.home(cell("no-aep"))
+    (home / ".fork" / "D_1").mkdir(parents=True)
+    (home / ".fork" / "config.json").write_text("{}")
+    run = fork(source, cell("no-aep"), place)
+    assert run == home / source.name
+    assert not (home / ".fork").exists() and not (run / "D_1").exists()
+    assert [p.name for p in run.glob("eval_*")] == ["eval_1.json"]
+
+
+def test_settings_follow_from_options():
+    config = {"aep": True, "iterations": 3, "data": "fresh", "touch": False}
+    assert changed_settings(cell("no-aep"), config) == {"variant": "no-aep", "aep": False}
+    assert changed_settings(cell("five-turns"), config)["iterations"] == 5
+    assert changed_settings(cell("cumulative"), config)["data"] == "cumulative"
+    assert changed_settings(cell("touch"), config)["touch"] is True
+    with pytest.raises(ValueError, match="--obs is no setting"):
+        changed_settings(cell("image"), config)
+
+
+def test_commands_name_no_absolute_path(place):
+    words = command(cell("five-turns", seed=1), place)
+    assert words[0] == "baselines/dexflywheel.py"
+    assert words[words.index("--records") + 1] == "results/records"
+    assert not any(Path(word).is_absolute() for word in words)
+    assert "--capture-video" in command(cell(), place)
+    assert "--capture-video" not in command(cell(seed=2), place)
+
+
+def test_some_successes_and_failures_are_kept_as_films(tmp_path):
+    source = tmp_path / "videos" / "2-T_OEP-combined"
+    source.mkdir(parents=True)
+    (tmp_path / "videos" / "2-T_O(3)-combined").mkdir()
+    for name in ("000-egg-success", "001-can-success", "002-pear-success", "003-cube-timeout"):
+        (source / f"episode-{name}.mp4").write_bytes(b"film")
+    keep_videos(tmp_path / "videos", cell(), tmp_path / "results")
+    kept = sorted((tmp_path / "results/videos/dexflywheel/Grasp").iterdir())
+    assert [path.name for path in kept] == [
+        "i2-combined-000-egg-success.mp4",
+        "i2-combined-001-can-success.mp4",
+        "i2-combined-003-cube-timeout.mp4",
+    ]

@@ -1,0 +1,220 @@
+"""Tables from stored records: figures, intervals, what was not run, and the three forms."""
+
+import csv as csv_module
+import io
+import json
+
+import pytest
+
+pandas = pytest.importorskip("pandas", reason="tables need the extra report")
+pytest.importorskip("rliable", reason="tables need the extra report")
+pytest.importorskip("pyarrow", reason="records need pyarrow")
+
+from benchmark.__main__ import main  # noqa: E402
+from benchmark.cells import FULL, GRID, variant  # noqa: E402
+from benchmark.figures import measure  # noqa: E402
+from benchmark.layouts import LAYOUTS  # noqa: E402
+from benchmark.paper import Asked, published  # noqa: E402
+from benchmark.protocol import TASKS  # noqa: E402
+from benchmark.stats import wilson  # noqa: E402
+from benchmark.stored import Results  # noqa: E402
+from benchmark.tables import csv, escape, frame, grid_of, latex, markdown, text  # noqa: E402
+from dexfw_envs.records import COLUMNS, write_records  # noqa: E402
+
+EPISODES = 20
+
+
+def write(root, successes, method="dexflywheel", task="Grasp", split="T_OEP", **labels):
+    """Records of `EPISODES` episodes, the first of which succeed."""
+    labels = {"variant": "", "iteration": 3, "policy": "combined", "seed": 1} | labels
+    rows = []
+    for k in range(EPISODES):
+        row = {name: kind() for name, (kind, _) in COLUMNS.items()} | {"measures": "{}"}
+        row |= {"task": task, "split": split, "episode": k, "seed": labels["seed"]}
+        row |= {"scenario": f"{split} {k} of {labels['seed']}", "success": k < successes}
+        row |= {"object": ("baseball", "egg")[k % 2], "env_id": f"DexFW/{task}-v0"}
+        rows.append(row)
+    made = {"commit": "c0ffee", "command": f"python {method} --seed {labels['seed']}"}
+    write_records(rows, root / "records", method=method, task=task, **labels, **made)
+
+
+def summary(root, task="Grasp", seed=1, **more):
+    """What the harness keeps of a run."""
+    data = {"rollouts": {"tries": 200, "successes": 150}, "edited": {"tries": 90, "successes": 60}}
+    found = {
+        "method": "dexflywheel", "variant": "", "task": task, "seed": seed, "preset": "laptop",
+        "digest": "d", "method_version": 3, "env_id": f"DexFW/{task}-v0", "commit": "c0ffee",
+        "versions": {"python": "3.11"}, "machine": {"cpus": 2}, "command": f"run {task} {seed}",
+        "threads": 1, "seconds": {"data_3": 120.0, "eval_3": 60.0}, "data": {"3": data},
+        "objects": {"3": {"baseball": 40, "egg": 20}}, "coverage": {"3": [[10, 20, 30]]},
+        "curves": {"charts/base_success": [[0, 0.5]]}, "residual": {"2": {"residual_ratio": 12.5}},
+    }  # fmt: skip
+    path = root / "runs" / "dexflywheel" / task / f"main-seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found | more))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two seeds of the method on all tasks, one baseline on all, another on one."""
+    root = tmp_path_factory.mktemp("results")
+    for task in TASKS:
+        for seed, won in ((1, 18), (2, 14)):
+            write(root, won, task=task, seed=seed)
+        write(root, 8, "dexmimicgen", task, variant="enhanced", iteration=1, policy="base")
+    write(root, 2, "human_demo", variant="default", iteration=1, policy="base")
+    write(root, 15, split="T_O(2)", iteration=1)
+    summary(root)
+    summary(root, seed=2, objects={"3": {"egg": 30}})
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    return Results(folder)
+
+
+def asked(quantity="T_OEP", task="Grasp", policy="combined", row=FULL, turn=3, **more) -> Asked:
+    return Asked(quantity, *row.key, turn, policy, task, **more)
+
+
+def test_success_pools_seeds_with_the_wilson_interval(results):
+    found = measure(results, asked())
+    assert (found.value, found.n, found.seeds) == (80.0, 40, (1, 2))
+    assert (found.low, found.high) == tuple(100 * end for end in wilson(32, 40))
+    assert found.made_by == tuple(("c0ffee", f"python dexflywheel --seed {s}") for s in (1, 2))
+    of_egg = measure(results, asked(object="egg"))
+    assert (of_egg.value, of_egg.n) == (80.0, 20)
+    assert measure(results, asked(turn=2)) is None
+    assert measure(results, asked("T_O(2)", turn=1)).value == 75.0
+
+
+def test_the_mean_needs_all_tasks_and_has_an_interval_over_seeds(results):
+    found = measure(results, asked(task="mean"))
+    assert found.value == pytest.approx(80.0) and found.n == 160
+    assert found.low < 80.0 < found.high
+    assert 70.0 <= found.seed_low < found.seed_high <= 90.0
+    human = variant("human_demo", "default")
+    assert measure(results, asked(task="Grasp", policy="base", row=human, turn=1)).value == 10.0
+    assert measure(results, asked(task="mean", policy="base", row=human, turn=1)) is None
+
+
+def test_differences_pair_the_same_scenes_of_the_same_seeds(results):
+    mimic = variant("dexmimicgen", "enhanced")
+    found = measure(results, asked("difference", "Grasp", "base", mimic, 1))
+    assert (found.value, found.n, found.seeds) == (50.0, 20, (1,))  # the other ran seed 1 alone
+    assert 0.0 < found.low < found.high
+    whole = measure(results, asked("difference", "mean", "base", mimic, 1))
+    assert whole.value == pytest.approx(50.0) and whole.high - whole.low < found.high - found.low
+    assert published(asked("difference", "mean", "base", mimic, 1)).value == 36.7
+    default = variant("dexmimicgen", "default")
+    assert published(asked("difference", "mean", "base", default, 1)).value == 50.5
+    assert measure(results, asked("difference", "Grasp", "base", default, 1)) is None
+
+
+def test_figures_of_runs(results):
+    assert measure(results, asked("generation", policy="rollouts")).value == 75.0
+    assert measure(results, asked("generation", policy="rollouts")).n == 400
+    assert measure(results, asked("seconds a trajectory")).value == pytest.approx(3.0)
+    assert measure(results, asked("hours for 500")).value == pytest.approx(3.0 * 500 / 3600)
+    assert measure(results, asked("hours of the run")).value == pytest.approx(0.05)
+    assert measure(results, asked("objects handled", policy="edited")).value == 1.5
+    assert measure(results, asked("trajectories", policy="")).value == 45.0
+    assert measure(results, asked("residual ratio", turn=2)).value == 12.5
+    assert measure(results, asked("residual ratio", turn=3)) is None
+    assert measure(results, asked("joint difference", object="can")) is None
+    assert measure(results, asked("configurations", turn=2)).value == 880
+
+
+def test_every_figure_of_every_table_is_there_or_not_run(results):
+    whole = frame(results)
+    assert list(dict.fromkeys(whole["table"])) == [layout.name for layout in LAYOUTS]
+    assert {name for row in GRID for name in row.tables} <= set(whole["table"])
+    ran, absent = whole[whole["run"]], whole[~whole["run"]]
+    assert len(ran) and len(absent)
+    assert ran["value"].notna().all() and absent["value"].isna().all()
+    assert not whole.duplicated(["table", "row", "column"]).any()
+    texts = [text(row) for row in absent.itertuples()]
+    assert all(words.startswith("not run") for words in texts)
+    one = whole[(whole["table"] == "baselines") & (whole["column"] == "Grasp")]
+    assert [text(row) for row in one.itertuples()] == [
+        "10.0 [2.8, 30.1] (6.1)", "not run (15.0)", "not run (30.3)", "40.0 [21.9, 61.3] (50.3)",
+        "80.0 [65.2, 89.5] (90.0 ± 3.2)",
+    ]  # fmt: skip
+
+
+def test_the_three_forms_say_the_same(results):
+    layout = next(one for one in LAYOUTS if one.name == "baselines")
+    rows = frame(results, [layout])
+    head, body = grid_of(rows, layout)
+    assert head == ["Method", *TASKS, "mean"] and len(body) == 5
+    page = markdown(rows, layout, results)
+    assert page.splitlines()[4] == "| " + " | ".join(body[0]) + " |"
+    assert "run dexflywheel-Grasp-1: 3 min on 1 thread(s); python 3.11; cpus 2" in page
+    assert "no summary, so neither versions" in page and "commit c0ffee" in page
+    assert "python dexmimicgen --seed 1" in page
+    paper = latex(rows, layout, results)
+    assert r"80.0 [65.2, 89.5] (90.0 $\pm$ 3.2)" in paper and r"T\_OEP" in paper
+    assert paper.count(r"\\{}") == 6
+    lines = list(csv_module.DictReader(io.StringIO(csv(rows, results))))
+    assert len(lines) == 25
+    ours = next(line for line in lines if line["row"] == "DexFlyWheel" and line["task"] == "Grasp")
+    assert (ours["value"], ours["paper"], ours["seeds"]) == ("80.0", "90.0", "1 2")
+    assert (ours["versions"], ours["hardware"]) == ("python 3.11", "cpus 2")
+    assert ours["minutes"] == "6.0"
+    assert sum(line["value"] == "not run" for line in lines) == 14
+
+
+def test_latex_is_escaped():
+    assert escape("a_b & 5 % ± 1 #2 {x}") == r"a\_b \& 5 \% $\pm$ 1 \#2 \{x\}"
+
+
+def test_tables_are_the_same_bytes_again(folder, capsys):
+    words = ["tables", "--results", str(folder)]
+    assert main(words) == 0
+    names = capsys.readouterr().out.split()
+    assert len(names) == 3 * len(LAYOUTS)
+    files = sorted((folder / "tables").iterdir())
+    first = [path.read_bytes() for path in files]
+    assert main(words) == 0
+    assert [path.read_bytes() for path in files] == first
+    assert not any(b"\r" in content for content in first)
+
+
+def test_other_presets_have_results_of_their_own(tmp_path, capsys):
+    root = tmp_path / "quick"
+    write(root, 5, variant="quick", iteration=2)  # what scripts call records of other presets
+    found = measure(Results(tmp_path, "quick"), asked(turn=2))
+    assert (found.value, found.n) == (25.0, 20)
+    assert measure(Results(tmp_path), asked(turn=2)) is None
+    assert main(["tables", "--preset", "quick", "--results", str(tmp_path)]) == 0
+    assert "--preset quick" in (root / "tables" / "baselines.md").read_text()
+    assert main(["tables", "--preset", "big", "--results", str(tmp_path)]) == 1
+    assert "unknown preset 'big'" in capsys.readouterr().err
+
+
+def test_published_figures_are_those_of_the_paper():
+    assert published(asked(task="mean")).value == 81.9
+    assert published(asked(task="Lift")).spread == 7.9
+    assert published(asked(task="Lift", object="milk_case")) is None
+    five = variant("dexflywheel", "five-turns")
+    assert published(asked(row=five, turn=5, task="Pour")) is None
+    assert published(asked(row=five, turn=5, task="Lift")).value == 83.5
+    assert published(asked("residual ratio", "mean", turn=2)).spread == 2.6
+
+
+def test_show_names_the_kept_policy(folder, capsys):
+    words = ["show", "--method", "dexflywheel", "--task", "Grasp", "--iteration", "3", "--json"]
+    words += ["--root", str(folder / "records")]
+    assert main(words) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["policy_path"] is None
+    kept = folder / "policies" / "dexflywheel" / "Grasp" / "i3-seed0.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert main(words) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["policy_path"] == kept.as_posix()
+    assert (line["success"], line["n"], line["seeds"]) == (0.8, 40, [1, 2])
+    assert main([*words, "--variant", "sac"]) == 1
+    assert "not run" in capsys.readouterr().err
