@@ -110,10 +110,11 @@ def test_minari_round_trip(tmp_path, monkeypatch):
     assert told["observations/proprio"]["elements"][0]["unit"] == "rad"
 
 
-def test_minari_names_the_env(tmp_path):
+def test_minari_names_the_env(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari", reason="minari (extra data) is not installed")
-    store = fill(tmp_path / "store", pictures=False)
-    export(store.folder, "minari", tmp_path / "grasp-v3")
+    fill(tmp_path / "store", pictures=False)
+    monkeypatch.chdir(tmp_path)
+    export("store", "minari", "grasp-v3")
     dataset = minari.MinariDataset(tmp_path / "grasp-v3" / "data")
     assert (dataset.spec.dataset_id, dataset.env_spec.id) == ("grasp-v3", ENV)
     kwargs = {"task": "Grasp", "control_mode": MODE, "obs_mode": "state+touch"}

@@ -48,7 +48,7 @@ def write(selection: Selection, folder: Path, name: str) -> int:
         key: _space(feature) for key, feature in selection.groups.items()
     }
     storage = MinariStorage.new(
-        folder / "data",
+        folder.absolute() / "data",  # Minari doubles a relative path when it adds up sizes
         observation_space=gym.spaces.Dict(spaces),
         action_space=_action_space(selection.features["actions"]),
         env_spec=_env_spec(selection),
