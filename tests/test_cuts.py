@@ -81,7 +81,7 @@ def test_what_cannot_be_cut_is_left_out_and_told():
     bad = dataclasses.replace(good, observations=still)
     with pytest.warns(UserWarning, match="1 of 2 episodes cannot be cut .* never moved"):
         assert len(sources_of([bad, good], codec)) == 1
-    with pytest.raises(ValueError, match="none of 1 episodes can be cut: .*object 0 never moved"):
+    with pytest.raises(ValueError, match=r"none of 1 episodes can be cut: .*object 0 never moved"):
         sources_of([bad], codec)
 
 
