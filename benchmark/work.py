@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmark.cells import Cell, digest, method_version
 from benchmark.protocol import ROOT, SEEDS, results_of
+from benchmark.residuals import measure_run
 from benchmark.summaries import status, summarise, summary_path
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
@@ -72,6 +73,7 @@ def work(cell: Cell, place: Place) -> None:
         _call_script(cell, place, home, lock)
         run = RunFolder.open(_run_in(home) or home)
         version = method_version(place.root / cell.script)
+        measure_run(run, place.root, place.threads)
         keep(run, cell, place.results_of(cell), {"digest": wanted, "method_version": version})
 
 
