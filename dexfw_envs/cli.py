@@ -19,7 +19,7 @@ from dexfw_envs import runs
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
 from dexfw_envs.evaluation import evaluate, summary, write_records
-from dexfw_envs.progress import load
+from dexfw_envs.policies import read_policy
 from dexfw_envs.records import import_pyarrow
 
 
@@ -43,7 +43,7 @@ class ScriptArgs:
     eval_episodes: int = 200  # episodes per split
     records: str = ""  # folder for per-episode records (results/records); none if empty
     variant: str = ""  # name of an ablation, for the records; needed if settings are changed
-    evaluate: str = ""  # checkpoint to evaluate instead of training; only some options go with it
+    evaluate: str = ""  # checkpoint or policy file to evaluate; only some options go with it
     split: str = "T_OEP"  # with --evaluate: the test set
     episodes: int = 200  # with --evaluate: how many episodes
     policy: Literal["base", "combined"] = "combined"  # with --evaluate: which policy
@@ -234,7 +234,7 @@ def evaluate_checkpoint(
     """
     import torch
 
-    state = load(Path(asked.evaluate).read_bytes())
+    state = read_policy(asked.evaluate)
     if "args" not in state:
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])
