@@ -110,14 +110,16 @@ def parse(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=[*presets], default=next(iter(presets)))
-    early.add_argument("--task", choices=[*tasks], default=next(iter(tasks)))
+    early.add_argument("--task", choices=[*tasks])
     early.add_argument("--resume", default="")
+    early.add_argument("--evaluate", default="")
     known, _ = early.parse_known_args(argv)
+    task = known.task or _task_of(known.evaluate) or next(iter(tasks))
     if known.resume:
         run = runs.RunFolder.open(known.resume)
         default = from_dict(settings, run.config)
     else:
-        default = settings(**{**presets[known.preset], "task": known.task, **tasks[known.task]})
+        default = settings(**{**presets[known.preset], "task": task, **tasks[task]})
     found = tyro.cli(settings, default=default, args=argv, description=description)
     _check_combination(found, given(settings, argv))
     _check_values(found)
@@ -127,6 +129,14 @@ def parse(
     elif found.records and not found.evaluate:
         check_variant(found, tasks)
     return found
+
+
+def _task_of(checkpoint: str) -> str:
+    """Return the task of a policy; "" if it cannot be read: `evaluate_checkpoint` says why."""
+    try:
+        return read_policy(checkpoint)["args"]["task"] if checkpoint else ""
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def given(settings: type[ScriptArgs], argv: Sequence[str]) -> list[str]:
