@@ -1,0 +1,265 @@
+"""Collecting what happens when a policy is deployed: where episodes start, and what is kept of them.
+
+Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
+that have just reached an intermediate stage. A start that fails is tried again from the same state,
+now with an operator ready to take over, for a pair of a failure and its correction. Every step
+carries the flag whether the operator commanded it, every episode its outcome.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs import checks
+from dexfw_envs.episode import Episode, Observation
+from dexfw_envs.interventions import SharedControl
+from dexfw_envs.rollout import run_episodes
+from dexfw_envs.scenario import Scenario
+
+ARMED = ("retries", "always", "never")  # in which episodes the operator may take over
+FLAG, STAGE = "intervention", "stage"  # observations added to those of the environment
+LEFT = 20  # a start with fewer steps of its demonstration left is done too soon to teach anything
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where an episode starts.
+
+    Attributes:
+        scenario: The scene.
+        stage: Index of the task's stage there.
+        state: State vector (S,) of an intermediate stage; None for the scene's own start.
+        pair: Number that all tries of one start share.
+        attempt: 0 for the first try of it.
+        armed: Whether the operator may take over.
+    """
+
+    scenario: Scenario
+    stage: int = 0
+    state: np.ndarray | None = None
+    pair: int = 0
+    attempt: int = 0
+    armed: bool = False
+
+
+def stages_of(env: Any, episode: Any) -> np.ndarray:
+    """Return the task's stage at every state of an episode, (T+1,), by restoring them in `env`.
+
+    Raises:
+        ValueError: The backend cannot restore states.
+    """
+    if not env.backend.capabilities.exact_restore:
+        raise ValueError("starts from intermediate stages need a backend that restores states")
+    found, states = [], np.asarray(episode.states)
+    for first in range(0, len(states), env.num_envs):
+        rows = states[first : first + env.num_envs]
+        mask = np.arange(env.num_envs) < len(rows)
+        env.set_state_vectors(rows, [episode.scenario] * len(rows), mask)
+        found.append(env.task.stage(env.world, env.memory)[mask])
+    return np.concatenate(found)
+
+
+def stage_starts(episodes: Sequence[Any], stages: Sequence[np.ndarray]) -> dict[int, list[Start]]:
+    """Return, for each intermediate stage, the states in which demonstrations first reach it.
+
+    Args:
+        episodes: Demonstrations with states.
+        stages: What `stages_of` says of each.
+    """
+    found: dict[int, list[Start]] = {}
+    for episode, stage in zip(episodes, stages, strict=True):
+        for value in np.unique(stage[stage > 0]):
+            first = int(np.argmax(stage >= value))  # a stage may be passed over
+            if stage[first] == value and len(stage) - 1 - first >= LEFT:
+                start = Start(episode.scenario, int(value), np.asarray(episode.states[first]))
+                found.setdefault(int(value), []).append(start)
+    return dict(sorted(found.items()))
+
+
+def longest_stage(stages: Sequence[np.ndarray]) -> int:
+    """Return the most steps for which a demonstration reached no new stage."""
+    ups = [np.flatnonzero(np.diff(np.maximum.accumulate(stage)) > 0) + 1 for stage in stages]
+    rows = [np.concatenate([[0], up, [len(s) - 1]]) for up, s in zip(ups, stages, strict=True)]
+    return int(max(np.diff(row).max() for row in rows))
+
+
+class Starts:
+    """Iterator over the starts of a collection, in the order in which episodes are numbered.
+
+    It may run dry and go on later, when a failure makes room for another try.
+
+    Args:
+        count: Episodes in all, retries included.
+        sample: Draws a scene for the initial state.
+        stages: Starts by intermediate stage; none for ordinary DAgger.
+        rng: Draws which start of a stage.
+        initial: Share of first tries that start from the initial state, where there are stages.
+        armed: In which episodes the operator may take over, one of `ARMED`.
+        retries: Most further tries of a failed start.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        sample: Callable[[np.random.Generator], Scenario],
+        stages: dict[int, list[Start]],
+        rng: np.random.Generator,
+        initial: float = 0.5,
+        armed: str = "retries",
+        retries: int = 1,
+    ) -> None:
+        checks.choice("armed", armed, ARMED)
+        self.count, self.sample, self.stages, self.rng = count, sample, stages, rng
+        self.initial, self.armed, self.retries = initial, armed, retries
+        self.made: list[Start] = []
+        self._again: list[Start] = []
+
+    def __iter__(self) -> Iterator[Start]:
+        return self
+
+    def __next__(self) -> Start:
+        """Return the next start: one that failed, else a new one."""
+        if len(self.made) >= self.count:
+            raise StopIteration
+        start = self._again.pop(0) if self._again else self._fresh()
+        self.made.append(start)
+        return start
+
+    def record(self, index: int, success: bool) -> None:
+        """Tell the outcome of start number `index`."""
+        start = self.made[index]
+        if not success and start.attempt < self.retries:
+            armed = self.armed != "never"
+            again = dataclasses.replace(start, attempt=start.attempt + 1, armed=armed)
+            self._again.append(again)
+
+    def _fresh(self) -> Start:
+        """Draw a first try of the stage that is furthest behind its share."""
+        first = Counter(start.stage for start in self.made if not start.attempt)
+        rest = (1.0 - self.initial) / max(1, len(self.stages))
+        shares = {0: self.initial if self.stages else 1.0, **dict.fromkeys(self.stages, rest)}
+        shares = {stage: share for stage, share in shares.items() if share > 0}
+        stage = min(shares, key=lambda name: (first[name] + 1) / shares[name])
+        known = {"pair": sum(first.values()), "armed": self.armed == "always"}
+        if not stage:
+            return Start(self.sample(self.rng), **known)
+        pool = self.stages[stage]
+        return dataclasses.replace(pool[self.rng.integers(len(pool))], **known)
+
+
+class DeployedEnv:
+    """An environment whose episodes begin at a `Start`, and which watches who commands.
+
+    Handed to `run_episodes` in place of `env`. Observations also hold the `stage`, and the flag
+    `intervention`: whether the operator commanded the step that led to what is observed.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset=False`.
+        control: The policy that acts in it.
+
+    Attributes:
+        jumps: Largest change of any joint command in a step [rad]: at the first step of a
+            "take_over", in other steps of the "operator", and in those of the "policy".
+    """
+
+    def __init__(self, env: Any, control: SharedControl) -> None:
+        self.env, self.control = env, control
+        self.jumps = {"take_over": 0.0, "operator": 0.0, "policy": 0.0}
+        self._held = np.zeros(env.num_envs, dtype=bool)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes at the starts given as `scenarios` in the worlds of `reset_mask`."""
+        starts, mask = options["scenarios"], options["reset_mask"]
+        scenes = [start.scenario for start in starts]
+        observation, info = self.env.reset(options={"scenarios": scenes, "reset_mask": mask})
+        pairs = zip(np.flatnonzero(mask), starts, strict=True)
+        later = {int(world): start for world, start in pairs if start.state is not None}
+        if later:
+            within = np.isin(np.arange(self.env.num_envs), list(later))
+            states = np.stack([start.state for start in later.values()])
+            scenes = [start.scenario for start in later.values()]
+            observation = self.env.set_state_vectors(states, scenes, within)
+        self.control.operator.armed[mask] = [start.armed for start in starts]
+        self._held[mask] = False
+        return self._added(observation), info
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+        """Step, and note by how much the joint commands change under whom."""
+        before, held = self.env.controller.joints.copy(), self.control.held
+        observation, *rest = self.env.step(actions)
+        change = np.abs(self.env.controller.joints - before).max(axis=(1, 2))
+        kinds = {"take_over": held & ~self._held, "operator": held & self._held, "policy": ~held}
+        for name, worlds in kinds.items():
+            self.jumps[name] = max(self.jumps[name], float(change[worlds].max(initial=0.0)))
+        self._held = held.copy()
+        return (self._added(observation), *rest)
+
+    def _added(self, observation: Observation) -> Observation:
+        stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)
+        return {**observation, FLAG: self._held.copy(), STAGE: stage}
+
+
+def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> Iterator[Episode]:
+    """Run the episodes of `starts` and yield them as they end, told to `starts` before.
+
+    Their `info` also has "start": stage, pair, attempt, and whether the operator was armed.
+    `env` is a `DeployedEnv` around the environment that `control` acts in.
+    """
+    for episode in run_episodes(env, control, starts, progress=progress):
+        start: Any = episode.scenario
+        starts.record(episode.index, episode.success)
+        known = {name: getattr(start, name) for name in ("stage", "pair", "attempt", "armed")}
+        info = {**episode.info, "start": known}
+        yield dataclasses.replace(episode, scenario=start.scenario, info=info)
+
+
+def flags_of(episode: Any) -> np.ndarray:
+    """Return for every step of a collected episode whether the operator commanded it, bool (T,).
+
+    Raises:
+        ValueError: The episode has no flags, or neither succeeded nor says why it failed.
+    """
+    name = getattr(episode, "identifier", f"episode {episode.index}")
+    if FLAG not in episode.observations:
+        there = sorted(episode.observations)
+        raise ValueError(f"{name} has no flags of intervention: it needs the observation {FLAG!r}, "
+                         f"and has {there}")  # fmt: skip
+    if not episode.success and not episode.failure:
+        raise ValueError(f"{name} has no outcome: neither success nor a reason of failure")
+    return np.asarray(episode.observations[FLAG], dtype=bool)[1:]
+
+
+def collection_report(
+    episodes: Sequence[Any], env: DeployedEnv, stages: Sequence[str]
+) -> dict[str, Any]:
+    """Sum up a collection: outcomes by stage of the start, interventions, and jumps."""
+    rows = [(episode, episode.info["start"], flags_of(episode)) for episode in episodes]
+    by_stage: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(stages):
+        group = [episode for episode, start, _ in rows if start["stage"] == index]
+        if group:
+            share, won = len(group) / len(rows), sum(e.success for e in group)
+            by_stage[name] = {"episodes": len(group), "share": share, "successes": won}
+    steps = np.concatenate([flags for _, _, flags in rows])
+    return {
+        "episodes": len(rows),
+        "successes": sum(episode.success for episode, _, _ in rows),
+        "retries": sum(start["attempt"] > 0 for _, start, _ in rows),
+        "intervened": sum(bool(flags.any()) for _, _, flags in rows),
+        "intervened_steps": float(steps.mean()),
+        "steps": len(steps),
+        "failures": dict(Counter(e.failure for e, _, _ in rows if not e.success)),
+        "starts": by_stage,
+        "jumps": env.jumps,
+        "chunks": env.control.policy.planned,
+        "late_steps": env.control.policy.late,
+    }
