@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,3 +66,15 @@ def calibration(
     there = [index for index in range(len(names)) if (stage == index).any()]
     stages = {names[index]: of(stage == index) for index in there}
     return {**of(np.ones(len(values), dtype=bool)), "stages": stages}
+
+
+def shares(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, float]]:
+    """Return for each group of labels in [0, 1] their number, mean, and share above one half."""
+    found: dict[str, dict[str, float]] = {}
+    for name, parts in groups.items():
+        labels = np.concatenate([np.asarray(part) for part in parts])
+        found[name] = {"windows": len(labels)}
+        if len(labels):
+            above = (labels > 0.5).mean()
+            found[name] |= {"mean": float(labels.mean()), "above_half": float(above)}
+    return found

@@ -25,7 +25,9 @@ ALIGNED = 0.25  # a person's hand this near to the robot's in every joint may ta
 
 
 class Intervention(Protocol):
-    """Somebody who watches N worlds and takes over in some of them."""
+    """Somebody who watches N worlds and takes over in some of them, where it is `armed`, (N,)."""
+
+    armed: np.ndarray
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`."""
@@ -37,7 +39,7 @@ class Intervention(Protocol):
         """Take over in the worlds of `mask`, from the commands in force."""
 
     def act(self, observation: Observation) -> np.ndarray:
-        """Return the operator's `ee_pose` actions (N, action); only where it commands they count."""
+        """Return the operator's `ee_pose` actions (N, action); they count where it commands."""
 
 
 class SmoothingFilter:
@@ -264,4 +266,3 @@ class PersonOperator:
     def _robot(self) -> Targets:
         command = self.env.controller
         return Targets(command.position[0], command.quaternion[0], command.joints[0, :, 7:])
-
