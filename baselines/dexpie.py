@@ -572,8 +572,7 @@ def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
         state[:, 14 * arms : 38 * arms] = 0.0  # joints and speeds of the fingers
     if args.critic_touch and "touch" not in obs:
         raise ValueError(f"--critic-touch: an episode has no touch, only {sorted(obs)}")
-    touch = [torch.as_tensor(obs["touch"]).float()] * args.critic_touch
-    return torch.cat([state, *touch], dim=1)
+    return torch.cat([state, torch.as_tensor(obs["touch"])], 1) if args.critic_touch else state
 
 
 def returns(episode: Any, args: Args) -> torch.Tensor:
