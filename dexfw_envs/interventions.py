@@ -250,8 +250,8 @@ class PersonOperator:
     def begin(self, mask: np.ndarray) -> None:
         """Latch wrist and palm."""
         now, robot = self.source.read(), self._robot()
-        self._wrist = (now.position, now.quaternion)
-        self._palm = (robot.position, robot.quaternion)
+        self._wrist = (now.position.copy(), now.quaternion.copy())
+        self._palm = (robot.position.copy(), robot.quaternion.copy())
 
     def act(self, observation: Observation) -> np.ndarray:
         """Return the person's action (1, action)."""
