@@ -81,6 +81,7 @@ class Args(ScriptArgs):
     eval_latency: tuple[int, ...] = ()  # in tests, also beyond the prefix; empty: as in collection
     # collection
     rollouts: int = 60  # episodes per round, retries included
+    collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
     initial_share: float = 0.5  # of staged first tries that start from the initial state
     operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
@@ -257,7 +258,7 @@ class ImageEncoder(nn.Module):
 
 def embed(optimality: torch.Tensor) -> torch.Tensor:
     """Sines and cosines of an optimality in [0, 1], (B, 128); the null condition is all zeros."""
-    steps = torch.arange(EMBEDDING // 2, device=optimality.device) / (EMBEDDING // 2)
+    steps = torch.arange(EMBEDDING // 2, device=optimality.device) / (EMBEDDING // 2 - 1)
     angles = optimality[:, None] * 10_000.0**-steps
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
@@ -414,14 +415,14 @@ def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tenso
 
 
 # --- 5. demonstrations and the reference policy ---
-def make_env(args: Args, image=False, worlds: int | None = None, watched=False):
+def make_env(args: Args, image=False, worlds: int | None = None, steps=None, watched=False):
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
         obs_mode=("image" if image else "state") + "+touch", autoreset=False,
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         control_mode=CONTROL_MODE, render_mode="human" if watched else "rgb_array",
         timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
-        threads=args.threads,
+        threads=args.threads, max_episode_steps=steps,
     ).unwrapped  # fmt: skip
 
 
@@ -493,7 +494,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     """Deploy the last policy, with an operator, from the start and from intermediate stages."""
     args, keys = run.args, run.args.operator == "keyboard"
     worlds = 1 if keys else min(args.num_envs, math.ceil(FIRST * args.rollouts))
-    env = make_env(args, args.obs == "image", worlds, watched=keys)
+    env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
     acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
     control = SharedControl(acting, make_operator(run, env), env)
     demos = [episode for _, episode in run.experience(0) if args.starts == "staged"]
