@@ -73,21 +73,43 @@ def starts(count, stages=True, **options):
                   **options)  # fmt: skip
 
 
+def all_won(order):
+    """Every start in its turn, each a success before the next."""
+    found = []
+    for start in order:
+        order.record(len(found), success=True)
+        found.append(start)
+    return found
+
+
 def test_first_tries_keep_to_their_shares():
-    found = list(starts(40, initial=0.5))
+    found = all_won(starts(40, initial=0.5))
     counts = np.bincount([start.stage for start in found])
     assert counts.tolist() == [20, 10, 10]
     assert all((start.state is None) == (start.stage == 0) for start in found)
     assert [start.pair for start in found] == list(range(40))
     assert not any(start.armed for start in found)
-    assert all(start.stage for start in starts(10, initial=0.0))
-    ordinary = list(starts(10, stages=False))
+    assert all(start.stage for start in all_won(starts(10, initial=0.0)))
+    ordinary = all_won(starts(10, stages=False))
     assert all(start.stage == 0 for start in ordinary)
     assert len({start.scenario.seed for start in ordinary}) == 10
 
 
+def test_room_is_kept_to_try_again():
+    order = starts(30)
+    first = list(order)
+    assert len(first) == 20 and list(order) == [], "half of them may fail"
+    for index in range(10):
+        order.record(index, success=True)
+    assert len(more := list(order)) == 3 and not any(start.attempt for start in more)
+    for index in range(10, 20):
+        order.record(index, success=False)
+    assert [start.attempt for start in order] == [1] * 7 and len(order.made) == 30
+    assert len(list(starts(30, retries=0))) == 30
+
+
 def test_a_failed_start_is_tried_again_from_the_same_state_with_an_operator():
-    order = starts(6)
+    order = starts(8)
     made = [next(order) for _ in range(3)]
     order.record(1, success=False)
     order.record(0, success=True)
@@ -99,7 +121,7 @@ def test_a_failed_start_is_tried_again_from_the_same_state_with_an_operator():
     order.record(3, success=False)
     assert next(order).attempt == 0, "no third try"
     order.record(2, success=False)
-    assert list(order) == [], "retries count too"
+    assert [start.attempt for start in order] == [1] and len(order.made) == 7
 
 
 @pytest.mark.parametrize(("armed", "first", "second"), [("retries", False, True),
@@ -220,6 +242,12 @@ def test_taking_episodes_takes_the_first_ones(tmp_path):
     (tmp_path / "to" / "left.h5").write_text("half-written")
     take_episodes(tmp_path / "from", tmp_path / "to", 3)
     assert [row["index"] for row in EpisodeStore(tmp_path / "to").manifest()] == [0, 1, 2]
+    store = EpisodeStore(tmp_path / "pairs", seed.env_id, seed.control_mode)
+    for index, pair in enumerate((0, 1, 2, 0, 1)):
+        info = {"start": {"pair": pair}}
+        store.add(replace(seed, info=info), source="policy", seed=0, index=index)
+    take_episodes(tmp_path / "pairs", tmp_path / "to", 3)
+    assert [row["index"] for row in EpisodeStore(tmp_path / "to").manifest()] == [0, 1, 3]
     with pytest.raises(ValueError, match="from holds 4 episodes, needed are 5"):
         take_episodes(tmp_path / "from", tmp_path / "to", 5)
 

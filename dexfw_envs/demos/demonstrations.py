@@ -116,12 +116,19 @@ def read_demonstrations(
 
 
 def take_episodes(source: str | Path, target: str | Path, count: int) -> None:
-    """Copy the first `count` episodes of a store, by their index; `target` is replaced.
+    """Copy the first `count` episodes of a store; `target` is replaced.
+
+    They are taken by their index; a retry of a start goes with its first try, so that fewer
+    episodes are a sample of all.
 
     Raises:
         ValueError: The store holds fewer.
     """
-    rows = sorted(EpisodeStore(source).manifest(), key=lambda row: row["index"])
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        return row["info"].get("start", {}).get("pair", row["index"]), row["index"]
+
+    rows = sorted(EpisodeStore(source).manifest(), key=place)
     if len(rows) < count:
         raise ValueError(f"{source} holds {len(rows)} episodes, needed are {count}")
     shutil.rmtree(target, ignore_errors=True)  # left half-full by a killed process

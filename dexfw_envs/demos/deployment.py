@@ -23,13 +23,15 @@ from dexfw_envs.rollout import run_episodes
 from dexfw_envs.scenario import Scenario
 
 ARMED = ("retries", "always", "never")  # in which episodes the operator may take over
+FAILING = 0.5  # share of first tries for which room is kept to try again
 FLAG = "intervention"  # observation added to those of the environment, beside the stage
 
 
 class Starts:
     """Iterator over the starts of a collection, in the order in which episodes are numbered.
 
-    It may run dry and go on later, when a failure makes room for another try.
+    It may run dry while first tries are under way, which may fail and be tried again, and go on
+    when their outcome is known: successes end sooner, and would leave no room for the others.
 
     Args:
         count: Episodes in all, retries included.
@@ -56,21 +58,26 @@ class Starts:
         self.initial, self.armed, self.retries = initial, armed, retries
         self.made: list[Start] = []
         self._again: list[Start] = []
+        self._running = 0  # first tries under way
 
     def __iter__(self) -> Iterator[Start]:
         return self
 
     def __next__(self) -> Start:
-        """Return the next start: one that failed, else a new one."""
-        if len(self.made) >= self.count:
+        """Return the next start: one that failed, else a new one if there is room."""
+        room = self.count - len(self.made)
+        kept = FAILING * self._running * (self.retries > 0)
+        if room < 1 or (not self._again and room - kept < 1):
             raise StopIteration
         start = self._again.pop(0) if self._again else self._fresh()
         self.made.append(start)
+        self._running += start.attempt == 0
         return start
 
     def record(self, index: int, success: bool) -> None:
         """Tell the outcome of start number `index`."""
         start = self.made[index]
+        self._running -= start.attempt == 0
         if not success and start.attempt < self.retries:
             armed = self.armed != "never"
             again = dataclasses.replace(start, attempt=start.attempt + 1, armed=armed)
