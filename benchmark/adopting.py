@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.cells import GRID, Cell, digest, method_version, version_in
 from benchmark.protocol import SPLITS, USUAL_PRESET
+from benchmark.residuals import measure_run
 from benchmark.work import UNKNOWN, Place, keep
 from dexfw_envs.progress import METRICS, STAGES, STATE, load
 from dexfw_envs.runs import RunFolder, atomic_write_json
@@ -80,6 +81,7 @@ def adopt(path: Path, place: Place) -> Cell:
     if not link.exists():  # where cells that share its first stages look for it
         link.symlink_to(os.path.relpath(run.path.resolve(), home.resolve()))
     made_by = {"digest": digest(cell, place.root), "method_version": version}
+    measure_run(run, place.root, place.threads)
     keep(run, cell, place.results_of(cell), made_by)
     return cell
 

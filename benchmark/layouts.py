@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmark.cells import GRID, Variant, variant
 from benchmark.paper import FULL, HUMAN, JOINT_DIFFERENCE, MIMIC, Asked
 from benchmark.protocol import TASKS
+from benchmark.residuals import THIRDS, groups
 from dexfw_envs.catalog.curricula import iterations, objects_for
 
 COLUMNS = (*TASKS, "mean")
@@ -146,12 +147,18 @@ def _per_object(last: int) -> Iterator[Place]:
             yield (task, name), "objects combined %", asked
 
 
+def _by_group(name: str) -> tuple[int, str]:
+    """Groups by mass first, then the paper's objects and shape families by name."""
+    return (THIRDS.index(name) if name in THIRDS else len(THIRDS), name)
+
+
 def _residual(last: int) -> Iterator[Place]:
     for turn in range(1, last + 1):
         for task in COLUMNS:
             asked = Asked("residual ratio", FULL, "", turn, "combined", task)
             yield (f"residual / base %, turn {turn}", ""), task, asked
-    for task, name in JOINT_DIFFERENCE:
+    ours = [(task, name) for task in TASKS for name in groups(task)]
+    for task, name in sorted({*ours, *JOINT_DIFFERENCE}, key=lambda pair: _by_group(pair[1])):
         asked = Asked("joint difference", FULL, "", last, "combined", task, name)
         yield ("joint difference [rad]", name), task, asked
 
@@ -204,6 +211,9 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         "residual", "Size of the residual", ("", "Object"), _residual,
-        "Shown once runs keep it as `residual_<turn>.json`. " + SETTING,
+        "Size: of the combined action's difference to the base's, relative to it, mean over steps. "
+        "Joints: mean absolute difference of the arm joints between combined and base policy from "
+        "the same start, after the last turn, by mass and by shape family of our objects; the "
+        "paper's are to a nominal trajectory, with its objects. " + SETTING,
     ),
 )  # fmt: skip

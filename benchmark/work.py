@@ -23,7 +23,9 @@ from typing import Any
 
 from benchmark.cells import Cell, digest, method_version
 from benchmark.protocol import ROOT, SEEDS, results_of
+from benchmark.residuals import measure_run
 from benchmark.summaries import status, summarise, summary_path
+from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
 
@@ -72,6 +74,7 @@ def work(cell: Cell, place: Place) -> None:
         _call_script(cell, place, home, lock)
         run = RunFolder.open(_run_in(home) or home)
         version = method_version(place.root / cell.script)
+        measure_run(run, place.root, place.threads)
         keep(run, cell, place.results_of(cell), {"digest": wanted, "method_version": version})
 
 
@@ -80,6 +83,7 @@ def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> 
     found = summarise(run, cell, made_by)
     if filmed(cell):
         keep_videos(run.path / "videos", cell, results)
+        keep_policies(run.path / "checkpoints", cell, results)
     atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
 
 
@@ -222,13 +226,25 @@ def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-# --- films
+# --- films and policies
+
+
+def method_folder(cell: Cell) -> str:
+    """Name under which films and policies of a method's variant are kept."""
+    return "-".join(filter(None, (cell.variant.method, cell.label)))
+
+
+def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> None:
+    """Keep the policy of each turn, small enough to be handed on."""
+    target = results / "policies" / method_folder(cell) / cell.task
+    for path in sorted(checkpoints.glob("policy_*.pt")):
+        turn = path.stem.rpartition("_")[2]
+        write_policy(target / f"i{turn}-seed{cell.seed}.safetensors", read_policy(path))
 
 
 def keep_videos(folder: Path, cell: Cell, results: Path) -> None:
     """Copy some successes and failures on T_OEP of each policy and turn."""
-    method = "-".join(filter(None, (cell.variant.method, cell.label)))
-    target = results / "videos" / method / cell.task
+    target = results / "videos" / method_folder(cell) / cell.task
     for source in sorted(folder.glob("*-T_OEP-*")):
         turn, _, policy = source.name.split("-", 2)
         films = sorted(source.glob("episode-*.mp4"))

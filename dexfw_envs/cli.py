@@ -19,7 +19,7 @@ from dexfw_envs import runs
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
 from dexfw_envs.evaluation import evaluate, summary, write_records
-from dexfw_envs.progress import load
+from dexfw_envs.policies import read_policy
 from dexfw_envs.records import import_pyarrow
 
 
@@ -45,7 +45,7 @@ class ScriptArgs:
     eval_episodes: int = 200  # episodes per split
     records: str = ""  # folder for per-episode records (results/records); none if empty
     variant: str = ""  # name of an ablation, for the records; needed if settings are changed
-    evaluate: str = ""  # checkpoint to evaluate instead of training; only some options go with it
+    evaluate: str = ""  # checkpoint or policy file to evaluate; only some options go with it
     split: str = "T_OEP"  # with --evaluate: the test set
     episodes: int = 200  # with --evaluate: how many episodes
     policy: Literal["base", "combined"] = "combined"  # with --evaluate: which policy
@@ -112,14 +112,16 @@ def parse(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=[*presets], default=next(iter(presets)))
-    early.add_argument("--task", choices=[*tasks], default=next(iter(tasks)))
+    early.add_argument("--task", choices=[*tasks])
     early.add_argument("--resume", default="")
+    early.add_argument("--evaluate", default="")
     known, _ = early.parse_known_args(argv)
+    task = known.task or _task_of(known.evaluate) or next(iter(tasks))
     if known.resume:
         run = runs.RunFolder.open(known.resume)
         default = from_dict(settings, run.config)
     else:
-        default = settings(**{**presets[known.preset], "task": known.task, **tasks[known.task]})
+        default = settings(**{**presets[known.preset], "task": task, **tasks[task]})
     found = tyro.cli(settings, default=default, args=argv, description=description)
     _check_combination(found, given(settings, argv))
     _check_values(found)
@@ -129,6 +131,14 @@ def parse(
     elif found.records and not found.evaluate:
         check_variant(found, tasks)
     return found
+
+
+def _task_of(checkpoint: str) -> str:
+    """Return the task of a policy; "" if it cannot be read: `evaluate_checkpoint` says why."""
+    try:
+        return read_policy(checkpoint)["args"]["task"] if checkpoint else ""
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def given(settings: type[ScriptArgs], argv: Sequence[str]) -> list[str]:
@@ -238,7 +248,7 @@ def evaluate_checkpoint(
     """
     import torch
 
-    state = load(Path(asked.evaluate).read_bytes())
+    state = read_policy(asked.evaluate)
     if "args" not in state:
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])

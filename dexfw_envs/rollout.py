@@ -227,6 +227,7 @@ def _run(
             observation = _begin(env, policy, recorder, mask, items, observation)
         if on_step:
             on_step(recorder.index.copy(), recorder.length.copy())
+        env.backend.rest(~recorder.active)
         actions = recorder.save_actions(np.asarray(policy.act(observation)))
         observation, reward, terminated, truncated, info = env.step(actions)
         recorder.save_step(observation, reward, info)

@@ -155,6 +155,17 @@ def evaluated(tmp_path, trained, *flags, **header):
     return evaluate_checkpoint(asked, lambda *_: (GoPolicy(), grasp_stub()), TASKS)
 
 
+def test_the_task_to_evaluate_on_is_the_checkpoints(tmp_path):
+    pytest.importorskip("torch")
+    from dexfw_envs.policies import write_policy
+
+    path = tmp_path / "policy.safetensors"
+    write_policy(path, {"args": dataclasses.asdict(Args(task="Lift"))})
+    assert parsed("--evaluate", str(path)).task == "Lift"
+    assert parsed("--evaluate", str(path), "--task", "Grasp").task == "Grasp"  # refused later
+    assert parsed("--evaluate", str(tmp_path / "none.pt")).task == "Grasp"
+
+
 def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     draw = lambda task, split, episodes, seed: make_scenarios(episodes)  # noqa: E731

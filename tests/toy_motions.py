@@ -96,6 +96,7 @@ class ToyEnv:
         self.codec = PoseCodec(SimpleNamespace(arms=arms, mounts=(mount,) * arms, hand=hand))
         self.single_action_space = gym.spaces.Box(-1, 1, (12 * arms,), np.float64)
         self.scenarios = [None] * num_envs
+        self.backend = SimpleNamespace(rest=lambda mask: None)
         self.palm, self.turn = np.zeros((num_envs, arms, 3)), np.zeros((num_envs, arms, 4))
         self.object = np.zeros((num_envs, 1, 3))
         self.count, self.hold = np.zeros((2, num_envs), dtype=int)
