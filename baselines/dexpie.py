@@ -439,8 +439,9 @@ def collect_demonstrations(run: Run) -> None:
     if not args.demos:
         chosen = demonstrate(env, scenes, run.seed, number)
     for index, episode in enumerate(chosen):
-        seen = {**episode.observations, STAGE: stages_of(env, episode).astype(np.int8)}
-        kind, episode = getattr(episode, "source", "scripted"), replace(episode, observations=seen)
+        seen, kind = episode.observations, getattr(episode, "source", "scripted")
+        stage = seen[STAGE] if STAGE in seen else stages_of(env, episode).astype(np.int8)
+        episode = replace(episode, observations={**seen, STAGE: stage})
         run.episodes("demos").add(episode, source=kind, seed=args.seed, index=index)
     env.close()
 
@@ -485,9 +486,8 @@ def make_operator(run: Run, env):
     if args.operator == "keyboard":
         print(HELP, flush=True)
         return PersonOperator(env, KeyboardSource(env.task.needs.robot.hand.driven_limits()))
-    longest = longest_stage([e.observations[STAGE] for _, e in run.experience(0)])
-    gate = Gate(patience=math.ceil(args.patience * longest), delay=args.reaction)
-    return ScriptedOperator(env, gate, run.seed)
+    steps = args.patience * longest_stage([e.observations[STAGE] for _, e in run.experience(0)])
+    return ScriptedOperator(env, Gate(patience=math.ceil(steps), delay=args.reaction), run.seed)
 
 
 def collect_rollouts(run: Run, i: int) -> None:
@@ -511,6 +511,8 @@ def collect_rollouts(run: Run, i: int) -> None:
     acting.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
+    begun = {f"charts/starts_{name}": row["share"] for name, row in report["starts"].items()}
+    run.log(i * args.base_steps, begun)
     print(f"collection {i}: {report}", flush=True)
 
 
@@ -652,9 +654,8 @@ INDICATORS: dict[str, Callable] = {  # of the place between low and high quantil
 
 def advantages(value: torch.Tensor, success: bool, args: Args) -> torch.Tensor:
     """N-step advantage of every step (T,) from values (T+1,): reward of -1 a step, no discount."""
-    steps, value = torch.arange(len(value) - 1), value.clone()
+    steps, after = torch.arange(len(value) - 1), value.clone()
     end = (steps + args.lookahead).clamp(max=len(steps))
-    after = value.clone()
     if args.end_value == "true":
         after[-1] = 0.0 if success else -args.failure_penalty
     return -(end - steps) / args.longest + after[end] - value[:-1]

@@ -163,6 +163,25 @@ def test_a_policy_learns_one_motion_and_goes_on_from_its_prefix():
         assert (found - data["chunk"]).abs().mean() < 0.1
 
 
+def test_policy_and_critic_see_pictures():
+    args = replace(TINY, obs="image", image_size=32)
+    net, critic = dp.DiffusionPolicy(STATE, 15, args, guided=True), dp.Critic(3, args)
+    picture = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
+    data = batch(2) | {"image": picture}
+    assert torch.isfinite(net.loss(**data))
+    seen = observation(2)
+    chunks = [
+        net.eval().sample({**seen, "image": i.numpy()}, torch.zeros(2, 2, 15),
+                          torch.zeros(2).long(), torch.zeros(2, 8, 15))
+        for i in (picture, picture // 2)
+    ]  # fmt: skip
+    assert not torch.equal(*chunks)
+    state = torch.zeros(2, 3)
+    assert torch.isfinite(critic.loss(state, picture, -torch.rand(2)))
+    values = [critic.eval().value(state, i) for i in (picture, picture // 2)]
+    assert not torch.equal(*values)
+
+
 # --- data
 
 
@@ -423,10 +442,12 @@ def test_killed_resumed_and_shared_runs_are_the_same(tmp_path, demos, short, cap
     known = {"demos": demos, "collected": whole}
     for kind in ("bc", "hg-dagger", "recap"):
         more = {"records": tmp_path / "shared", "variant": f"{kind}-tiny"}
+        more |= {"rounds": 2} if kind == "recap" else {}
         assert dp.main(arguments(tmp_path / kind, **known, **more)) == 0
     check_shared(whole, *(only(tmp_path / kind) for kind in ("bc", "hg-dagger", "recap")))
     found = {(r["variant"], r["iteration"]) for r in read_records(tmp_path / "shared")}
-    assert found == {("bc-tiny", 0), ("hg-dagger-tiny", 1), ("recap-tiny", 1)}
+    assert found == {("bc-tiny", 0), ("hg-dagger-tiny", 1), ("recap-tiny", 1), ("recap-tiny", 2)}
+    check_second_round(only(tmp_path / "recap"))
     check_refusals(tmp_path, known, whole)
 
 
@@ -482,6 +503,16 @@ def check_shared(whole, bc, dagger, recap):
     assert set(bits.tolist()) == {0.0, 1.0}
     assert not same(checkpoint(whole, "policy_1.pt")["policy"],
                     checkpoint(recap, "policy_1.pt")["policy"])  # fmt: skip
+
+
+def check_second_round(run):
+    """It has rollouts of its own policy, and labels all experience anew."""
+    first, second = (checkpoint(run, f"critic_{i}.pt") for i in (1, 2))
+    assert len(EpisodeStore(run / "D_2")) == 5
+    assert second["identifiers"][:8] == first["identifiers"] and len(second["identifiers"]) == 13
+    assert not torch.equal(first["values"][0], second["values"][0])
+    report = json.loads((run / "critic_2.json").read_text())
+    assert report["calibration"]["rollouts"]["episodes"] == 10
 
 
 def check_refusals(tmp_path, known, whole):
