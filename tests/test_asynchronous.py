@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dexfw_envs.asynchronous import (
     ChunkExecutor,
@@ -36,14 +38,14 @@ def stub(worlds=1, real_time=False):
 class Planner:
     """Its n-th plan is n.00, n.01, ... times 0.1 after the actions known already."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, horizon=H):
+        self.calls, self.horizon = [], horizon
 
     def __call__(self, seen, prefix, known):
         self.calls.append(
             (seen["step"].tolist(), prefix[:, :, 0].round(4).tolist(), known.tolist())
         )
-        own = 0.1 * len(self.calls) + 0.001 * np.arange(H)
+        own = 0.1 * len(self.calls) + 0.001 * np.arange(self.horizon)
         chunk = np.tile(own[None, :, None], (len(known), 1, SIZE))
         for row, count in enumerate(known):
             chunk[row, :count] = prefix[row, :count]
@@ -94,6 +96,25 @@ def test_sync_waits_for_every_chunk(latency):
     assert rows[:, 0].tolist() == want
     assert executor.late == 0
     assert [known for _, _, known in plan.calls] == [[0]] * 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_no_latency_within_the_prefix_is_ever_felt(data):
+    """Whatever the sizes: after the first wait every action is new, and every plan is used up."""
+    horizon = data.draw(st.integers(3, 12))
+    prefix = data.draw(st.integers(1, (horizon - 1) // 2))
+    latency = sorted(data.draw(st.lists(st.integers(0, prefix), min_size=1, max_size=2)))
+    plan = Planner(horizon)
+    executor = ChunkExecutor(stub(), InjectedLatency(plan, (1, horizon, SIZE), latency), prefix)
+    executor.reset(np.ones(1, bool))
+    rows = [round(executor.act({"step": np.zeros(1)})[0, -1], 4) for _ in range(50)]
+    moving = rows[rows.index(0.1) :]
+    assert len(rows) - len(moving) <= latency[-1] and len(set(moving)) == len(moving)
+    assert executor.late == 0
+    ends = [round(0.1 * n + 0.001 * k, 4) for n in (1, 2) for k in range(horizon)]
+    skipped = set(ends[horizon : horizon + prefix])  # of plan 2: plan 1 had these steps
+    assert moving[: len(ends) - prefix] == [value for value in ends if value not in skipped]
 
 
 def test_both_modes_ask_equally_often():

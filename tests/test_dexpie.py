@@ -1,8 +1,10 @@
 """The DexPIE script: its parts one by one, and a tiny run that is killed, resumed and shared."""
 
+import contextlib
 import json
 import math
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -373,6 +375,40 @@ def test_a_policy_that_knows_the_motion_succeeds_in_spite_of_the_latency(mode, s
     assert acting.late == 0
     assert counts[0] == [0] and counts[1] == [4 if mode == "async" else 0]
     env.close()
+
+
+def test_a_person_can_operate_and_inference_can_take_real_time(tmp_path, monkeypatch):
+    """Collection with the keyboard operator, on a backend that claims to be in real time."""
+    args = replace(TINY, operator="keyboard", rollouts=2, collect_steps=6, starts="initial")
+    make, threads = dp.make_env, []
+
+    def made(args, image, worlds, steps, watched):
+        assert (worlds, watched) == (1, True)
+        env = make(args, image, worlds, steps)
+        env.backend.capabilities = replace(env.backend.capabilities, real_time=True)
+        return env
+
+    class Waiting(dp.ChunkExecutor):  # until the thread is done, so that every chunk is used
+        def act(self, observation, active=None):
+            found = super().act(observation, active)
+            threads.append(type(self.inference).__name__)
+            for job in [job for _, _, job in self.inference._jobs]:
+                job.exception(timeout=20.0)
+            return found
+
+    monkeypatch.setattr(dp, "make_env", made)
+    monkeypatch.setattr(dp, "raw_terminal", contextlib.nullcontext)
+    monkeypatch.setattr(dp, "ChunkExecutor", Waiting)
+    run = SimpleNamespace(
+        args=args, path=tmp_path, seed=1, policy=lambda i: policy(), experience=lambda i: [],
+        log=lambda *_: None,
+        episodes=lambda name: EpisodeStore(tmp_path / name, "DexFW/Grasp-v0", "ee_pose"),
+    )  # fmt: skip
+    dp.collect_rollouts(run, 1)
+    found = json.loads((tmp_path / "collection_1.json").read_text())
+    assert (found["episodes"], found["steps"], found["intervened"]) == (2, 12, 0)
+    assert found["chunks"] >= 2 and set(threads) == {"WorkerThread"}
+    assert not [t for t in threading.enumerate() if t.name.startswith("inference")]
 
 
 # --- a whole run
