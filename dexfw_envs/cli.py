@@ -28,6 +28,8 @@ class ScriptArgs:
     """Options that every training script has; a script's `Args` adds its own."""
 
     VARIANTS: ClassVar[tuple[str, ...]] = ("",)  # those that are the method itself, no ablations
+    SAME: ClassVar[tuple[str, ...]] = ()  # a script's own settings that need no `--variant`
+    ASKED: ClassVar[tuple[str, ...]] = ()  # its own settings that `--evaluate` takes too
 
     task: str = "Grasp"  # the task
     seed: int = 1  # same seed, same bits on the CPU
@@ -154,7 +156,8 @@ def _check_combination(args: ScriptArgs, named: Sequence[str]) -> None:
     if args.resume:
         _allow(named, RESUME, "--resume goes on with the run's own settings; beside it only")
     elif args.evaluate:
-        _allow(named, EVALUATE, "--evaluate takes all else from the checkpoint; beside it only")
+        allowed = (*EVALUATE, *args.ASKED)
+        _allow(named, allowed, "--evaluate takes all else from the checkpoint; beside it only")
     elif wrong := [name for name in named if name in ONLY_EVALUATE]:
         raise ValueError(f"without --evaluate there is no use for {_flags(wrong)}")
 
@@ -208,7 +211,8 @@ def check_variant(args: ScriptArgs, tasks: Mapping[str, Mapping[str, Any]]) -> N
         ValueError: No variant is named, and the settings are not the usual ones of the task.
     """
     usual = type(args)(**{"task": args.task, **tasks[args.task]})
-    names = [field.name for field in dataclasses.fields(args) if field.name not in SAME_METHOD]
+    free = (*SAME_METHOD, *args.SAME)
+    names = [field.name for field in dataclasses.fields(args) if field.name not in free]
     other = [name for name in names if getattr(args, name) != getattr(usual, name)]
     if other and args.variant in args.VARIANTS:
         name = f"{args.variant}-NAME".removeprefix("-")
@@ -248,7 +252,8 @@ def evaluate_checkpoint(
     if "args" not in state:
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])
-    args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in WORLD})
+    names = (*WORLD, *asked.ASKED)
+    args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in names})
     labels = _labels(state, asked, args, tasks) if asked.records else {}
     torch.manual_seed(asked.seed)
     policy, env = open_policy(state, args, asked.policy)
