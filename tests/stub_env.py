@@ -53,6 +53,7 @@ class StubVectorEnv:
         self.resets: list[StubScenario] = []
         self.resting = np.zeros(num_envs, dtype=bool)
         self.backend = SimpleNamespace(rest=self._rest)
+        self.task = SimpleNamespace(stages=("go", "hold"))
         self.steps = 0
 
     def _rest(self, mask):
@@ -91,6 +92,7 @@ class StubVectorEnv:
             "success_terms": {"raised": near, "held": success},
             "reward_terms": {"reach": -distance, "hold": near * 1.0},
             "measures": {"distance": distance},
+            "stage": (self.hold > 0).astype(int),
             "hold": self.hold.copy(),
             "failure": failure.astype(object),
             "scenario": self.scenarios.copy(),
