@@ -50,20 +50,21 @@ class ScriptArgs:
     episodes: int = 200  # with --evaluate: how many episodes
     policy: Literal["base", "combined"] = "combined"  # with --evaluate: which policy
     json: bool = False  # with --evaluate: print one line of JSON
+    displacement: float = 0.0  # with --evaluate: how far from their places objects start [m]
     timestep_scale: float = 1.0  # physics step relative to the usual one
     friction_scale: float = 1.0  # friction of hand, objects and table likewise
 
 
 # What `--evaluate` takes from the command line; all else is as it was in training.
 WORLD = ("task", "backend", "device", "threads", "timestep_scale", "friction_scale")
-ONLY_EVALUATE = ("split", "episodes", "policy", "json")
+ONLY_EVALUATE = ("split", "episodes", "policy", "json", "displacement")
 EVALUATE = ("evaluate", *ONLY_EVALUATE, "seed", "records", "variant", *WORLD)
 # What `--resume` takes from the command line; all else is as it was at the run's start.
 RESUME = ("resume", "threads", "device", "save_seconds", "track")
 # What may differ without making another method of it, so that records need no `--variant`.
 SAME_METHOD = (
-    *(*RESUME, "evaluate", *ONLY_EVALUATE, "seed", "records", "variant", "runs", "capture_video"),
-    *("eval_splits", "eval_episodes", "test_every", "test_episodes"),
+    *(*RESUME, "evaluate", "split", "episodes", "policy", "json", "seed", "records", "variant"),
+    *("runs", "capture_video", "eval_splits", "eval_episodes", "test_every", "test_episodes"),
 )
 
 Settings = TypeVar("Settings", bound=ScriptArgs)
@@ -76,8 +77,7 @@ def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
         ValueError: The values are those of another version of the script.
     """
     names = {field.name for field in dataclasses.fields(settings)}
-    if names != set(values):
-        other = sorted(names ^ set(values))
+    if other := sorted((names ^ set(values)) - set(ONLY_EVALUATE)):  # those shape no run
         raise ValueError(f"settings of another version of the script: they differ in {other}")
     changed: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     return settings(**{**values, **changed})
@@ -252,12 +252,13 @@ def evaluate_checkpoint(
     if "args" not in state:
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])
-    names = (*WORLD, *asked.ASKED)
+    names = (*WORLD, *asked.ASKED, "displacement")
     args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in names})
     labels = _labels(state, asked, args, tasks) if asked.records else {}
     torch.manual_seed(asked.seed)
     policy, env = open_policy(state, args, asked.policy)
-    what: dict[str, Any] = {"split": asked.split, "episodes": asked.episodes, "seed": asked.seed}
+    names = ("split", "episodes", "seed", "displacement")
+    what: dict[str, Any] = {name: getattr(asked, name) for name in names}
     records = evaluate(policy, env, progress=asked.split, **what)
     env.close()
     if asked.records:

@@ -22,6 +22,7 @@ import numpy as np
 
 from dexfw_envs.records import Record, mean_measures, read_records, write_records
 from dexfw_envs.rollout import Episode, Policy, ProgressCallback, run_episodes
+from dexfw_envs.scenario import displaced
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
@@ -101,6 +102,7 @@ def evaluate(
     episodes: int = 200,
     seed: int = 0,
     scenarios: Iterable[Scenario] | None = None,
+    displacement: float = 0.0,
     num_envs: int = 32,
     env_options: Mapping[str, Any] | None = None,
     videos: int = 0,
@@ -117,6 +119,7 @@ def evaluate(
         episodes: Number of episodes drawn from the split.
         seed: Seed of the split's scenarios, also written to the records.
         scenarios: The scenarios themselves, instead of a split.
+        displacement: How far the first object starts from its place [m]; see `displaced`.
         num_envs: Worlds stepped together, when the env is made here.
         env_options: Further options of the env, when it is made here.
         videos: Number of first episodes that are filmed.
@@ -143,6 +146,7 @@ def evaluate(
         chosen = list(scenarios or ())
         if split is not None:
             chosen = _draw(labels["task"], split, episodes, seed)
+        chosen = [displaced(one, displacement) for one in chosen] if displacement else chosen
         start = time.perf_counter()
         finished = _run(env, policy, chosen, progress, videos, Path(video_folder))
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)

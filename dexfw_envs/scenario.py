@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import numbers
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,24 @@ class Scenario:
                 f"it has exactly the fields {fields}"
             )
         return cls(**data)
+
+
+def displaced(scenario: Scenario, distance: float) -> Scenario:
+    """Return a scenario whose first object starts elsewhere on the table.
+
+    Args:
+        scenario: The scenario; its seed decides the direction.
+        distance: How far from its place, in the plane of the table [m].
+
+    Raises:
+        ValueError: The distance is negative or no number.
+    """
+    if not (math.isfinite(distance) and distance >= 0):
+        raise ValueError(f"a displacement must be a number of metres from 0 on, got {distance!r}")
+    angle = random.Random(scenario.seed).uniform(0.0, 2.0 * math.pi)
+    (x, y, *rest), *others = scenario.object_poses
+    moved = (x + distance * math.cos(angle), y + distance * math.sin(angle), *rest)
+    return dataclasses.replace(scenario, object_poses=(moved, *others))
 
 
 def _check_text(name: str, value: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 
 from dexfw_envs import runs
-from dexfw_envs.cli import ScriptArgs, _labels, evaluate_checkpoint, parse
+from dexfw_envs.cli import ScriptArgs, _labels, evaluate_checkpoint, from_dict, parse
 from dexfw_envs.records import read_records
 
 
@@ -63,8 +63,17 @@ def test_a_resumed_run_takes_what_changes_no_result(run, monkeypatch, capsys):
     assert "this is other" in capsys.readouterr().err
 
 
+def test_settings_of_runs_from_before_an_option_of_evaluation_still_load():
+    values = dataclasses.asdict(Args(steps=7))
+    del values["displacement"]
+    assert from_dict(Args, values) == Args(steps=7)
+    with pytest.raises(ValueError, match=r"differ in \['steps'\]"):
+        from_dict(Args, {name: value for name, value in values.items() if name != "steps"})
+
+
 def test_options_that_would_be_ignored_are_refused():
-    for flags in (["--split", "T_VAL"], ["--episodes", "3"], ["--policy", "base"], ["--json"]):
+    given = ("--split T_VAL", "--episodes 3", "--policy base", "--json", "--displacement 0.02")
+    for flags in map(str.split, given):
         with pytest.raises(ValueError, match=f"without --evaluate.*{flags[0]}"):
             parsed(*flags)
         parsed("--evaluate", "policy.pt", "--seed", "3", "--friction-scale", "0.9", *flags)
@@ -175,6 +184,8 @@ def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
         evaluated(tmp_path, Args(seed=4), method="x")
     with pytest.raises(ValueError, match="need --variant NAME"):
         evaluated(tmp_path, Args(steps=7), **labels)
+    with pytest.raises(ValueError, match=r"need --variant NAME.*--displacement"):
+        evaluated(tmp_path, Args(seed=4), ("displacement", 0.02), **labels)
     evaluated(tmp_path, Args(seed=4), **labels)
     evaluated(tmp_path, Args(steps=7), ("variant", "short"), **labels)
     rows = read_records(tmp_path / "records")

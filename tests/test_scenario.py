@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dexfw_envs.scenario import Scenario
+from dexfw_envs.scenario import Scenario, displaced
 
 POSE = (0.1, -0.2, 0.037, 1.0, 0.0, 0.0, 0.0)
 FINITE = st.floats(-10, 10)
@@ -81,3 +81,19 @@ def test_missing_and_unknown_fields_are_named():
     del data["seed"]
     with pytest.raises(ValueError, match=r"missing fields \['seed'\].*unknown fields \['mood'\]"):
         Scenario.from_json(json.dumps(data | {"mood": "good"}))
+
+
+@given(seed=st.integers(0, 2**63), distance=st.floats(0, 0.1))
+def test_a_displaced_object_is_so_far_from_its_place(seed, distance):
+    before = scenario(objects=("cup", "bowl"), object_poses=(POSE, POSE), seed=seed)
+    after = displaced(before, distance)
+    (x, y, *rest), bowl = after.object_poses
+    assert np.hypot(x - POSE[0], y - POSE[1]) == pytest.approx(distance, abs=1e-12)
+    assert (tuple(rest), bowl, after.seed) == (POSE[2:], POSE, seed)
+    assert displaced(before, distance) == after
+
+
+@pytest.mark.parametrize("distance", [-0.01, float("nan"), float("inf")])
+def test_a_distance_that_is_none_is_refused(distance):
+    with pytest.raises(ValueError, match="displacement must be a number of metres"):
+        displaced(scenario(), distance)
