@@ -392,7 +392,7 @@ def generate(run: Run) -> None:
     args, sampler = run.args, training_sampler(run.args.task, iterations(run.args.task))
     chosen = list(run.episodes("sources").episodes())
     steps = max(len(episode.actions) for episode in chosen) + SPARE_STEPS
-    env, store = make_env(args, args.obs == "image", steps), run.episodes("generated")
+    env, store = make_env(args, args.obs == "image", steps), run.episodes("D_1")
     cut = cut_for(args.task, None if args.coordination == "task" else args.coordination)
     sources = [Source.from_episode(e, env.codec, cut, label=e.identifier) for e in chosen]
     choose = {"nearest": choose_nearest(args.nearest), "random": choose_random}[args.select]
@@ -418,13 +418,12 @@ def generate(run: Run) -> None:
 
 def report_generation(run: Run) -> None:
     """How often it succeeded, per object too, why it failed, and what time it took."""
-    found = generation_report(run.episodes("generated"), run.args.task)
-    seconds = run.done["generate"]
-    known = {name: getattr(run.args, name) for name in ("task", "variant", "seed")}
-    known |= {"seconds": seconds, "seconds_per_trajectory": seconds / found["successes"]}
+    found = generation_report(run.episodes("D_1"), run.args.task)
+    seconds = run.done["data_1"]
+    known = {"seconds": seconds, "seconds_per_trajectory": seconds / found["successes"]}
     known["sources"] = [row["scenario"] for row in run.episodes("sources").manifest()]
-    atomic_write_json(run.path / "generation.json", known | found)
-    print("generation: {successes} of {attempts} attempts succeeded, {objects_handled} objects; "
+    atomic_write_json(run.path / "data_1.json", {"edited": found | known})
+    print("generation: {successes} of {tries} attempts succeeded, {objects_handled} objects; "
           "failures: {failures}".format(**found), flush=True)  # fmt: skip
     if found["successes"] < run.args.trajectories:
         print(f"warning: --trajectories {run.args.trajectories} not reached in --max-attempts")
@@ -452,7 +451,7 @@ class Run(Progress):
         return EpisodeStore(self.path / name, entry(self.args.task).env_id, CONTROL_MODE)
 
     def data(self):
-        return islice(self.episodes("generated").episodes(success=True), self.args.trajectories)
+        return islice(self.episodes("D_1").episodes(success=True), self.args.trajectories)
 
 
 def header(args: Args) -> dict:
@@ -485,11 +484,11 @@ def main(argv: list[str]) -> int:
     run = Run(args)
     print(f"run folder: {run.path}", flush=True)
     run.stage("sources", collect_sources)
-    run.stage("generate", generate)
+    run.stage("data_1", generate)
     report_generation(run)
     if not args.generate_only:
-        run.stage("base", train_base)
-        run.stage("eval", evaluate_policy)
+        run.stage("base_1", train_base)
+        run.stage("eval_1", evaluate_policy)
         print_success(json.loads((run.path / "eval_1.json").read_text()))
     run.metrics.close()
     print(f"wall time {sum(run.done.values()) / 60:.1f} min; episodes, curves: {run.path}")

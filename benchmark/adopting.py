@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmark.cells import GRID, Cell, digest, method_version, version_in
+from benchmark.cells import Cell, digest, method_version, version_in
 from benchmark.protocol import SPLITS, USUAL_PRESET
 from benchmark.residuals import measure_run
+from benchmark.variants import GRID
 from benchmark.work import UNKNOWN, Place, keep
 from dexfw_envs.progress import METRICS, STAGES, STATE, load
 from dexfw_envs.runs import RunFolder, atomic_write_json

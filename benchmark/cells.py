@@ -14,107 +14,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.protocol import EPISODES, ROOT, SEEDS, SPLITS, TASKS, TURNS, USUAL_PRESET
-from dexfw_envs.catalog.lookup import find
+from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET
+from benchmark.variants import GRID, PARENT, PRESET_COST, TASK_COST, Variant, variant
 from dexfw_envs.registry import entry
-
-PARENT = "{parent}"  # among options: the folder of another variant's run, see `Variant.given`
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One method with one set of options: a row of the grid.
-
-    Attributes:
-        method: Script in `baselines/` without its suffix, as in the records.
-        name: Variant as in the records, "" for the method itself.
-        title: Name in tables and plots.
-        tables: Tables and plots that need it.
-        order: Which cells come first: "a" (then "b" for the seeds after the first), "c", "d".
-        minutes: Rough wall time of Grasp on one core with the usual preset [min].
-        options: Options of the script beside those of every cell.
-        policy: The policy that the method ends with.
-        turns: Turns of the flywheel, if not the preset's.
-        seeds: Seeds that are run.
-        shares: Variant of the same method and last stage up to which a run of it is the same.
-        given: Variant of the same method whose finished run is the option `PARENT`.
-    """
-
-    method: str
-    name: str
-    title: str
-    tables: tuple[str, ...]
-    order: str
-    minutes: float
-    options: tuple[str, ...] = ()
-    policy: str = "combined"
-    turns: int | None = None
-    seeds: tuple[int, ...] = SEEDS[:1]
-    shares: tuple[str, str] | None = None
-    given: str | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Method and variant, as in the records."""
-        return self.method, self.name
-
-    def last_turn(self, preset: str) -> int:
-        """Turn after which the run ends; 1 for methods without turns."""
-        if self.method != "dexflywheel":
-            return 1
-        return self.turns or TURNS[preset]
-
-
-def _baseline(method: str, name: str, title: str, minutes: float) -> Variant:
-    tables = ("baselines", "differences", "generation", "objects")
-    options = {"policy": "base", "seeds": SEEDS}
-    return Variant(method, name, title, tables, "a", minutes, **options)
-
-
-def _flywheel(name: str, title: str, order: str, minutes: float, *options: str, **more) -> Variant:
-    table = "ablations" if order == "c" else "variants"
-    return Variant("dexflywheel", name, title, (table,), order, minutes, options, **more)
-
-
-FULL = Variant(
-    "dexflywheel", "", "DexFlyWheel",
-    ("flywheel", "baselines", "differences", "generation", "objects", "turns", "per_object",
-     "ablations", "variants", "residual"),
-    "a", 28.0, seeds=SEEDS,
-)  # fmt: skip
-# In the order of the tables; `sort` in `grid` keeps it within a letter and a seed.
-GRID: tuple[Variant, ...] = (
-    FULL,
-    _baseline("human_demo", "default", "Human demos, fixed scene", 4.0),
-    _baseline("human_demo", "enhanced", "Human demos, diverse", 4.0),
-    _baseline("dexmimicgen", "default", "DexMimicGen, 1 source", 8.0),
-    _baseline("dexmimicgen", "enhanced", "DexMimicGen, 10 sources", 8.0),
-    _flywheel("no-residual-no-aep", "without both", "c", 8.0, "--no-residual", "--no-aep",
-              policy="base"),
-    _flywheel("no-residual", "without residual", "c", 10.0, "--no-residual", policy="base"),
-    _flywheel("no-aep", "without A_EP", "c", 24.0, "--no-aep", shares=("", "eval_1")),
-    _flywheel("sac", "residual by SAC, dense reward", "d", 50.0, "--residual-algo", "sac"),
-    _flywheel("five-turns", "five turns", "d", 52.0, "--iterations", "5", turns=5,
-              shares=("", "eval_3")),
-    _flywheel("touch", "residual with touch", "d", 30.0, "--touch"),
-    _flywheel("cumulative", "data of all turns", "d", 30.0, "--data", "cumulative",
-              shares=("", "eval_1")),
-    _flywheel("image", "base policy sees the camera", "d", 150.0, "--obs", "image"),
-)  # fmt: skip
-
-# Wall time relative to Grasp and to the usual preset: rough, until a run has been measured.
-TASK_COST = {"Grasp": 1.0, "Pour": 2.5, "Lift": 2.0, "Handover": 2.5}
-PRESET_COST = {"quick": 0.25, "laptop": 1.0, "paper": 65.0}  # paper: its own 30 h, on its GPUs
-
-
-def variant(method: str, name: str = "") -> Variant:
-    """Return a row of the grid.
-
-    Raises:
-        ValueError: There is none; the message lists those there are.
-    """
-    rows = {"-".join(filter(None, row.key)): row for row in GRID}
-    return find(rows, "-".join(filter(None, (method, name))), "variant of the grid")
 
 
 @dataclass(frozen=True)
@@ -155,10 +57,14 @@ class Cell:
     @property
     def options(self) -> tuple[str, ...]:
         """All options that decide the results."""
-        fixed = ("--task", self.task, "--preset", self.preset, "--seed", str(self.seed))
-        protocol = ("--eval-splits", *SPLITS, "--eval-episodes", str(EPISODES))
+        row, task, seed = self.variant, ("--task", self.task), ("--seed", str(self.seed))
         named = ("--variant", self.label) if self.label else ()
-        return (*fixed, *protocol, *self.variant.options, *named)
+        if row.measures is not None:
+            protocol = ("--split", row.splits[0], "--episodes", str(EPISODES))
+            asked = ("--evaluate", PARENT, *task, *seed, *protocol, "--policy", row.policy)
+            return (*asked, "--json", *row.options, *named)
+        protocol = ("--eval-splits", *row.splits, "--eval-episodes", str(EPISODES))
+        return (*task, "--preset", self.preset, *seed, *protocol, *row.options, *named)
 
     @property
     def parent(self) -> Cell | None:
@@ -246,7 +152,8 @@ def grid(
         for row in GRID
         for task in tasks
         for seed in row.seeds
-        if (not tables or set(tables) & set(row.tables))
+        if task in row.tasks
+        and (not tables or set(tables) & set(row.tables))
         and (not methods or row.method in methods)
         and (not variants or row.name in variants)
         and (not seeds or seed in seeds)

@@ -33,10 +33,20 @@ def _report(run: Summary, asked: Asked) -> dict[str, Any] | None:
 
 def generation(results: Results, asked: Asked) -> Measured | None:
     """Share of tries that gave a trajectory, all runs pooled, with the Wilson interval."""
+    return _share(results, asked, "successes", "tries")
+
+
+def first_tries(results: Results, asked: Asked) -> Measured | None:
+    """Share of scenes that gave a trajectory at the first try, with the Wilson interval."""
+    return _share(results, asked, "first", "scenes")
+
+
+def _share(results: Results, asked: Asked, part: str, whole: str) -> Measured | None:
     kept = [(run, data) for run in results.runs(asked) if (data := _report(run, asked))]
+    kept = [(run, data) for run, data in kept if whole in data]
     if not kept:
         return None
-    won, n = (sum(data[name] for _, data in kept) for name in ("successes", "tries"))
+    won, n = (sum(data[name] for _, data in kept) for name in (part, whole))
     found = _of_runs([0.0] * len(kept), [run for run, _ in kept])
     low, high = wilson(won, n)
     return Measured(
@@ -118,6 +128,7 @@ def _objects(task: str, i: int) -> int:
 #: How a quantity of data or time is measured.
 QUANTITIES: dict[str, Callable[[Results, Asked], Measured | None]] = {
     "generation": generation,
+    "first tries": first_tries,
     "seconds a trajectory": seconds,
     "hours for 500": hours_for_500,
     "hours of the run": hours_of_run,

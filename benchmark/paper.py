@@ -125,7 +125,8 @@ def published(asked: Asked) -> Published | None:
         return None if value is None else Published(value)
     if asked.object:
         return None
-    key = (asked.quantity, asked.method, asked.variant, asked.iteration, asked.policy)
+    quantity = "generation" if asked.quantity == "first tries" else asked.quantity
+    key = (quantity, asked.method, asked.variant, asked.iteration, asked.policy)
     value, spread = (_of_task(rows.get(key, ()), asked.task) for rows in (_ROWS, _SPREADS))
     return None if value is None else Published(value, spread)
 

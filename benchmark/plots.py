@@ -15,12 +15,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.cells import GRID
 from benchmark.figures import measure
 from benchmark.paper import FULL, Asked, published
 from benchmark.protocol import TASKS
 from benchmark.stored import Results
 from benchmark.summaries import palm_positions
+from benchmark.variants import GRID
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.runs import atomic_write_bytes
 

@@ -65,14 +65,12 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
     """
     path = run.path
     stages = json.loads((path / STAGES).read_text())
-    turns = range(1, cell.variant.last_turn(cell.preset) + 1)
-    known = {"method": cell.variant.method, "variant": cell.label, "task": cell.task}
-    known |= {"seed": cell.seed, "preset": cell.preset, "env_id": entry(cell.task).env_id}
+    last = cell.variant.last_turn(cell.preset)
+    turns = range(min(1, last), last + 1)
     return {
-        **known,
+        **_known(cell),
         **made_by,
         **run.provenance,
-        "options": list(cell.options),
         "threads": run.config["threads"],
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "data": _read_turns(path, "data", turns),
@@ -82,6 +80,21 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         "success": [_without_objects(row) for i in turns for row in _rows(path, i)],
         "curves": _curves(path / METRICS),
     }
+
+
+def summary_of_measurement(
+    cell: Cell, made_by: Mapping[str, Any], seconds: Mapping[str, float], threads: int
+) -> Summary:
+    """Return the summary of a cell that only measures a policy: it has no data and no curves."""
+    names = ("data", "objects", "coverage", "residual", "curves")
+    nothing: Summary = {name: {} for name in names} | {"success": []}
+    return {**_known(cell), **made_by, "threads": threads, "seconds": dict(seconds), **nothing}
+
+
+def _known(cell: Cell) -> Summary:
+    known = {"method": cell.variant.method, "variant": cell.label, "task": cell.task}
+    known |= {"seed": cell.seed, "preset": cell.preset, "env_id": entry(cell.task).env_id}
+    return known | {"options": list(cell.options)}
 
 
 def _read_turns(path: Path, name: str, turns: Iterable[int]) -> dict[str, Any]:

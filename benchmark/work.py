@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.cells import PARENT, Cell, digest, method_version
+from benchmark.cells import Cell, digest, method_version
 from benchmark.protocol import ROOT, SEEDS, results_of
 from benchmark.residuals import measure_run
-from benchmark.summaries import status, summarise, summary_path
+from benchmark.summaries import status, summarise, summary_of_measurement, summary_path
+from benchmark.variants import PARENT
 from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
@@ -69,13 +70,16 @@ def work(cell: Cell, place: Place) -> None:
     home = place.home(cell)
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / "lock") as lock:
+        made_by = {"digest": wanted, "method_version": method_version(place.root / cell.script)}
+        if cell.variant.measures is not None:
+            _measure_policy(cell, place, lock, made_by)
+            return
         if _run_in(home) is None and (source := shared_run(cell, place)) is not None:
             fork(source, cell, place)
         _call_script(cell, place, home, lock)
         run = RunFolder.open(_run_in(home) or home)
-        version = method_version(place.root / cell.script)
         measure_run(run, place.root, place.threads)
-        keep(run, cell, place.results_of(cell), {"digest": wanted, "method_version": version})
+        keep(run, cell, place.results_of(cell), made_by)
 
 
 def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> None:
@@ -89,21 +93,22 @@ def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> 
 
 def filmed(cell: Cell) -> bool:
     """Whether the report shows films of the cell."""
-    return cell.variant.order == "a" and cell.seed == SEEDS[0]
+    first = cell.seed == SEEDS[0] and cell.variant.measures is None
+    return first and bool({"baselines", "pie"} & set(cell.variant.tables))
 
 
 def command(cell: Cell, place: Place) -> list[str]:
     """The script's command line, without the interpreter."""
-    runs = place.runs / place.home(cell).name
-    where = ["--runs", str(runs), "--records", str(results_of(place.results, cell.preset))]
-    where[-1] += "/records"
-    films = ["--capture-video"] if filmed(cell) else []
-    options = [given_run(cell, place) if word == PARENT else word for word in cell.options]
-    return [str(cell.script), *options, *films, "--threads", str(place.threads), *where]
+    words = [given(cell, place) if word == PARENT else word for word in cell.options]
+    words += ["--capture-video"] if filmed(cell) else []
+    if cell.variant.measures is None:
+        words += ["--runs", str(place.runs / place.home(cell).name)]
+    records = results_of(place.results, cell.preset) / "records"
+    return [str(cell.script), *words, "--threads", str(place.threads), "--records", str(records)]
 
 
-def given_run(cell: Cell, place: Place) -> str:
-    """Folder of the finished run that a cell starts from, from the clone.
+def given(cell: Cell, place: Place) -> str:
+    """Folder of the finished run that a cell starts from, or its policy that is to be measured.
 
     Raises:
         CellFailed: It is not finished.
@@ -113,7 +118,9 @@ def given_run(cell: Cell, place: Place) -> str:
     run = _run_in(place.home(parent))
     if run is None or status(parent, place.results_of(parent), place.root) != "done":
         raise CellFailed(f"{cell.name} needs the run of {parent.name}, which is not done here")
-    return os.path.relpath(run, place.root)
+    turn = cell.variant.measures
+    path = run if turn is None else run / "checkpoints" / f"policy_{turn}.pt"
+    return os.path.relpath(path, place.root)
 
 
 def _run_in(home: Path) -> Path | None:
@@ -127,7 +134,23 @@ def _call_script(cell: Cell, place: Place, home: Path, lock: int) -> None:
     if (run := _run_in(home)) is not None:
         resumed = os.path.relpath(run, place.root)
         words = [str(cell.script), "--resume", resumed, "--threads", str(place.threads)]
-    log = home / "log.txt"
+    _call(words, cell, place, lock)
+
+
+def _measure_policy(cell: Cell, place: Place, lock: int, made_by: dict[str, Any]) -> None:
+    """Measure a policy of another cell's run; its records are all that comes of it."""
+    words, start = command(cell, place), time.perf_counter()
+    _call(words, cell, place, lock)
+    made_by |= provenance() | {"command": shlex.join(["python", *words])}
+    took = {"evaluate": time.perf_counter() - start}
+    found = summary_of_measurement(cell, made_by, took, place.threads)
+    target = summary_path(cell, place.results_of(cell))
+    atomic_write_bytes(target, json.dumps(found).encode() + b"\n")
+
+
+def _call(words: Sequence[str], cell: Cell, place: Place, lock: int) -> None:
+    """Run a script; what it prints goes to the cell's log."""
+    log = place.home(cell) / "log.txt"
     with open(log, "ab") as output:
         done = subprocess.run(
             [sys.executable, *words], cwd=place.root, stdout=output, stderr=output, check=False,

@@ -56,6 +56,9 @@ def main(words: list[str]) -> int:
     if os.environ.get("STUB_FAILS"):
         print("ValueError: the stub was asked to fail")
         return 1
+    if "--evaluate" in words:
+        print("measured", words[words.index("--evaluate") + 1])
+        return 0
     run = Path(words[words.index("--resume") + 1]) if "--resume" in words else start(words)
     config = json.loads((run / "config.json").read_text())["config"]
     ends = run / "stages.json"

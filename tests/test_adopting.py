@@ -8,9 +8,10 @@ import pytest
 from test_harness import place, stages  # noqa: F401
 
 from benchmark.adopting import adopt, cell_of, options_of
-from benchmark.cells import Cell, variant
+from benchmark.cells import Cell
 from benchmark.run import run_cells
 from benchmark.summaries import read_summary, status, summary_path
+from benchmark.variants import variant
 from dexfw_envs.progress import STATE, dump
 from dexfw_envs.runs import RunFolder
 

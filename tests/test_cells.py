@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.__main__ import main
-from benchmark.cells import GRID, Cell, digest, grid, method_version, variant, version_in
+from benchmark.cells import Cell, digest, grid, method_version, version_in
 from benchmark.protocol import ROOT, SEEDS, TASKS
 from benchmark.summaries import status, summary_path
+from benchmark.variants import GRID, variant
 
 STUB = Path(__file__).parent / "stub_method.py"
 
@@ -35,7 +36,8 @@ def test_every_cell_is_there_once_and_what_matters_comes_first():
     whole = [c for c in cells if c.variant.name == ""]
     assert {(c.task, c.seed) for c in whole} == {(t, s) for t in TASKS for s in SEEDS}
     assert {c.order for c in whole} == {"a", "b"}
-    assert {row.method for row in GRID} == {"dexflywheel", "human_demo", "dexmimicgen"}
+    methods = {"dexflywheel", "human_demo", "dexmimicgen", "dexpie"}
+    assert {row.method for row in GRID} == methods
 
 
 def test_the_grid_is_narrowed_by_what_is_named():
@@ -55,6 +57,18 @@ def test_options_are_those_of_the_script_and_of_the_protocol():
     assert "--variant" not in cell().options
     assert cell(preset="quick").label == "quick"  # scripts refuse such records as their own
     assert cell("enhanced", "dexmimicgen").options[-2:] == ("--variant", "enhanced")
+    assert " ".join(cell("bc-latency-8", "dexpie", seed=3).options) == (
+        "--evaluate {parent} --task Grasp --seed 3 --split T_OEP --episodes 200 --policy base "
+        "--json --eval-latency 8 --variant bc-latency-8"
+    )
+
+
+def test_what_a_cell_is_given_comes_from_a_cell_of_the_grid():
+    cells = grid()
+    needed = [c for c in cells if c.variant.given is not None]
+    assert needed and all(c.parent.variant in GRID for c in needed)
+    assert all(c.parent in cells for c in needed if c.seed == 1)
+    assert all(("--collected" in c.options) != (c.variant.measures is not None) for c in needed)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_stores_that_do_not_fit_are_refused(tmp_path):
 
 def test_generation_is_summed_up_from_the_store(tmp_path):
     found = generation_report(store_of(tmp_path, successes=(True, False, True)), "Grasp")
-    assert (found["attempts"], found["successes"], found["objects_handled"]) == (3, 2, 1)
+    assert (found["tries"], found["successes"], found["objects_handled"]) == (3, 2, 1)
     assert found["failures"] == {"dropped": 1}
     assert found["success"] == pytest.approx(2 / 3) and found["low"] < 2 / 3 < found["high"]
     assert found["jerk"] == found["duration"] == 1.0

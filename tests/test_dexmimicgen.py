@@ -68,7 +68,7 @@ def short_evaluation(script, monkeypatch):
 
 
 def generated(run):
-    store = EpisodeStore(run / "generated")
+    store = EpisodeStore(run / "D_1")
     return {e.index: e for e in store.episodes()}
 
 
@@ -104,9 +104,9 @@ def without_films(measure):
 
 
 def check_generation(run, episodes):
-    found = json.loads((run / "generation.json").read_text())
+    found = json.loads((run / "data_1.json").read_text())["edited"]
     won = [e for e in episodes.values() if e.success]
-    assert (found["attempts"], found["successes"]) == (len(episodes), len(won))
+    assert (found["tries"], found["successes"]) == (len(episodes), len(won))
     assert len(won) >= 2 and sum(found["failures"].values()) == len(episodes) - len(won)
     assert found["seconds_per_trajectory"] == pytest.approx(found["seconds"] / len(won))
     assert [source["objects"] for source in found["sources"]] == [["baseball"]]
@@ -211,7 +211,7 @@ def test_attempts_go_on_until_enough_have_succeeded(tmp_path, monkeypatch):
     asked = fake_augment(monkeypatch, lambda scene: scene.seed % 3 == 0)
     run = FakeRun(tmp_path, trajectories=8)
     dm.generate(run)
-    rows = run.episodes("generated").manifest()
+    rows = run.episodes("D_1").manifest()
     assert [row["index"] for row in rows] == list(range(run.saved["attempts"]))
     assert sum(row["success"] for row in rows) == run.saved["successes"] >= 8
     assert len(asked[0].scenes) == 8 and len(asked) > 1

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from test_cells import STUB, cell
 
-from benchmark.cells import PARENT, Cell, Variant
+from benchmark.cells import Cell
 from benchmark.run import run_cells, todo
 from benchmark.summaries import read_summaries, read_summary, status, summary_path
+from benchmark.variants import PARENT, Variant
 from benchmark.work import (
     CellFailed,
     Place,
@@ -212,6 +213,22 @@ def test_a_run_is_given_the_finished_run_of_another(place):
     assert words[words.index("--seed-from") + 1] == os.path.relpath(run, place.root)
     assert stages(place, later) == STAGES
     assert PARENT in later.options  # so that the digest does not hang on a folder
+
+
+def test_a_policy_of_another_run_is_measured(place):
+    row = Variant("dexflywheel", "slow", "slow", (), "d", 1.0, ("--timestep-scale", "2"), given="",
+                  measures=2)  # fmt: skip
+    slow = Cell(row, "Grasp", 1, "laptop")
+    assert run_cells([cell(), slow], place).done == [cell(), slow]
+    (run,) = place.home(cell()).glob("DexFW*")
+    policy = os.path.relpath(run / "checkpoints" / "policy_2.pt", place.root)
+    assert (place.home(slow) / "log.txt").read_text() == f"measured {policy}\n"
+    found = summary(place, slow)
+    assert list(found["seconds"]) == ["evaluate"] and policy in found["command"]
+    assert todo([slow], place.results_of, place.root) == []
+    assert "dexflywheel/slow/Grasp/seed1" in json.loads(
+        (place.root / "results/manifest.json").read_text()
+    )
 
 
 def test_without_a_finished_parent_a_cell_runs_from_the_start(place):

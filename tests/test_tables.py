@@ -11,7 +11,6 @@ pytest.importorskip("rliable", reason="tables need the extra report")
 pytest.importorskip("pyarrow", reason="records need pyarrow")
 
 from benchmark.__main__ import main  # noqa: E402
-from benchmark.cells import FULL, GRID, variant  # noqa: E402
 from benchmark.figures import measure  # noqa: E402
 from benchmark.layouts import LAYOUTS  # noqa: E402
 from benchmark.paper import Asked, published  # noqa: E402
@@ -19,6 +18,7 @@ from benchmark.protocol import TASKS  # noqa: E402
 from benchmark.stats import wilson  # noqa: E402
 from benchmark.stored import Results  # noqa: E402
 from benchmark.tables import csv, escape, frame, grid_of, latex, markdown, text  # noqa: E402
+from benchmark.variants import FULL, GRID, variant  # noqa: E402
 from dexfw_envs.records import COLUMNS, write_records  # noqa: E402
 
 EPISODES = 20

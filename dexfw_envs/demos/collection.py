@@ -97,11 +97,11 @@ def gather(
 
 
 def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
-    """Sum up all attempts that a store holds, failures included.
+    """Sum up all tries that a store holds, one a scene, failures included.
 
     Returns:
-        "attempts", "successes", "objects_handled" (with a success each) and "failures" (number by
-        reason); what `evaluation.summary` and, of the successes, `motion_ratios` say.
+        "tries" and "successes", as "scenes" and "first" too, "objects_handled" (with a success
+        each) and "failures" (number by reason); what `evaluation.summary` and, of the successes, `motion_ratios` say.
 
     Raises:
         ValueError: The store is empty.
@@ -113,8 +113,10 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
     )
     lost = Counter(row["failure"] for row in rows if not row["success"])
     counts = {
-        "attempts": len(rows),
+        "tries": len(rows),
         "successes": len(won),
+        "scenes": len(rows),
+        "first": len(won),
         "objects_handled": sum(row["success"] > 0 for row in found["per_object"].values()),
         "failures": dict(lost.most_common()),
     }

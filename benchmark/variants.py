@@ -1,0 +1,158 @@
+"""The rows of the grid: methods and their variants, what each costs and which tables need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.protocol import SEEDS, SPLITS, TASKS, TURNS
+from dexfw_envs.catalog.lookup import find
+
+PARENT = "{parent}"  # among options: the folder of another variant's run, see `Variant.given`
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One method with one set of options: a row of the grid.
+
+    Attributes:
+        method: Script in `baselines/` without its suffix, as in the records.
+        name: Variant as in the records, "" for the method itself.
+        title: Name in tables and plots.
+        tables: Tables and plots that need it.
+        order: Which cells come first: "a" (then "b" for the seeds after the first), "c", "d", ...
+        minutes: Rough wall time of Grasp on one core with the usual preset [min].
+        options: Options of the script beside those of every cell.
+        policy: The policy that the method ends with.
+        turns: Turns of the flywheel, if not the preset's; rounds of DexPIE.
+        seeds: Seeds that are run.
+        tasks: Tasks that it is run on.
+        splits: Splits that its policies are measured on.
+        shares: Variant of the same method and last stage up to which a run of it is the same.
+        given: Variant of the same method whose finished run is the option `PARENT`.
+        measures: Turn whose policy of the given run is measured in another way; trains nothing.
+    """
+
+    method: str
+    name: str
+    title: str
+    tables: tuple[str, ...]
+    order: str
+    minutes: float
+    options: tuple[str, ...] = ()
+    policy: str = "combined"
+    turns: int | None = None
+    seeds: tuple[int, ...] = SEEDS[:1]
+    tasks: tuple[str, ...] = TASKS
+    splits: tuple[str, ...] = SPLITS
+    shares: tuple[str, str] | None = None
+    given: str | None = None
+    measures: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Method and variant, as in the records."""
+        return self.method, self.name
+
+    def last_turn(self, preset: str) -> int:
+        """Turn after which the run ends; 1 for methods without turns, if they say no other."""
+        if self.turns is not None:
+            return self.turns
+        return TURNS[preset] if self.method == "dexflywheel" else 1
+
+
+def variant(method: str, name: str = "") -> Variant:
+    """Return a row of the grid.
+
+    Raises:
+        ValueError: There is none; the message lists those there are.
+    """
+    rows = {"-".join(filter(None, row.key)): row for row in GRID}
+    return find(rows, "-".join(filter(None, (method, name))), "variant of the grid")
+
+
+def _baseline(method: str, name: str, title: str, minutes: float) -> Variant:
+    tables = ("baselines", "differences", "generation", "objects")
+    return Variant(method, name, title, tables, "a", minutes, policy="base", seeds=SEEDS)
+
+
+def _flywheel(name: str, title: str, order: str, minutes: float, *options: str, **more) -> Variant:
+    table = "ablations" if order == "c" else "variants"
+    return Variant("dexflywheel", name, title, (table,), order, minutes, options, **more)
+
+
+PIE_TASKS = ("Grasp", "Pour", "Handover")
+DATA = ("--collected", PARENT)  # demonstrations, reference policy and rollouts of DexPIE's run
+
+
+def _pie(name: str, title: str, table: str, minutes: float, *options: str, **more) -> Variant:
+    known = {"policy": "base", "tasks": PIE_TASKS, "splits": SPLITS[:1]}
+    known |= {"given": "dexpie"} if PARENT in options else {}
+    order = "e" if table == "pie" else "f"
+    return Variant("dexpie", name, title, (table,), order, minutes, options, **known | more)
+
+
+def _latency(of: str, title: str, turn: int, steps: int) -> Variant:
+    options = ("--eval-latency", str(steps))
+    known = {"given": of, "measures": turn, "turns": turn}
+    return _pie(f"{of}-latency-{steps}", title, "pie_latency", 1.0, *options, **known)
+
+
+def _displaced(of: str, title: str, turn: int, millimetres: int) -> Variant:
+    options = ("--displacement", str(millimetres / 1000))
+    known = {"given": of, "measures": turn, "turns": turn}
+    return _pie(f"{of}-displaced-{millimetres}", title, "pie_displacement", 1.0, *options, **known)
+
+
+FULL = Variant(
+    "dexflywheel", "", "DexFlyWheel",
+    ("flywheel", "baselines", "differences", "generation", "objects", "turns", "per_object",
+     "ablations", "variants", "residual"),
+    "a", 28.0, seeds=SEEDS,
+)  # fmt: skip
+PIE = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1), "recap": ("RECAP", 1),
+       "dexpie": ("DexPIE", 1)}  # fmt: skip
+LATENCIES = (0, 2, 6, 8)  # added in tests [steps], beside the 4 of all others
+DISPLACEMENTS = (20, 40)  # of the object in tests [mm]
+EPISODES_LEARNED = (15, 30, 45)  # of the 60 that are collected
+# In the order of the tables; `sort` in `grid` keeps it within a letter and a seed.
+GRID: tuple[Variant, ...] = (
+    FULL,
+    _baseline("human_demo", "default", "Human demos, fixed scene", 4.0),
+    _baseline("human_demo", "enhanced", "Human demos, diverse", 4.0),
+    _baseline("dexmimicgen", "default", "DexMimicGen, 1 source", 8.0),
+    _baseline("dexmimicgen", "enhanced", "DexMimicGen, 10 sources", 8.0),
+    _flywheel("no-residual-no-aep", "without both", "c", 8.0, "--no-residual", "--no-aep",
+              policy="base"),
+    _flywheel("no-residual", "without residual", "c", 10.0, "--no-residual", policy="base"),
+    _flywheel("no-aep", "without A_EP", "c", 24.0, "--no-aep", shares=("", "eval_1")),
+    _flywheel("sac", "residual by SAC, dense reward", "d", 50.0, "--residual-algo", "sac"),
+    _flywheel("five-turns", "five turns", "d", 52.0, "--iterations", "5", turns=5,
+              shares=("", "eval_3")),
+    _flywheel("touch", "residual with touch", "d", 30.0, "--touch"),
+    _flywheel("cumulative", "data of all turns", "d", 30.0, "--data", "cumulative",
+              shares=("", "eval_1")),
+    _flywheel("image", "base policy sees the camera", "d", 150.0, "--obs", "image"),
+    _pie("dexpie", "DexPIE", "pie", 8.0, seeds=SEEDS),
+    _pie("bc", "cloning (reference)", "pie", 1.0, *DATA, seeds=SEEDS, turns=0),
+    _pie("hg-dagger", "HG-DAgger", "pie", 3.0, *DATA, seeds=SEEDS),
+    _pie("recap", "RECAP", "pie", 4.0, *DATA, seeds=SEEDS),
+    _pie("dexpie-sync", "synchronous collection", "pie_ablations", 8.0, "--inference", "sync"),
+    _pie("dexpie-initial", "ordinary starts", "pie_ablations", 8.0, "--starts", "initial"),
+    _pie("dexpie-absolute", "absolute actions", "pie_ablations", 8.0,
+         "--action-space", "absolute"),
+    _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 8.0,
+         "--prefix-exposure", "0.5"),
+    _pie("dexpie-linear", "linear indicator", "pie_ablations", 4.0, *DATA, "--indicator", "linear"),
+    _pie("dexpie-unguided", "no guidance", "pie_ablations", 4.0, *DATA, "--beta", "1"),
+    _pie("dexpie-blind", "critic without the hand", "pie_ablations", 4.0, *DATA,
+         "--no-critic-hand"),
+    _pie("dexpie-touch", "critic with touch", "pie_ablations", 4.0, *DATA, "--critic-touch"),
+    *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 4.0, *DATA,
+           "--rollouts", str(n)) for n in EPISODES_LEARNED),
+    *(_latency(name, *PIE[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
+    *(_displaced(name, *known, mm) for name, known in PIE.items() for mm in DISPLACEMENTS),
+)  # fmt: skip
+
+# Wall time relative to Grasp and to the usual preset: rough, until a run has been measured.
+TASK_COST = {"Grasp": 1.0, "Pour": 2.5, "Lift": 2.0, "Handover": 2.5}
+PRESET_COST = {"quick": 0.25, "laptop": 1.0, "paper": 65.0}  # paper: its own 30 h, on its GPUs
