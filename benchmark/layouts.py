@@ -184,9 +184,10 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         "generation", "Making data: success and time", ("Maker", "What"), _generation,
-        "Of the last turn. DexFlyWheel tries a scene that failed up to ten times, so hard ones weigh "
-        "more in all tries; DexMimicGen tries each once. Time is that of the whole stage, failed tries included, on the threads "
-        "of the run; the paper's is for Lift on one RTX 4090. No person has recorded any here. "
+        "Of the last turn. DexFlyWheel tries a scene that failed up to ten times, so hard ones "
+        "weigh more in all tries; DexMimicGen tries each once. Time is that of the whole stage, "
+        "failed tries included, on the threads of the run; the paper's is for Lift on one RTX "
+        "4090. No person has recorded any here. "
         + SETTING,
     ),
     Layout(

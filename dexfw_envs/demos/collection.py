@@ -101,7 +101,8 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
 
     Returns:
         "tries" and "successes", as "scenes" and "first" too, "objects_handled" (with a success
-        each) and "failures" (number by reason); what `evaluation.summary` and, of the successes, `motion_ratios` say.
+        each) and "failures" (number by reason); what `evaluation.summary` and, of the successes,
+        `motion_ratios` say.
 
     Raises:
         ValueError: The store is empty.
