@@ -5,35 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from benchmark.generation import QUANTITIES
-from benchmark.paper import FULL, Asked
-from benchmark.protocol import TASKS
+from benchmark.paper import Asked, best
 from benchmark.stats import bootstrap, paired_difference, wilson
 from benchmark.stored import Measured, Results
+from benchmark.variants import GRID
 from dexfw_envs.records import Record
+
+NORMAL = NormalDist().inv_cdf(0.975)
 
 
 def measure(results: Results, asked: Asked) -> Measured | None:
     """Return our figure, None where it was not run."""
     if asked.task == "mean":
-        return _mean(results, [replace(asked, task=task) for task in TASKS])
+        return _mean(results, [replace(asked, task=task) for task in tasks_of(asked.method)])
     if asked.quantity == "difference":
         return difference(results, asked)
+    if asked.quantity == "progress":
+        return progress(results, asked)
     return QUANTITIES.get(asked.quantity, success)(results, asked)
+
+
+def tasks_of(method: str) -> tuple[str, ...]:
+    """Tasks over which a method's mean is taken."""
+    return next(row.tasks for row in GRID if row.method == method)
 
 
 def _mean(results: Results, each: Sequence[Asked]) -> Measured | None:
     """Mean over the tasks, only if all were run."""
     if each[0].quantity == "difference":
         return difference(results, *each)
-    if each[0].quantity not in QUANTITIES:
+    if each[0].quantity not in (*QUANTITIES, "progress"):
         return mean_success(results, each)
     parts = [found for asked in each if (found := measure(results, asked)) is not None]
-    if len(parts) < len(TASKS):
+    if len(parts) < len(each):
         return None
     return Measured(
         float(np.mean([part.value for part in parts])),
@@ -66,6 +76,18 @@ def success(results: Results, asked: Asked) -> Measured | None:
     won, n = sum(row["success"] for row in rows), len(rows)
     low, high = wilson(won, n)
     return Measured(100 * won / n, 100 * low, 100 * high, n, **_sources(rows))
+
+
+def progress(results: Results, asked: Asked) -> Measured | None:
+    """Mean progress of the episodes on T_OEP, with its normal interval."""
+    rows = [r for r in results.records(asked, "T_OEP") if np.isfinite(r["progress"])]
+    if not rows:
+        return None
+    values = 100 * np.array([row["progress"] for row in rows])
+    half = NORMAL * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    mean = float(values.mean())
+    ends = max(0.0, mean - half), min(100.0, mean + half)
+    return Measured(mean, *map(float, ends), len(rows), **_sources(rows))
 
 
 def mean_success(results: Results, each: Sequence[Asked]) -> Measured | None:
@@ -102,7 +124,7 @@ def difference(results: Results, *each: Asked) -> Measured | None:
     pairs: list[tuple[bool, bool, str]] = []
     sources = []
     for asked in each:
-        last = Asked("T_OEP", FULL, "", results.turns, "combined", asked.task)
+        last = best(asked, results.turns)
         both = [results.records(one, "T_OEP") for one in (last, asked)]
         ours, theirs = ({(r["seed"], r["scenario"]): r for r in rows} for rows in both)
         common = sorted(ours.keys() & theirs.keys())

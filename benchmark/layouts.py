@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmark import pie
 from benchmark.paper import FULL, HUMAN, JOINT_DIFFERENCE, MIMIC, Asked
+from benchmark.pie import Place
 from benchmark.protocol import TASKS
 from benchmark.residuals import THIRDS, groups
 from benchmark.variants import GRID, Variant, variant
 from dexfw_envs.catalog.curricula import iterations, objects_for
 
 COLUMNS = (*TASKS, "mean")
-Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
 
 SETTING = (
     "Ours: MuJoCo, Inspire-like hands on all arms, a scripted demonstration, state observations, "
     "what counts held for 0.5 s. The paper: OmniGibson, other hands on the two arms, a person's "
     "demonstration, camera images."
+)
+
+PIE_SETTING = (
+    "Ours: Grasp, Pour and Handover in MuJoCo, state observations, a scripted operator. The paper: "
+    "three other tasks on a real robot, camera images, a person; figures from summaries of it."
 )
 
 
@@ -218,5 +224,30 @@ LAYOUTS: tuple[Layout, ...] = (
         "Joints: mean absolute difference of the arm joints between combined and base policy from "
         "the same start, after the last turn, by mass and by shape family of our objects; the "
         "paper's are to a nominal trajectory, with its objects. " + SETTING,
+    ),
+    Layout(
+        "pie", "DexPIE and others on the same data: T_OEP", ("Method", "What"), pie.methods,
+        "Progress: furthest stage as a share of the task's stages, 1 for a success. " + PIE_SETTING,
+    ),
+    Layout(
+        "pie_differences", "DexPIE less other methods on T_OEP [percentage points]", ("",),
+        pie.differences, "Paired: the same scenes for both, seed by seed. " + PIE_SETTING,
+    ),
+    Layout(
+        "pie_ablations", "DexPIE with one setting changed: T_OEP [%]", ("",), pie.ablations,
+        "All tests are asynchronous with 4 steps of latency. " + PIE_SETTING,
+    ),
+    Layout(
+        "pie_latency", "Success against latency in tests [%]", ("Policy", "Latency"), pie.latency,
+        "Prefixes hold 4 actions: beyond them a result is late and the last command is held. "
+        + PIE_SETTING,
+    ),
+    Layout(
+        "pie_displacement", "Success with the object displaced [%]", ("Policy", "By"),
+        pie.displacement, "In a direction of its own for every scene. " + PIE_SETTING,
+    ),
+    Layout(
+        "pie_episodes", "Success against the number of collected episodes [%]", ("Episodes",),
+        pie.episodes, "The first ones of the same collection. " + PIE_SETTING,
     ),
 )  # fmt: skip

@@ -109,8 +109,9 @@ FULL = Variant(
      "ablations", "variants", "residual"),
     "a", 28.0, seeds=SEEDS,
 )  # fmt: skip
-PIE = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1), "recap": ("RECAP", 1),
-       "dexpie": ("DexPIE", 1)}  # fmt: skip
+# What DexPIE is compared with: title, and the round whose policy it is.
+COMPARED = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1),
+            "recap": ("RECAP", 1), "dexpie": ("DexPIE", 1)}  # fmt: skip
 LATENCIES = (0, 2, 6, 8)  # added in tests [steps], beside the 4 of all others
 DISPLACEMENTS = (20, 40)  # of the object in tests [mm]
 EPISODES_LEARNED = (15, 30, 45)  # of the 60 that are collected
@@ -149,8 +150,8 @@ GRID: tuple[Variant, ...] = (
     _pie("dexpie-touch", "critic with touch", "pie_ablations", 4.0, *DATA, "--critic-touch"),
     *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 4.0, *DATA,
            "--rollouts", str(n)) for n in EPISODES_LEARNED),
-    *(_latency(name, *PIE[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
-    *(_displaced(name, *known, mm) for name, known in PIE.items() for mm in DISPLACEMENTS),
+    *(_latency(name, *COMPARED[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
+    *(_displaced(name, *known, mm) for name, known in COMPARED.items() for mm in DISPLACEMENTS),
 )  # fmt: skip
 
 # Wall time relative to Grasp and to the usual preset: rough, until a run has been measured.

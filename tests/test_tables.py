@@ -4,6 +4,7 @@ import csv as csv_module
 import io
 import json
 
+import numpy as np
 import pytest
 
 pandas = pytest.importorskip("pandas", reason="tables need the extra report")
@@ -18,8 +19,13 @@ from benchmark.protocol import TASKS  # noqa: E402
 from benchmark.stats import wilson  # noqa: E402
 from benchmark.stored import Results  # noqa: E402
 from benchmark.tables import csv, escape, frame, grid_of, latex, markdown, text  # noqa: E402
-from benchmark.variants import FULL, GRID, variant  # noqa: E402
-from dexfw_envs.records import COLUMNS, write_records  # noqa: E402
+from benchmark.variants import FULL, GRID, PIE_TASKS, variant  # noqa: E402
+from dexfw_envs.records import (  # noqa: E402
+    COLUMNS,
+    OLDER,
+    read_record_file,
+    write_records,
+)
 
 EPISODES = 20
 
@@ -29,7 +35,7 @@ def write(root, successes, method="dexflywheel", task="Grasp", split="T_OEP", **
     labels = {"variant": "", "iteration": 3, "policy": "combined", "seed": 1} | labels
     rows = []
     for k in range(EPISODES):
-        row = {name: kind() for name, (kind, _) in COLUMNS.items()} | {"measures": "{}"}
+        row = {name: kind() for name, (kind, _) in COLUMNS.items()} | OLDER
         row |= {"task": task, "split": split, "episode": k, "seed": labels["seed"]}
         row |= {"scenario": f"{split} {k} of {labels['seed']}", "success": k < successes}
         row |= {"object": ("baseball", "egg")[k % 2], "env_id": f"DexFW/{task}-v0"}
@@ -218,3 +224,40 @@ def test_show_names_the_kept_policy(folder, capsys):
     assert (line["success"], line["n"], line["seeds"]) == (0.8, 40, [1, 2])
     assert main([*words, "--variant", "sac"]) == 1
     assert "not run" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pie(tmp_path):
+    """DexPIE and its reference policy on its three tasks."""
+    for task in PIE_TASKS:
+        write(tmp_path, 18, "dexpie", task, variant="dexpie", iteration=1, policy="base")
+        write(tmp_path, 8, "dexpie", task, variant="bc", iteration=0, policy="base")
+    return Results(tmp_path)
+
+
+def test_dexpie_is_compared_on_its_own_tasks_with_its_own_reference(pie):
+    found = measure(pie, Asked("T_OEP", "dexpie", "dexpie", 1, "base", "mean"))
+    assert (found.value, found.n) == (90.0, 3 * EPISODES)
+    gap = measure(pie, Asked("difference", "dexpie", "bc", 0, "base", "mean"))
+    assert gap.value == pytest.approx(50.0) and gap.low > 30
+    assert published(Asked("difference", "dexpie", "bc", 0, "base", "mean")).value == 37.3
+    assert measure(pie, Asked("T_OEP", "dexpie", "recap", 1, "base", "mean")) is None
+
+
+def test_progress_is_a_mean_with_an_interval(tmp_path):
+    values = [0.0, 0.5, 1.0, 1.0]
+    write(tmp_path, 2, "dexpie", variant="dexpie", iteration=1, policy="base")
+    [path] = (tmp_path / "records").glob("*/*/*.parquet")
+    rows = [row | {"progress": v} for row, v in zip(read_record_file(path), values, strict=False)]
+    labels = {name: rows[0][name] for name in ("method", "task", "variant", "iteration", "policy")}
+    write_records(rows, tmp_path / "records", **labels, seed=1)
+    found = measure(Results(tmp_path), Asked("progress", "dexpie", "dexpie", 1, "base", "Grasp"))
+    assert (found.value, found.n) == (62.5, 4)
+    half = 1.96 * 100 * np.std(values, ddof=1) / 2
+    assert found.low == pytest.approx(62.5 - half, abs=0.01)
+    assert found.high == 100.0  # and no more
+
+
+def test_progress_of_records_from_before_it_is_not_run(folder):
+    write(folder / "old", 2)
+    assert measure(Results(folder / "old"), asked("progress")) is None

@@ -1,0 +1,77 @@
+"""Places of the tables about DexPIE: what each asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmark.paper import PIE, Asked
+from benchmark.variants import (
+    COMPARED,
+    DISPLACEMENTS,
+    EPISODES_LEARNED,
+    GRID,
+    LATENCIES,
+    PIE_TASKS,
+    Variant,
+    variant,
+)
+
+Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
+COLUMNS = (*PIE_TASKS, "mean")
+USUAL_LATENCY = 4  # of collection and of all tests that name no other [steps]
+ALL_EPISODES = 60  # that are collected
+
+
+def _row(labels: tuple[str, ...], row: Variant, quantity: str = "T_OEP") -> Iterator[Place]:
+    turn = 1 if row.turns is None else row.turns
+    for task in COLUMNS:
+        yield labels, task, Asked(quantity, PIE, row.name, turn, row.policy, task)
+
+
+def methods(last: int) -> Iterator[Place]:
+    """Success and progress of DexPIE and what it is compared with."""
+    for name in COMPARED:
+        row = variant(PIE, name)
+        yield from _row((row.title, "success %"), row)
+        yield from _row((row.title, "progress %"), row, "progress")
+
+
+def differences(last: int) -> Iterator[Place]:
+    """DexPIE less the others, and less its ablations."""
+    others = [variant(PIE, name) for name in COMPARED if name != PIE]
+    for row in (*others, *_of_table("pie_ablations")):
+        yield from _row((f"DexPIE less {row.title}",), row, "difference")
+
+
+def ablations(last: int) -> Iterator[Place]:
+    """Success with one setting changed."""
+    for row in (variant(PIE, PIE), *_of_table("pie_ablations")):
+        yield from _row((row.title,), row)
+
+
+def latency(last: int) -> Iterator[Place]:
+    """Success against the latency in tests."""
+    for name in ("bc", "dexpie"):
+        for steps in sorted({USUAL_LATENCY, *LATENCIES}):
+            usual = steps == USUAL_LATENCY
+            row = variant(PIE, name if usual else f"{name}-latency-{steps}")
+            yield from _row((COMPARED[name][0], f"{steps} steps"), row)
+
+
+def displacement(last: int) -> Iterator[Place]:
+    """Success where the object starts elsewhere."""
+    for name, (title, _) in COMPARED.items():
+        for millimetres in (0, *DISPLACEMENTS):
+            row = variant(PIE, f"{name}-displaced-{millimetres}" if millimetres else name)
+            yield from _row((title, f"{millimetres} mm"), row)
+
+
+def episodes(last: int) -> Iterator[Place]:
+    """Success against the number of collected episodes; none is the reference policy."""
+    counts = {0: "bc", **{n: f"dexpie-episodes-{n}" for n in EPISODES_LEARNED}, ALL_EPISODES: PIE}
+    for count, name in counts.items():
+        yield from _row((str(count),), variant(PIE, name))
+
+
+def _of_table(name: str) -> list[Variant]:
+    return [row for row in GRID if name in row.tables]
