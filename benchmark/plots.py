@@ -6,15 +6,29 @@ Every plot is made from what is stored; a panel without figures says so.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmark import pie_plots
+from benchmark.drawing import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    STYLE,
+    WIDTH,
+    error_bars,
+    legend,
+    panels,
+    say_not_run,
+)
 from benchmark.figures import measure
 from benchmark.paper import FULL, Asked, published
 from benchmark.protocol import TASKS
@@ -23,57 +37,6 @@ from benchmark.summaries import palm_positions
 from benchmark.variants import GRID
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.runs import atomic_write_bytes
-
-# Okabe and Ito's colours, told apart with any kind of colour vision; black is kept for text.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE, GREY = "#56B4E9", "#CC79A7", "#7F7F7F"
-CYCLE = (SKY, GREEN, ORANGE, PURPLE, BLUE)
-WIDTH = 3.4  # of a column of a two-column page [in]
-STYLE = {
-    "font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7, "legend.fontsize": 6,
-    "xtick.labelsize": 6, "ytick.labelsize": 6, "lines.linewidth": 1.0, "lines.markersize": 3,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-    "legend.frameon": False, "svg.hashsalt": "dexfw", "figure.constrained_layout.use": True,
-}  # fmt: skip
-
-
-def panels() -> tuple[Figure, Iterator[tuple[str, Axes]]]:
-    """A figure with a panel for every task."""
-    figure = Figure(figsize=(WIDTH, 2.9))
-    axes = figure.subplots(2, 2).flat
-    for task, one in zip(TASKS, axes, strict=True):
-        one.set_title(task)
-    return figure, zip(TASKS, figure.axes, strict=True)
-
-
-def say_not_run(axes: Axes) -> None:
-    """Say in a panel that there is nothing to show."""
-    place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "color": GREY}
-    axes.text(0.98, 0.04, "not run", **place)
-
-
-def legend(figure: Figure) -> None:
-    """One legend below all panels, for what any of them shows."""
-    known = [pair for axes in figure.axes for pair in zip(*_handles(axes), strict=True)]
-    unique = {label: handle for handle, label in reversed(known)}
-    if unique:
-        labels = list(dict.fromkeys(label for _, label in known))
-        handles = [unique[label] for label in labels]
-        figure.legend(
-            handles, labels, loc="outside upper center", ncols=len(labels) if len(labels) < 5 else 3
-        )
-
-
-def _handles(axes: Axes) -> tuple[Sequence[Any], Sequence[str]]:
-    return axes.get_legend_handles_labels()
-
-
-def _error(axes: Axes, points: Sequence[tuple[float, Any]], **style: Any) -> None:
-    """Draw measured figures over x with their intervals."""
-    x, y = [at for at, _ in points], np.array([found.value for _, found in points])
-    low, high = (np.array([getattr(found, end) for _, found in points]) for end in ("low", "high"))
-    spread = np.maximum([y - low, high - y], 0.0)
-    axes.errorbar(x, y, yerr=spread, capsize=1.5, marker="o", **style)
 
 
 def _turns(results: Results, policy: str, task: str) -> list[tuple[float, Any]]:
@@ -99,7 +62,7 @@ def success_over_turns(results: Results) -> Figure:
         ran = False
         for policy, colour, line in (("base", ORANGE, "--"), ("combined", BLUE, "-")):
             if points := _turns(results, policy, task):
-                _error(axes, points, color=colour, ls=line, label=policy)
+                error_bars(axes, points, color=colour, ls=line, label=policy)
                 ran = True
         if not ran:
             say_not_run(axes)
@@ -143,7 +106,7 @@ def comparison(results: Results) -> Figure:
             label = row.title if x == 0 else None
             if ours := measure(results, asked):
                 axes.bar(at, ours.value, width, color=colour, label=label)
-                _error(axes, [(at, ours)], color="black", ls="", markersize=0, elinewidth=0.6)
+                error_bars(axes, [(at, ours)], color="black", ls="", markersize=0, elinewidth=0.6)
             else:
                 axes.bar(at, 0, width, color=colour, label=label)
                 words = {"rotation": 90, "ha": "center", "va": "bottom", "color": GREY}
@@ -210,7 +173,7 @@ def wall_time(results: Results) -> Figure:
         points = [(t, ours) for t, ours in _turns(results, "combined", task) if t <= results.turns]
         if runs and points:
             hours = [(float(np.mean([_hours(r, turn) for r in runs])), m) for turn, m in points]
-            _error(axes, hours, color=colour, label=task)
+            error_bars(axes, hours, color=colour, label=task)
             ran = True
     if not ran:
         say_not_run(axes)
@@ -234,6 +197,9 @@ PLOTS: dict[str, tuple[Callable[[Results], Figure], str]] = {
     "coverage": (coverage, "Where the palms go, first seed"),
     "learning": (learning, "Learning curves of the residual"),
     "wall_time": (wall_time, "Success against wall time"),
+    "pie_latency": (pie_plots.latency, "DexPIE: success against latency in tests"),
+    "pie_episodes": (pie_plots.episodes, "DexPIE: success against collected episodes"),
+    "pie_critic": (pie_plots.critic, "DexPIE: value along a success and a failure"),
 }
 
 

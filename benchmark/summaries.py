@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.cells import Cell, digest
+from benchmark.critics import critic_curves
 from benchmark.protocol import ROOT
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.progress import METRICS, STAGES
@@ -79,6 +80,7 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         "residual": _read_turns(path, "residual", turns),
         "success": [_without_objects(row) for i in turns for row in _rows(path, i)],
         "curves": _curves(path / METRICS),
+        "critic": critic_curves(run),
     }
 
 

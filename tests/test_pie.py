@@ -1,0 +1,78 @@
+"""What is kept and drawn of DexPIE's critic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the critic's values are kept by torch")
+pytest.importorskip("matplotlib", reason="plots need the extra report")
+pytest.importorskip("pandas", reason="tables need the extra report")
+pytest.importorskip("rliable", reason="tables need the extra report")
+
+from scenes import need_drawing  # noqa: E402
+from test_tables import summary  # noqa: E402
+
+from benchmark import pie_plots  # noqa: E402
+from benchmark.critics import critic_curves  # noqa: E402
+from benchmark.stored import Results  # noqa: E402
+from dexfw_envs.demos.seeds import load_seed  # noqa: E402
+from dexfw_envs.demos.store import EpisodeStore  # noqa: E402
+from dexfw_envs.progress import dump  # noqa: E402
+from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json  # noqa: E402
+
+SEED = load_seed("Grasp")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of DexPIE with two rollouts, the first of which failed, and a critic's values."""
+    atomic_write_json(tmp_path / "run" / "config.json", {"config": {}, "provenance": {}})
+    store = EpisodeStore(tmp_path / "run" / "D_1", SEED.env_id, SEED.control_mode)
+    lost = replace(SEED, success=False, failure="dropped")
+    for index, episode in enumerate((lost, SEED)):
+        store.add(episode, source="policy", seed=0, index=index)
+    names = [row["id"] for row in store.manifest()]
+    values = [torch.full((SEED.length + 1,), -0.25 * (k + 1)) for k in range(2)]
+    kept = {"identifiers": names, "values": values}
+    atomic_write_bytes(tmp_path / "run" / "checkpoints" / "critic_1.pt", dump(kept))
+    return RunFolder.open(tmp_path / "run")
+
+
+def test_the_critic_is_kept_along_a_success_and_a_failure(run):
+    need_drawing()
+    found = critic_curves(run)
+    assert list(found) == ["failure", "success"]
+    assert set(found["failure"]["values"]) == {-0.25}
+    assert found["success"]["values"] == [-0.5] * (SEED.length + 1)
+    steps = [step for step, _ in found["success"]["pictures"]]
+    assert steps == [SEED.length // 3, SEED.length * 2 // 3]
+    assert len({data for _, data in found["success"]["pictures"]}) == 2
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(critic_curves(run)))
+
+
+def test_without_drawing_the_curves_are_kept_all_the_same(run, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no\ndisplay")
+
+    monkeypatch.setattr("benchmark.critics._draw", fails)
+    assert critic_curves(run)["success"]["pictures"] == []
+    assert "no pictures of" in (said := capsys.readouterr().err) and "no display" in said
+
+
+def test_runs_without_a_critic_keep_nothing(run):
+    (run.path / "checkpoints" / "critic_1.pt").unlink()
+    assert critic_curves(run) == {}
+
+
+def test_both_episodes_are_drawn(tmp_path):
+    curve = {"values": np.linspace(-1, 0, 5).tolist(), "pictures": []}
+    summary(tmp_path, critic={"success": curve}, method="dexpie", variant="dexpie")
+    axes = pie_plots.critic(Results(tmp_path)).axes
+    drawn = {one.get_title(): one for one in axes if one.get_title()}
+    assert [line.get_label() for line in drawn["Grasp"].lines] == ["success"]
+    assert "not run" not in [text.get_text() for text in drawn["Grasp"].texts]
+    assert [text.get_text() for text in drawn["Pour"].texts] == ["not run"]
