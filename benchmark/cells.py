@@ -50,6 +50,12 @@ class Cell:
         return "b" if self.variant.order == "a" and not first else self.variant.order
 
     @property
+    def turns(self) -> range:
+        """Turns whose policies are measured: 1, 2, ..., or 0 alone for a reference policy."""
+        last = self.variant.last_turn(self.preset)
+        return range(min(1, last), last + 1)
+
+    @property
     def script(self) -> Path:
         """The script, relative to the clone."""
         return Path("baselines") / f"{self.variant.method}.py"

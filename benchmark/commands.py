@@ -79,8 +79,9 @@ class Cells(Choice):
 
     A cell is one run of a script; it gives the figures of all its turns, policies and splits. The
     order says what runs first: a main results and comparison, first seed; b their other seeds;
-    c ablations; d the rest. Minutes are those of the run itself where it is done, of another seed
-    where one is done, else a rough guess for one core ("~").
+    c ablations; d other settings; e DexPIE and others on its data; f what is asked about it.
+    Minutes are those of the run itself where it is done, of another seed where one is done, else a
+    rough guess for one core ("~").
     """
 
     json: bool = False
@@ -122,7 +123,7 @@ def _row(cell: Cell, options: Choice) -> dict:
         "task": cell.task,
         "seed": cell.seed,
         "preset": cell.preset,
-        "iterations": list(range(1, cell.variant.last_turn(cell.preset) + 1)),
+        "iterations": list(cell.turns),
         "tables": list(cell.variant.tables),
         "status": status(cell, options.folder(cell)),
         "minutes": round(cost, 1),
@@ -141,7 +142,8 @@ def list_cells(options: Cells) -> int:
     for name in names:
         table.add_column(name, justify="right" if name in ("seed", "minutes") else "left")
     for row in rows:
-        shown = {**row, "iterations": f"1-{row['iterations'][-1]}".replace("1-1", "1")}
+        ends = dict.fromkeys((row["iterations"][0], row["iterations"][-1]))
+        shown = {**row, "iterations": "-".join(map(str, ends))}
         shown["tables"] = " ".join(row["tables"])
         shown["minutes"] = "~" * (not row["measured"]) + f"{row['minutes']:.0f}"
         table.add_row(*(str(shown[name]) for name in names))

@@ -66,8 +66,7 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
     """
     path = run.path
     stages = json.loads((path / STAGES).read_text())
-    last = cell.variant.last_turn(cell.preset)
-    turns = range(min(1, last), last + 1)
+    turns = cell.turns
     return {
         **_known(cell),
         **made_by,

@@ -145,6 +145,11 @@ def test_cells_are_listed_with_their_cost(tmp_path, capsys):
     (first,) = [line for line in out.splitlines() if "| laptop" in line and "|    1 |" in line][:1]
     assert first.split("|")[-2].strip() == "11"  # measured on another seed
     assert "hours of one core" in out
+    assert main(["cells", "--variant", "bc", "--task", "Grasp", "--json"]) == 0
+    (row, *_) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (row["iterations"], row["order"]) == ([0], "e")
+    assert main(["cells", "--variant", "bc", "--task", "Grasp"]) == 0
+    assert "| 0          |" in capsys.readouterr().out
     assert main(["cells", "--task", "Graps", "--results", str(tmp_path)]) == 1
     assert "did you mean 'Grasp'?" in capsys.readouterr().err
     assert main(["cells", "--preset", "huge"]) == 1
