@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dexfw_envs.records import Record, mean_measures, read_records, write_records
+from dexfw_envs.records import Record, mean_measures, read_records, reference, write_records
 from dexfw_envs.rollout import Episode, Policy, ProgressCallback, run_episodes
 from dexfw_envs.scenario import displaced
 
@@ -150,7 +150,8 @@ def evaluate(
         start = time.perf_counter()
         finished = _run(env, policy, chosen, progress, videos, Path(video_folder))
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
-    return [_record(episode, labels) for episode in finished]
+    drawn = split is not None and not displacement
+    return [_record(episode, labels, drawn) for episode in finished]
 
 
 def _run(
@@ -196,12 +197,14 @@ def _identity(env: Any) -> dict[str, Any]:
     return {"task": task, "env_id": env_id, "env_version": int(version)}
 
 
-def _record(episode: Episode, labels: Mapping[str, Any]) -> Record:
-    scenario = episode.scenario
+def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
+    scenario, text = episode.scenario, episode.scenario.to_json()
+    if drawn:
+        text = reference(text, labels["split"], labels["seed"], episode.index)
     return {
         **labels,
         "episode": episode.index,
-        "scenario": scenario.to_json(),
+        "scenario": text,
         "object": scenario.objects[0],
         "surroundings": scenario.surroundings,
         "pose": scenario.pose,

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dexfw_envs import runs
+
+if TYPE_CHECKING:
+    from dexfw_envs.scenario import Scenario
 
 Record = dict[str, Any]
 
@@ -26,7 +30,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "split": (str, "split of scenarios, or custom"),
     "seed": (int, "seed of the run that made the policy"),
     "episode": (int, "number of the scenario within the split"),
-    "scenario": (str, "scenario as JSON"),
+    "scenario": (str, "where it is in its split (see `scenario_of`), or the scenario as JSON"),
     "object": (str, "id of the manipulated object"),
     "surroundings": (str, "id of the surroundings"),
     "pose": (int, "pose cell"),
@@ -47,6 +51,40 @@ COLUMNS: dict[str, tuple[type, str]] = {
 
 #: What a column is read as where the file was written before there was such a column.
 OLDER: Record = {"measures": "{}", "progress": float("nan")}
+
+
+def reference(text: str, split: str, seed: int, episode: int) -> str:
+    """Name a scenario by its place in a split: a twentieth of its size, and as good for pairing.
+
+    Args:
+        text: The scenario as JSON, of which a checksum is kept.
+        split: The split.
+        seed: Seed of the split's scenarios.
+        episode: Its number.
+    """
+    return f"{split} {seed} {episode} {zlib.crc32(text.encode()):08x}"
+
+
+def scenario_of(record: Mapping[str, Any]) -> Scenario:
+    """Return the scenario of a record.
+
+    Raises:
+        ValueError: The split has changed since the record was made, or the text names nothing.
+    """
+    from dexfw_envs.catalog import splits
+    from dexfw_envs.scenario import Scenario
+
+    text = record["scenario"]
+    if text.startswith("{"):
+        return Scenario.from_json(text)
+    try:
+        split, seed, episode, _ = text.split()
+        found = splits.split(record["task"], split, int(episode) + 1, int(seed))[-1]
+    except ValueError as error:
+        raise ValueError(f"no scenario is named {text!r}: {error}") from error
+    if reference(found.to_json(), split, int(seed), int(episode)) != text:
+        raise ValueError(f"split {split} has changed since the record of {text!r} was made")
+    return found
 
 
 def mean_measures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -142,7 +180,9 @@ def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
     types = {str: arrow.string(), int: arrow.int64(), bool: arrow.bool_(), float: arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
     sink = arrow.BufferOutputStream()
-    arrow.parquet.write_table(arrow.Table.from_pylist(rows, schema), sink, compression="zstd")
+    table = arrow.Table.from_pylist(rows, schema)
+    # Statistics of every column would be a third of so small a file.
+    arrow.parquet.write_table(table, sink, compression="zstd", write_statistics=False)
     runs.atomic_write_bytes(path, sink.getvalue().to_pybytes())
 
 

@@ -12,6 +12,7 @@ from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 from benchmark.__main__ import main
 from benchmark.stats import bootstrap
 from dexfw_envs import records as records_module
+from dexfw_envs.catalog.splits import split as draw_split
 from dexfw_envs.evaluation import evaluate, per_object, summary, wilson
 from dexfw_envs.experts.lift import LiftExpert
 from dexfw_envs.records import (
@@ -19,6 +20,8 @@ from dexfw_envs.records import (
     mean_measures,
     read_record_file,
     read_records,
+    reference,
+    scenario_of,
     write_records,
 )
 from dexfw_envs.rollout import run_episodes
@@ -270,6 +273,37 @@ def test_files_that_lack_columns_or_are_damaged(tmp_path, monkeypatch):
         write_records(stub_records(4), tmp_path, **labels)
     with pytest.raises(ValueError, match=r"lacks the columns \['commit'\]"):
         read_records(tmp_path)
+
+
+@pytest.mark.parametrize(("task", "split"), [("Grasp", "T_OEP"), ("Handover", "T_O(2)")])
+def test_a_record_names_its_scenario_by_its_place_in_the_split(task, split):
+    scenarios = draw_split(task, split, 5, seed=3)
+    for k, scenario in enumerate(scenarios):
+        record = {"task": task, "scenario": reference(scenario.to_json(), split, 3, k)}
+        assert scenario_of(record) == scenario and len(record["scenario"]) < 30
+    assert scenario_of({"task": task, "scenario": scenarios[0].to_json()}) == scenarios[0]
+
+
+def test_a_split_that_has_changed_is_noticed():
+    text = draw_split("Grasp", "T_OEP", 1, seed=3)[0].to_json()
+    for wrong in (reference(text + " ", "T_OEP", 3, 0), reference(text, "T_OEP", 4, 0)):
+        with pytest.raises(ValueError, match=r"T_OEP has changed since"):
+            scenario_of({"task": "Grasp", "scenario": wrong})
+    with pytest.raises(ValueError, match="no scenario is named 'T_NEW 1 2 00000000'"):
+        scenario_of({"task": "Grasp", "scenario": "T_NEW 1 2 00000000"})
+
+
+def test_displaced_scenes_are_kept_whole():
+    env = DexVectorEnv("Lift", 2, autoreset=False, max_episode_steps=2, threads=1)
+    what = {"split": "T_OEP", "episodes": 2, "seed": 3}
+    usual = evaluate(LiftExpert(env), env, **what)
+    moved = evaluate(LiftExpert(env), env, **what, displacement=0.03)
+    for one, other in zip(usual, moved, strict=True):
+        before, after = scenario_of(one), scenario_of(other)
+        assert np.hypot(*np.subtract(before.object_poses[0], after.object_poses[0])[:2]) == (
+            pytest.approx(0.03)
+        )
+        assert one["split"] == other["split"] == "T_OEP" and len(one["scenario"]) < 30
 
 
 def test_files_from_before_there_was_progress_still_load(tmp_path, monkeypatch):
