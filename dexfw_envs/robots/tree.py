@@ -191,9 +191,7 @@ def _add_thumb(tree: Tree, hand: HandSpec, side: str) -> None:
     names = ("pitch", "proximal", "distal")
     for name, length in zip(names, hand_geometry.THUMB_LENGTHS, strict=True):
         tip = np.array(THUMB_ALONG) * length
-        parent = _add_phalanx(
-            tree, hand, side, parent, f"thumb_{name}", root, tip, (0.0, 1.0, 0.0)
-        )
+        parent = _add_phalanx(tree, hand, side, parent, f"thumb_{name}", root, tip, (0.0, 1.0, 0.0))
         root = tip
 
 
@@ -213,9 +211,7 @@ def _add_phalanx(
     part = capsule_between(np.zeros(3), tip, radius)
     name = f"{side}{joint}".replace("thumb_pitch", "thumb_metacarpal")
     tree.links.append(Link(name, _inertial(part, hand_geometry.LINK_DENSITY), (part,)))
-    tree.joints.append(
-        _hand_joint(hand, side, joint, parent, name, root, np.array(IDENTITY), axis)
-    )
+    tree.joints.append(_hand_joint(hand, side, joint, parent, name, root, np.array(IDENTITY), axis))
     return name
 
 

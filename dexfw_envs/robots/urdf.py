@@ -65,9 +65,7 @@ def rpy(quaternion: tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def _origin(parent: Element, position: tuple[float, ...], quaternion: tuple[float, ...]) -> None:
-    ElementTree.SubElement(
-        parent, "origin", xyz=_numbers(position), rpy=_numbers(rpy(quaternion))
-    )
+    ElementTree.SubElement(parent, "origin", xyz=_numbers(position), rpy=_numbers(rpy(quaternion)))
 
 
 def _add_link(root: Element, link: Link) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.backends.omnigibson.robot_class import dual_arm_class
+from dexfw_envs.backends.omnigibson.api_robots import RobotCalls, array
 
 RERENDERS = 3  # frames by which the renderer lags behind physics
 
 
-class OmniGibson:
+class OmniGibson(RobotCalls):
     """One running simulator with N scenes; OmniGibson allows one per process.
 
     Args:
@@ -28,17 +28,16 @@ class OmniGibson:
     def __init__(self, headless: bool = True) -> None:
         import omnigibson as og
         import torch
-        from omnigibson.controllers.controller_base import ControlType as control_type  # noqa: N813
+        from omnigibson.controllers.controller_base import ControlType as control_type
         from omnigibson.macros import gm
-        from omnigibson.objects import REGISTERED_OBJECTS as registry  # noqa: N811
-        from omnigibson.utils.usd_utils import RigidContactAPI as contacts  # noqa: N813
+        from omnigibson.objects import REGISTERED_OBJECTS as registry
+        from omnigibson.utils.usd_utils import RigidContactAPI as contacts
 
         self._og, self._torch, self._registry = og, torch, registry
         self._contacts, self._position_control = contacts, control_type.POSITION
         self.version: str = og.__version__
         for name, value in self._macros(headless).items():
             _set_macro(gm, name, value)
-        self.asset_folder = str(gm.ASSET_PATH)
         self.worlds: list[Any] = []
 
     def _macros(self, headless: bool) -> dict[str, bool]:
@@ -55,32 +54,28 @@ class OmniGibson:
     # --- simulator
 
     def open(self, configs: Sequence[Mapping[str, Any]]) -> None:
-        """Start the simulator and load one scene per configuration, side by side."""
+        """Load one more scene per configuration; all scenes then start from where they began."""
         og = self._og
         if og.sim is not None:
-            og.clear()
+            sim = og.sim
+            sim.stop()
         # `Environment` takes entries out of what it is given.
-        self.worlds = [
-            og.Environment(configs=copy.deepcopy(dict(config)), in_vec_env=True)
-            for config in configs
-        ]
-        og.sim.play()
-        for env in self.worlds:
+        self.worlds += self._environments([copy.deepcopy(dict(config)) for config in configs])
+
+    def _environments(self, configs: list[dict[str, Any]]) -> list[Any]:
+        og = self._og
+        new = [og.Environment(configs=config, in_vec_env=True) for config in configs]
+        sim = og.sim
+        sim.play()
+        for env in new:
             env.post_play_load()
+        return new
 
-    def register_dual_arm(self, usd_path: str, urdf_path: str) -> None:
-        """Make the class of the two-armed robot known to OmniGibson."""
-        dual_arm_class(self._manipulation_robot(), self._classproperty(), usd_path, urdf_path)
+    def set_threads(self, count: int) -> None:
+        """Set on how many threads physics runs."""
+        import omnigibson.lazy as lazy
 
-    def _manipulation_robot(self) -> Any:
-        from omnigibson.robots.manipulation_robot import ManipulationRobot
-
-        return ManipulationRobot
-
-    def _classproperty(self) -> Any:
-        from omnigibson.utils.python_utils import classproperty
-
-        return classproperty
+        lazy.carb.settings.get_settings().set_int("/persistent/physics/numThreads", count)
 
     def step(self) -> None:
         """Advance all scenes by one control period."""
@@ -107,8 +102,7 @@ class OmniGibson:
 
     def shutdown(self) -> None:
         """End Isaac Sim, and with it perhaps this process."""
-        og = self._og
-        og.shutdown()
+        self._og.shutdown()
 
     # --- scenes
 
@@ -149,7 +143,7 @@ class OmniGibson:
         thing = self._thing(world, name)
         position, orientation = thing.get_position_orientation(frame="scene")
         linear, angular = thing.get_linear_velocity(), thing.get_angular_velocity()
-        return np.concatenate([_array(v) for v in (position, orientation, linear, angular)])
+        return np.concatenate([array(v) for v in (position, orientation, linear, angular)])
 
     def body_path(self, world: int, name: str) -> str:
         """Return the prim path of an object's body."""
@@ -167,81 +161,17 @@ class OmniGibson:
         light.intensity = float(intensity)
         light.set_position_orientation(position=self.tensor(position), frame="scene")
 
-    # --- robots
-
-    def _robot(self, world: int, name: str) -> Any:
-        env = self.worlds[world]
-        for robot in env.robots:
-            if robot.name == name:
-                return robot
-        raise KeyError(f"no robot {name!r} in scene {world}")
-
-    def joint_names(self, world: int, name: str) -> list[str]:
-        """Return the joints of a robot in the order of its state."""
-        robot = self._robot(world, name)
-        return list(robot.joints)
-
-    def joint_limits(self, world: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read lower and upper limits of all joints [rad]."""
-        robot = self._robot(world, name)
-        return _array(robot.joint_lower_limits), _array(robot.joint_upper_limits)
-
-    def joint_state(self, world: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read positions [rad] and velocities [rad/s] of all joints."""
-        robot = self._robot(world, name)
-        return _array(robot.get_joint_positions()), _array(robot.get_joint_velocities())
-
-    def set_gains(
-        self, world: int, name: str, gains: Mapping[str, tuple[float, float, float]]
-    ) -> None:
-        """Set stiffness [Nm/rad], damping [Nms/rad] and effort limit [Nm] of joints by name."""
-        robot = self._robot(world, name)
-        for joint_name, (stiffness, damping, effort) in gains.items():
-            joint = robot.joints[joint_name]
-            joint.set_control_type(self._position_control, kp=stiffness, kd=damping)
-            joint.max_effort = effort
-
-    def set_friction(self, world: int, name: str, links: Sequence[str], friction: float) -> None:
-        """Give links a friction that yields to a higher one of what they touch."""
-        import omnigibson.lazy as lazy
-
-        robot, env = self._robot(world, name), self.worlds[world]
-        scene = env.scene
-        material = lazy.omni.isaac.core.materials.PhysicsMaterial(
-            prim_path=f"{scene.prim_path}/friction_{name}",
-            static_friction=friction,
-            dynamic_friction=friction,
-        )
-        rule = lazy.pxr.PhysxSchema.PhysxMaterialAPI.Apply(material.prim)
-        rule.CreateFrictionCombineModeAttr().Set("max")
-        for link_name in links:
-            link = robot.links[link_name]
-            for mesh in link.collision_meshes.values():
-                mesh.apply_physics_material(material)
-
-    def link_pose(self, world: int, name: str, link_name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Read a link's position [m] (3,) and orientation xyzw (4,)."""
-        robot = self._robot(world, name)
-        link = robot.links[link_name]
-        position, orientation = link.get_position_orientation(frame="scene")
-        return _array(position), _array(orientation)
-
-    def link_paths(self, world: int, name: str) -> dict[str, str]:
-        """Return the prim path of every link of a robot."""
-        robot = self._robot(world, name)
-        return {key: str(link.prim_path) for key, link in robot.links.items()}
-
-    def command(self, world: int, name: str, action: np.ndarray) -> None:
-        """Give a robot's controllers their joint targets [rad], in the controllers' order."""
-        robot = self._robot(world, name)
-        robot.apply_action(self.tensor(action))
-
     # --- contacts
 
     def impulses(self, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
         """Read the impulses of the last physics step [Ns], (rows, columns, 3), by prim paths."""
         contacts = self._contacts
-        return _array(contacts.get_impulses(prim_paths_a=list(rows), prim_paths_b=list(columns)))
+        return array(contacts.get_impulses(prim_paths_a=list(rows), prim_paths_b=list(columns)))
+
+    def touching(self, world: int, name: str) -> set[str]:
+        """Return prim paths of all that touches an object, things that cannot move included."""
+        thing = self._thing(world, name)
+        return {str(body) for c in thing.contact_list() for body in (c.body0, c.body1)}
 
     # --- cameras
 
@@ -262,7 +192,7 @@ class OmniGibson:
             camera.horizontal_aperture = aperture
             self.render()
         observation, _ = camera.get_obs()
-        return np.asarray(_array(observation["rgb"])[..., :3], dtype=np.uint8)
+        return np.asarray(array(observation["rgb"])[..., :3], dtype=np.uint8)
 
     def look(self, position: np.ndarray, orientation: np.ndarray) -> None:
         """Place the window's camera, in world coordinates."""
@@ -276,13 +206,6 @@ class OmniGibson:
     def tensor(self, values: Any) -> Any:
         """Return values as OmniGibson wants them: a float32 tensor."""
         return self._torch.as_tensor(np.asarray(values, dtype=np.float32))
-
-
-def _array(values: Any) -> np.ndarray:
-    """Return a tensor on any device as a float64 array."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, dtype=float)
 
 
 def _set_macro(gm: Any, name: str, value: bool) -> None:

@@ -58,7 +58,6 @@ MACROS = (
     "ENABLE_OBJECT_STATES",
     "ENABLE_TRANSITION_RULES",
     "RENDER_VIEWER_CAMERA",
-    "ASSET_PATH",
 )
 
 # What the simulator inherits from Isaac Sim and what Isaac Sim's interfaces are asked for: no
@@ -68,19 +67,18 @@ OUTSIDE = ("sim.is_playing", "sim.current_time", "physics.update_simulation")
 USES: tuple[Use, ...] = (
     Use("og", "sim", "attribute", gives="sim"),
     Use("og", "Environment", "class", ("configs", "in_vec_env"), gives="env"),
-    Use("og", "clear", "function"),
     Use("og", "shutdown", "function"),
     Use("og", "__version__", "attribute"),
     Use("sim", "step", "method"),
     Use("sim", "render", "method"),
     Use("sim", "play", "method"),
+    Use("sim", "stop", "method"),
     Use("sim", "pi", "property", gives="physics"),
     Use("sim", "viewer_camera", "property", gives="camera"),
     Use("env", "post_play_load", "method"),
     Use("env", "scene", "property", gives="scene"),
     Use("env", "robots", "property"),
     Use("env", "external_sensors", "property"),
-    Use("scene", "idx", "property"),
     Use("scene", "object_registry", "property"),
     Use("scene", "add_object", "method", ("obj",)),
     Use("scene", "dump_state", "method", ("serialized",)),
@@ -104,6 +102,7 @@ USES: tuple[Use, ...] = (
     Use("thing", "root_link", "property", gives="link"),
     Use("thing", "get_position_orientation", "method", ("frame",)),
     Use("thing", "set_position_orientation", "method", ("position", "orientation", "frame")),
+    Use("thing", "contact_list", "method"),
     Use("thing", "get_linear_velocity", "method"),
     Use("thing", "get_angular_velocity", "method"),
     Use("light", "color", "property"),
