@@ -74,8 +74,8 @@ def test_cameras_can_be_built(og):
 
     for name, cameras in (("grasp", ("front", "side")), ("lift", ("front", "side", "head"))):
         for entry in config_of(name, cameras=cameras)["env"]["external_sensors"]:
-            kept = {k: v for k, v in entry.items()
-                    if k not in ("position", "orientation", "pose_frame", "include_in_obs")}  # fmt: skip
+            taken = ("position", "orientation", "pose_frame", "include_in_obs")
+            kept = {k: v for k, v in entry.items() if k not in taken}
             sensor = create_sensor(relative_prim_path=f"/{entry['name']}", **kept)
             assert sensor.name == entry["name"] and sensor.modalities == {"rgb"}
 
@@ -190,14 +190,14 @@ def test_a_hand_without_a_command_goes_to_zero(driven):
     assert torch.allclose(arm.step(control_dict=state), torch.full((7,), 0.4))
 
 
-def test_why_inverted_is_said(og, monkeypatch):
+def test_why_inverted_is_said(og):
     """The package's own default for hands with fingers fails on commands without limits."""
     import torch
-
     from omnigibson.controllers import create_controller
 
-    limits = {"position": (-torch.ones(12), torch.ones(12)), "velocity": (-torch.ones(12),) * 2,
-              "effort": (-torch.ones(12),) * 2, "has_limit": torch.ones(12, dtype=bool)}  # fmt: skip
+    ones = torch.ones(12)
+    limits = dict.fromkeys(("position", "velocity", "effort"), (-ones, ones))
+    limits["has_limit"] = torch.ones(12, dtype=torch.bool)
     ours = configs.controllers("0")["gripper_0"]
     fixed = {"control_freq": 20, "control_limits": limits, "dof_idx": torch.arange(12)}
     wrong = create_controller(**ours | {"inverted": True}, **fixed)

@@ -77,8 +77,8 @@ def test_every_task_is_loaded_whole(started, task):
         assert frame == "scene"
         assert np.allclose(place, item["position"], atol=1e-6)
         assert np.allclose(turn, item["orientation"], atol=1e-6)
-    assert [name for name, in flat(calls, "load")] == [sensor["name"] for sensor in sensors]
-    assert [name for name, in flat(calls, "ready")] == [sensor["name"] for sensor in sensors]
+    assert [name for (name,) in flat(calls, "load")] == [sensor["name"] for sensor in sensors]
+    assert [name for (name,) in flat(calls, "ready")] == [sensor["name"] for sensor in sensors]
     assert facade.camera_names(0) == [sensor["name"] for sensor in sensors]
     env = facade.worlds[0]
     assert type(env.task).__name__ == "DummyTask" and not env.task._termination_conditions
