@@ -102,6 +102,8 @@ def recorder(monkeypatch):
     from omnigibson.scenes.scene_base import Scene
     from omnigibson.sensors.vision_sensor import VisionSensor
 
+    from dexfw_envs.backends.omnigibson.api import OmniGibson
+
     calls, added = [], {}
 
     def launch(**settings):
@@ -127,6 +129,9 @@ def recorder(monkeypatch):
         monkeypatch.setattr(kind, "set_position_orientation", pose)
     monkeypatch.setattr(VisionSensor, "load", lambda self, s: calls.append(("load", self.name)))
     monkeypatch.setattr(VisionSensor, "initialize", lambda self: calls.append(("ready", self.name)))
+    monkeypatch.setattr(
+        OmniGibson, "_set_threads", lambda self: calls.append(("threads", self.threads))
+    )
     monkeypatch.setattr(
         Environment, "post_play_load", lambda self: calls.append(("post_play_load", self))
     )

@@ -24,6 +24,7 @@ class StubSimulator:
         self.plan = make_plan(robot, name)
         self.tree = robot_tree(self.plan.robot)
         self.worlds, self.calls, self.touches, self._poses = [], [], set(), {}
+        self.threads = None
         self.names = {}  # (robot, OmniGibson's name): the tree's
         for arm, mount in zip(self.plan.arms, robot.mounts, strict=True):
             side = mount.side
@@ -80,9 +81,6 @@ class StubSimulator:
 
     def refresh(self):
         self.calls.append(("refresh",))
-
-    def set_threads(self, count):
-        self.calls.append(("threads", count))
 
     def register_dual_arm(self, usd_path, urdf_path):
         self.calls.append(("register", usd_path, urdf_path))

@@ -151,3 +151,6 @@ def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch):
     assert any(step.path.name == "reading.py" for step in raised.traceback)
     [[settings]] = flat(whole.calls, "launch")
     assert settings["physics_dt"] == pytest.approx(0.0025), "the script's own step"
+    kinds = [call[0] for call in whole.calls]
+    assert flat(whole.calls, "threads") == [(args.threads,)]
+    assert kinds.index("threads") < kinds.index("play")

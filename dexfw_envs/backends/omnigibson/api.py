@@ -39,6 +39,7 @@ class OmniGibson(RobotCalls):
         for name, value in self._macros(headless).items():
             _set_macro(gm, name, value)
         self.worlds: list[Any] = []
+        self.threads: int | None = None  # of physics; its own choice if None
 
     def _macros(self, headless: bool) -> dict[str, bool]:
         """Return the macros: rigid bodies on the processor, and none of what we never ask for."""
@@ -65,17 +66,19 @@ class OmniGibson(RobotCalls):
     def _environments(self, configs: list[dict[str, Any]]) -> list[Any]:
         og = self._og
         new = [og.Environment(configs=config, in_vec_env=True) for config in configs]
+        if self.threads is not None:
+            self._set_threads()
         sim = og.sim
         sim.play()
         for env in new:
             env.post_play_load()
         return new
 
-    def set_threads(self, count: int) -> None:
-        """Set on how many threads physics runs."""
+    def _set_threads(self) -> None:
+        """Tell PhysX before it starts on how many threads to run."""
         import omnigibson.lazy as lazy
 
-        lazy.carb.settings.get_settings().set_int("/persistent/physics/numThreads", count)
+        lazy.carb.settings.get_settings().set_int("/persistent/physics/numThreads", self.threads)
 
     def step(self) -> None:
         """Advance all scenes by one control period."""

@@ -51,7 +51,7 @@ class OmniGibsonBackend:
         headless: Whether to run without a window.
         gains: "suite" for the stiffness of the MuJoCo model, "simulator" for OmniGibson's own.
         timestep: Physics step [s]; must divide the control period of 50 ms.
-        threads: Threads of physics; Isaac Sim's own choice by default.
+        threads: Threads of physics from its next start on; Isaac Sim's own choice by default.
         friction_scale: Multiplies hand-object and table friction, for robustness tests.
 
     Raises:
@@ -91,7 +91,7 @@ class OmniGibsonBackend:
         need_files(self.settings.files, plan.own)
         self._session = session(release, timestep, headless)
         if threads is not None:
-            self._session.simulator.set_threads(threads)
+            self._session.simulator.threads = threads
         if plan.own:
             self._session.simulator.register_dual_arm(*own_robot_files(self.settings.files))
         self._open(plan, config)
