@@ -151,6 +151,14 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "FrankaPanda": (*ROBOT_KEYS, "end_effector"),
     "USDObject": (*_OBJECT, "usd_path", "encrypted", "kinematic_only"),
+    "DatasetObject": (*_OBJECT, "model", "kinematic_only", "bounding_box", "in_rooms"),
+    "InteractiveTraversableScene": (
+        *("scene_model", "scene_instance", "scene_file", "trav_map_resolution"),
+        *("default_erosion_radius", "trav_map_with_objects", "num_waypoints"),
+        *("waypoint_resolution", "load_object_categories", "not_load_object_categories"),
+        *("load_room_types", "load_room_instances", "load_task_relevant_only"),
+        *("seg_map_resolution", "include_robots"),
+    ),
     "LightObject": (
         *_ENTITY,
         *("light_type", "category", "include_default_states", "radius", "intensity"),
@@ -174,6 +182,10 @@ CLASSES: dict[str, str] = {
     "Scene": "scenes.scene_base.Scene",
     "FrankaPanda": "robots.franka.FrankaPanda",
     "USDObject": "objects.usd_object.USDObject",
+    "DatasetObject": "objects.dataset_object.DatasetObject",
+    "InteractiveTraversableScene": (
+        "scenes.interactive_traversable_scene.InteractiveTraversableScene"
+    ),
     "LightObject": "objects.light_object.LightObject",
     "VisionSensor": "sensors.vision_sensor.VisionSensor",
     "DummyTask": "tasks.dummy_task.DummyTask",

@@ -13,7 +13,10 @@ ROBOT_CLASSES = {
     "FrankaPanda": contract.KEYS["FrankaPanda"],
     CLASS_NAME: contract.ROBOT_KEYS,
 }
-OBJECT_CLASSES = {name: contract.KEYS[name] for name in ("USDObject", "LightObject")}
+OBJECT_CLASSES = {
+    name: contract.KEYS[name] for name in ("USDObject", "LightObject", "DatasetObject")
+}
+SCENE_CLASSES = {name: contract.KEYS[name] for name in ("Scene", "InteractiveTraversableScene")}
 CONTROLLERS = {
     name: contract.KEYS[name] for name in ("JointController", "MultiFingerGripperController")
 }
@@ -29,9 +32,7 @@ def check_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     _keys("configuration", config, TOP)
     for section, valid in contract.SECTIONS.items():
         _keys(section, config.get(section, {}), valid)
-    scene = config["scene"]
-    _value("scene type", scene.get("type"), ("Scene",))
-    _keys("scene", scene, ("type", *contract.KEYS["Scene"]))
+    check_scene(config["scene"])
     task = config.get("task", {"type": "DummyTask"})
     _value("task type", task.get("type"), ("DummyTask",))
     _keys("task", task, ("type", *contract.KEYS["DummyTask"]))
@@ -43,6 +44,12 @@ def check_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
         check_camera(sensor)
     _unique([*config["robots"], *config["objects"]])
     return config
+
+
+def check_scene(scene: Mapping[str, Any]) -> None:
+    """Check the entry "scene"."""
+    keys = find(SCENE_CLASSES, scene.get("type", ""), "scene type")
+    _keys("scene", scene, ("type", *keys))
 
 
 def check_robot(robot: Mapping[str, Any]) -> None:
