@@ -36,7 +36,7 @@ $(LEROBOT_STAMP): Makefile pyproject.toml
 	touch $@
 
 # OmniGibson's pins exclude ours (numpy below 2, for one). It needs torch and does not ask for it.
-OMNIGIBSON_PACKAGES := omnigibson==1.1.1 torch==2.13.0 usd-core==26.11 Robotic-Arm==1.1.7 pytest==9.2.0
+OMNIGIBSON_PACKAGES := omnigibson==1.1.1 torch==2.13.0 'usd-core>=24.11,<27' Robotic-Arm==1.1.6 pytest==9.2.0
 
 $(OMNIGIBSON_STAMP): Makefile pyproject.toml
 	@echo "Installing into $(OMNIGIBSON), once; this takes several minutes and about 2 GB."
