@@ -18,6 +18,8 @@ from benchmark.protocol import EPISODES, ROOT, SEEDS, SPLITS, TASKS, TURNS, USUA
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.registry import entry
 
+PARENT = "{parent}"  # among options: the folder of another variant's run, see `Variant.given`
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -35,6 +37,7 @@ class Variant:
         turns: Turns of the flywheel, if not the preset's.
         seeds: Seeds that are run.
         shares: Variant of the same method and last stage up to which a run of it is the same.
+        given: Variant of the same method whose finished run is the option `PARENT`.
     """
 
     method: str
@@ -48,6 +51,7 @@ class Variant:
     turns: int | None = None
     seeds: tuple[int, ...] = SEEDS[:1]
     shares: tuple[str, str] | None = None
+    given: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -158,14 +162,20 @@ class Cell:
 
     @property
     def parent(self) -> Cell | None:
-        """The cell whose first stages are the same, if there is one."""
+        """The cell whose first stages are the same, or whose run this one is given, if any."""
+        if self.variant.given is not None:
+            return Cell(variant(self.variant.method, self.variant.given), *self._where)
         if self.variant.shares is None:
             return None
         whole = variant(self.variant.method, self.variant.shares[0])
         reach = int(self.variant.shares[1].rpartition("_")[2])
         if reach > whole.last_turn(self.preset):
             return None
-        return Cell(whole, self.task, self.seed, self.preset)
+        return Cell(whole, *self._where)
+
+    @property
+    def _where(self) -> tuple[str, int, str]:
+        return self.task, self.seed, self.preset
 
     def estimate(self) -> float:
         """Rough wall time on one core [min], from the table of the grid."""

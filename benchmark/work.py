@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.cells import Cell, digest, method_version
+from benchmark.cells import PARENT, Cell, digest, method_version
 from benchmark.protocol import ROOT, SEEDS, results_of
 from benchmark.residuals import measure_run
 from benchmark.summaries import status, summarise, summary_path
@@ -98,7 +98,22 @@ def command(cell: Cell, place: Place) -> list[str]:
     where = ["--runs", str(runs), "--records", str(results_of(place.results, cell.preset))]
     where[-1] += "/records"
     films = ["--capture-video"] if filmed(cell) else []
-    return [str(cell.script), *cell.options, *films, "--threads", str(place.threads), *where]
+    options = [given_run(cell, place) if word == PARENT else word for word in cell.options]
+    return [str(cell.script), *options, *films, "--threads", str(place.threads), *where]
+
+
+def given_run(cell: Cell, place: Place) -> str:
+    """Folder of the finished run that a cell starts from, from the clone.
+
+    Raises:
+        CellFailed: It is not finished.
+    """
+    parent = cell.parent
+    assert parent is not None
+    run = _run_in(place.home(parent))
+    if run is None or status(parent, place.results_of(parent), place.root) != "done":
+        raise CellFailed(f"{cell.name} needs the run of {parent.name}, which is not done here")
+    return os.path.relpath(run, place.root)
 
 
 def _run_in(home: Path) -> Path | None:
@@ -158,10 +173,11 @@ def locked(path: Path) -> Iterator[int]:
 def shared_run(cell: Cell, place: Place) -> Path | None:
     """The finished run whose first stages are this cell's too, if there is one."""
     parent = cell.parent
-    if parent is None or status(parent, place.results_of(parent), place.root) != "done":
+    if parent is None or cell.variant.shares is None:
+        return None
+    if status(parent, place.results_of(parent), place.root) != "done":
         return None
     run = _run_in(place.home(parent))
-    assert cell.variant.shares is not None
     last = cell.variant.shares[1]
     ends = json.loads((run / STAGES).read_text()) if run else {}
     return run if ends.get(last, {}).get("metrics", UNKNOWN) != UNKNOWN else None

@@ -28,6 +28,8 @@ class ScriptArgs:
     """Options that every training script has; a script's `Args` adds its own."""
 
     VARIANTS: ClassVar[tuple[str, ...]] = ("",)  # those that are the method itself, no ablations
+    SAME: ClassVar[tuple[str, ...]] = ()  # a script's own settings that need no `--variant`
+    ASKED: ClassVar[tuple[str, ...]] = ()  # its own settings that `--evaluate` takes too
 
     task: str = "Grasp"  # the task
     seed: int = 1  # same seed, same bits on the CPU
@@ -110,14 +112,16 @@ def parse(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", choices=[*presets], default=next(iter(presets)))
-    early.add_argument("--task", choices=[*tasks], default=next(iter(tasks)))
+    early.add_argument("--task", choices=[*tasks])
     early.add_argument("--resume", default="")
+    early.add_argument("--evaluate", default="")
     known, _ = early.parse_known_args(argv)
+    task = known.task or _task_of(known.evaluate) or next(iter(tasks))
     if known.resume:
         run = runs.RunFolder.open(known.resume)
         default = from_dict(settings, run.config)
     else:
-        default = settings(**{**presets[known.preset], "task": known.task, **tasks[known.task]})
+        default = settings(**{**presets[known.preset], "task": task, **tasks[task]})
     found = tyro.cli(settings, default=default, args=argv, description=description)
     _check_combination(found, given(settings, argv))
     _check_values(found)
@@ -127,6 +131,14 @@ def parse(
     elif found.records and not found.evaluate:
         check_variant(found, tasks)
     return found
+
+
+def _task_of(checkpoint: str) -> str:
+    """Return the task of a policy; "" if it cannot be read: `evaluate_checkpoint` says why."""
+    try:
+        return read_policy(checkpoint)["args"]["task"] if checkpoint else ""
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def given(settings: type[ScriptArgs], argv: Sequence[str]) -> list[str]:
@@ -144,7 +156,8 @@ def _check_combination(args: ScriptArgs, named: Sequence[str]) -> None:
     if args.resume:
         _allow(named, RESUME, "--resume goes on with the run's own settings; beside it only")
     elif args.evaluate:
-        _allow(named, EVALUATE, "--evaluate takes all else from the checkpoint; beside it only")
+        allowed = (*EVALUATE, *args.ASKED)
+        _allow(named, allowed, "--evaluate takes all else from the checkpoint; beside it only")
     elif wrong := [name for name in named if name in ONLY_EVALUATE]:
         raise ValueError(f"without --evaluate there is no use for {_flags(wrong)}")
 
@@ -198,7 +211,8 @@ def check_variant(args: ScriptArgs, tasks: Mapping[str, Mapping[str, Any]]) -> N
         ValueError: No variant is named, and the settings are not the usual ones of the task.
     """
     usual = type(args)(**{"task": args.task, **tasks[args.task]})
-    names = [field.name for field in dataclasses.fields(args) if field.name not in SAME_METHOD]
+    free = (*SAME_METHOD, *args.SAME)
+    names = [field.name for field in dataclasses.fields(args) if field.name not in free]
     other = [name for name in names if getattr(args, name) != getattr(usual, name)]
     if other and args.variant in args.VARIANTS:
         name = f"{args.variant}-NAME".removeprefix("-")
@@ -238,7 +252,8 @@ def evaluate_checkpoint(
     if "args" not in state:
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
     trained = from_dict(type(asked), state["args"])
-    args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in WORLD})
+    names = (*WORLD, *asked.ASKED)
+    args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in names})
     labels = _labels(state, asked, args, tasks) if asked.records else {}
     torch.manual_seed(asked.seed)
     policy, env = open_policy(state, args, asked.policy)

@@ -170,3 +170,18 @@ def _limited(step: np.ndarray, limit: float) -> np.ndarray:
     """Shorten vectors (..., 3) to at most `limit`."""
     length = np.sqrt((step * step).sum(axis=-1, keepdims=True))
     return step * np.minimum(1.0, limit / np.maximum(length, 1e-12))
+
+
+def physics_steps(timestep: float) -> int:
+    """Return how many physics steps of `timestep` [s] make a control period.
+
+    Raises:
+        ValueError: They do not divide it.
+    """
+    count = round(CONTROL_PERIOD / timestep)
+    if count < 1 or abs(count * timestep - CONTROL_PERIOD) > 1e-9:
+        raise ValueError(
+            f"timestep {timestep} s does not divide the control period of {CONTROL_PERIOD} s; "
+            "use for example 0.00125, 0.0025 or 0.005"
+        )
+    return count

@@ -31,7 +31,7 @@ class Episode:
         failure: Reason of failure ("dropped", "spilled", "timeout", "fault"), "" for a success.
         jerk: Mean second difference of the actions (see `mean_second_difference`).
         info: `reward_terms` summed over the episode, `success_terms` that were ever true, and
-            `measures` at its end.
+            `measures` at its end, and `progress`, the furthest stage as a share; 1 for a success.
     """
 
     index: int

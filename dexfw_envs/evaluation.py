@@ -207,6 +207,7 @@ def _record(episode: Episode, labels: Mapping[str, Any]) -> Record:
         "length": episode.length,
         "jerk": episode.jerk,
         "failure": episode.failure,
+        "progress": episode.info["progress"],
         "measures": json.dumps(episode.info["measures"]),
     }
 

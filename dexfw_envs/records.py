@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "length": (int, "episode length [steps]"),
     "jerk": (float, "mean second difference of the actions"),
     "failure": (str, "reason of failure, empty for a success"),
+    "progress": (float, "furthest stage, as a share of the task's stages; 1 for a success"),
     "measures": (str, "what the task reports beside success, at the episode's end, as JSON"),
     "env_id": (str, "Gymnasium id"),
     "env_version": (int, "version in the id"),
@@ -45,7 +46,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
 }
 
 #: What a column is read as where the file was written before there was such a column.
-OLDER: Record = {"measures": "{}"}
+OLDER: Record = {"measures": "{}", "progress": float("nan")}
 
 
 def mean_measures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:

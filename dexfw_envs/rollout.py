@@ -43,6 +43,7 @@ class _Recorder:
         self.scenarios: list[Any] = [None] * count
         self.length = np.zeros(count, dtype=np.int64)
         self.hold = np.zeros(count, dtype=np.int64)
+        self.stage, self.stages = np.zeros(count, dtype=np.int64), len(env.task.stages)
         self.success = np.zeros(count, dtype=bool)
         self.reward_terms: dict[str, np.ndarray] = {}
         self.success_terms: dict[str, np.ndarray] = {}
@@ -60,7 +61,7 @@ class _Recorder:
     def start(self, mask: np.ndarray, items: list[tuple[int, Any]], seen: Observation) -> None:
         """Begin the episodes `items` (index, scenario) in the first worlds of `mask`."""
         terms = (*self.reward_terms.values(), *self.success_terms.values())
-        for array in (self.length, self.hold, self.success, *terms):
+        for array in (self.length, self.hold, self.stage, self.success, *terms):
             array[mask] = 0
         self.index[mask] = -1
         for world, (index, scenario) in zip(np.flatnonzero(mask), items, strict=False):
@@ -113,7 +114,8 @@ class _Recorder:
         if self.trajectories:
             self._save_frame(observation, worlds)
         self.success[worlds] |= info["success"][worlds]
-        self.hold[worlds] = np.maximum(self.hold[worlds], info["hold"][worlds])
+        for most, now in ((self.hold, info["hold"]), (self.stage, info["stage"])):
+            most[worlds] = np.maximum(most[worlds], now[worlds])
         for name, value in info["success_terms"].items():
             ever = self.success_terms.setdefault(name, np.zeros(len(value), dtype=bool))
             ever[worlds] |= value[worlds]
@@ -149,6 +151,7 @@ class _Recorder:
                 "reward_terms": {k: float(v[world]) for k, v in self.reward_terms.items()},
                 "success_terms": {k: bool(v[world]) for k, v in self.success_terms.items()},
                 "measures": {k: v for k, v in measures.items() if np.isfinite(v)},
+                "progress": 1.0 if success else float(self.stage[world] / self.stages),
             },
         )
 
@@ -227,6 +230,7 @@ def _run(
             observation = _begin(env, policy, recorder, mask, items, observation)
         if on_step:
             on_step(recorder.index.copy(), recorder.length.copy())
+        env.backend.rest(~recorder.active)
         actions = recorder.save_actions(np.asarray(policy.act(observation)))
         observation, reward, terminated, truncated, info = env.step(actions)
         recorder.save_step(observation, reward, info)

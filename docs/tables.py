@@ -174,6 +174,9 @@ def variants_table(task: str, results: Path) -> str:
     return "\n".join(lines) + "\n" + _source(groups)
 
 
+NOT_COUNTED = "–"  # first tries, in runs made before they were
+
+
 def generation_table(task: str, results: Path) -> str:
     """What every turn collected and how its motions compare with the seed's; means over runs."""
     path = results / "runs" / f"{task}.json"
@@ -181,8 +184,8 @@ def generation_table(task: str, results: Path) -> str:
     if not kept:
         return "Not run.\n"
     lines = [
-        "| Turn | Made by | Success % | Tries | Jerk | Duration |",
-        "|---|---|---|---|---|---|",
+        "| Turn | Made by | First try % | All tries % | Tries | Jerk | Duration |",
+        "|---|---|---|---|---|---|---|",
     ]
     for turn in kept[0]["data"]:
         for kind in kept[0]["data"][turn]:
@@ -190,7 +193,9 @@ def generation_table(task: str, results: Path) -> str:
     times = "; ".join(map(_run_times, kept))
     commits = ", ".join(sorted({f"`{short(run['commit'])}`" for run in kept}))
     return "\n".join(lines) + (
-        "\n\nJerk (mean second difference of the actions) and duration are relative to the seed "
+        "\n\nA scene that failed is tried again, up to ten times, so hard ones weigh more in all "
+        f"tries; {NOT_COUNTED}: only later versions count it. Jerk (mean second difference of the "
+        "actions) and duration are relative to the seed "
         f"demonstration. Commit {commits}. Wall time, evaluation included: {times}.\n"
     )
 
@@ -208,8 +213,11 @@ def _generation_row(turn: str, kind: str, reports: list[dict[str, Any]]) -> str:
     success = sum(r["successes"] for r in reports) / sum(r["tries"] for r in reports)
     jerk, duration = (np.mean([r[name] for r in reports]) for name in ("jerk", "duration"))
     maker = {"rollouts": "policy of the last turn", "edited": "A_EP"}[kind]
-    tries = sum(r["tries"] for r in reports)
-    return f"| {turn} | {maker} | {100 * success:.1f} | {tries} | {jerk:.2f} | {duration:.2f} |"
+    counted = [r for r in reports if "scenes" in r]
+    first, scenes = (sum(r[name] for r in counted) for name in ("first", "scenes"))
+    words = f"{100 * first / scenes:.1f}" if scenes else NOT_COUNTED
+    figures = (turn, maker, words, f"{100 * success:.1f}", sum(r["tries"] for r in reports))
+    return "| " + " | ".join(map(str, (*figures, f"{jerk:.2f}", f"{duration:.2f}"))) + " |"
 
 
 def policy_film(task: str, videos: Path) -> str:

@@ -51,10 +51,17 @@ class StubVectorEnv:
         self.scenarios = np.full(num_envs, None, dtype=object)
         self.started = np.zeros(num_envs, dtype=bool)
         self.resets: list[StubScenario] = []
+        self.resting = np.zeros(num_envs, dtype=bool)
+        self.backend = SimpleNamespace(rest=self._rest)
+        self.task = SimpleNamespace(stages=("go", "hold"))
         self.steps = 0
+
+    def _rest(self, mask):
+        self.resting |= mask
 
     def reset(self, seed=None, options=None):
         mask = options["reset_mask"]
+        self.resting[mask] = False
         assert len(options["scenarios"]) == mask.sum()
         for world, scenario in zip(np.flatnonzero(mask), options["scenarios"], strict=True):
             generator = np.random.default_rng(scenario.seed)
@@ -73,7 +80,7 @@ class StubVectorEnv:
         assert action.dtype == np.float32
         self.steps += 1
         self.time += 1
-        self.point += 0.1 * action
+        self.point[~self.resting] += 0.1 * action[~self.resting]
         distance = np.linalg.norm(self.point - self.goal, axis=1)
         near = distance < 0.1
         self.hold = np.where(near, self.hold + 1, 0)
@@ -85,6 +92,7 @@ class StubVectorEnv:
             "success_terms": {"raised": near, "held": success},
             "reward_terms": {"reach": -distance, "hold": near * 1.0},
             "measures": {"distance": distance},
+            "stage": (self.hold > 0).astype(int),
             "hold": self.hold.copy(),
             "failure": failure.astype(object),
             "scenario": self.scenarios.copy(),

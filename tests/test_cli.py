@@ -155,6 +155,17 @@ def evaluated(tmp_path, trained, *flags, **header):
     return evaluate_checkpoint(asked, lambda *_: (GoPolicy(), grasp_stub()), TASKS)
 
 
+def test_the_task_to_evaluate_on_is_the_checkpoints(tmp_path):
+    pytest.importorskip("torch")
+    from dexfw_envs.policies import write_policy
+
+    path = tmp_path / "policy.safetensors"
+    write_policy(path, {"args": dataclasses.asdict(Args(task="Lift"))})
+    assert parsed("--evaluate", str(path)).task == "Lift"
+    assert parsed("--evaluate", str(path), "--task", "Grasp").task == "Grasp"  # refused later
+    assert parsed("--evaluate", str(tmp_path / "none.pt")).task == "Grasp"
+
+
 def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     draw = lambda task, split, episodes, seed: make_scenarios(episodes)  # noqa: E731
@@ -195,3 +206,40 @@ def test_a_checkpoint_keeps_its_variant_unless_another_is_named(named):
     asked, args = Varied(**named), Varied(variant="enhanced")
     found = _labels(state, asked, args, TASKS)["variant"]
     assert found == named.get("variant", "enhanced")
+
+
+@dataclass(frozen=True)
+class Lent(Args):
+    SAME = ("steps",)
+    ASKED = ("latency",)
+
+    latency: int = 0
+
+
+def test_a_script_says_which_of_its_settings_make_no_other_method(tmp_path):
+    records = ("--records", str(tmp_path))
+    assert parse(Lent, (*records, "--steps", "7"), PRESETS, TASKS).steps == 7
+    with pytest.raises(ValueError, match="need --variant NAME; these differ: --latency"):
+        parse(Lent, (*records, "--latency", "7"), PRESETS, TASKS)
+
+
+def test_a_script_says_which_of_its_settings_an_evaluation_takes(tmp_path):
+    pytest.importorskip("torch")
+    from dexfw_envs.progress import dump
+
+    trained = Lent(steps=5, latency=1)
+    path = tmp_path / "policy.pt"
+    path.write_bytes(dump({"args": dataclasses.asdict(trained)}))
+    flags = ("--evaluate", str(path))
+    asked = parse(Lent, (*flags, "--latency", "8"), PRESETS, TASKS)
+    with pytest.raises(ValueError, match=r"beside it only .*--latency; got --steps"):
+        parse(Lent, (*flags, "--steps", "8"), PRESETS, TASKS)
+    seen = []
+
+    def open_policy(state, args, name):
+        seen.append((args.steps, args.latency))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        evaluate_checkpoint(asked, open_policy, TASKS)
+    assert seen == [(5, 8)]

@@ -58,11 +58,14 @@ def test_a_scene_that_failed_is_known_as_a_retry():
             seen.append((tries.scenes[episode.index], tries.retry[episode.index], episode.success))
             yield episode
 
-    gather("Grasp", 1, 6, np.random.default_rng(0), run, per_scene=1)
+    _, report = gather("Grasp", 1, 6, np.random.default_rng(0), run, per_scene=1)
     for scene in {scene for scene, _, _ in seen}:
         retries = [retry for place, retry, _ in seen if place == scene]
         assert retries == [False] + [True] * (len(retries) - 1)
     assert any(retry for _, retry, _ in seen)
+    firsts = [won for _, retry, won in seen if not retry]
+    assert (report["first"], report["scenes"]) == (sum(firsts), len(firsts))
+    assert 0 < report["first"] < report["scenes"]
 
 
 def test_counts_are_the_same_without_a_taker():

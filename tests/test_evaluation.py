@@ -136,6 +136,13 @@ def test_a_measure_without_a_value_is_left_out(monkeypatch):
     assert mean_measures(records) == {"distance": 1.0}
 
 
+def test_progress_is_the_furthest_stage_and_one_for_a_success():
+    records = stub_records(11)
+    assert {record["progress"] for record in records if record["success"]} == {1.0}
+    lost = [record for record in records if not record["success"]]
+    assert lost and all(record["progress"] == (record["hold"] > 0) / 2 for record in lost)
+
+
 def test_a_real_task_reports_its_measures():
     env = DexVectorEnv("Lift", 1, autoreset=False, max_episode_steps=2, threads=1)
     (record,) = evaluate(LiftExpert(env), env, split="T_VAL", episodes=1)
@@ -263,6 +270,15 @@ def test_files_that_lack_columns_or_are_damaged(tmp_path, monkeypatch):
         write_records(stub_records(4), tmp_path, **labels)
     with pytest.raises(ValueError, match=r"lacks the columns \['commit'\]"):
         read_records(tmp_path)
+
+
+def test_files_from_before_there_was_progress_still_load(tmp_path, monkeypatch):
+    fewer = {name: column for name, column in COLUMNS.items() if name != "progress"}
+    with monkeypatch.context() as patch:
+        patch.setattr(records_module, "COLUMNS", fewer)
+        patch.setattr(records_module, "_complete", lambda record: {k: record[k] for k in fewer})
+        write_records(stub_records(4), tmp_path, **LABELS)
+    assert all(np.isnan(row["progress"]) for row in read_records(tmp_path))
 
 
 def test_files_from_before_there_were_measures_still_load(tmp_path, monkeypatch, capsys):

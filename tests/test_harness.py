@@ -13,9 +13,19 @@ from pathlib import Path
 import pytest
 from test_cells import STUB, cell
 
+from benchmark.cells import PARENT, Cell, Variant
 from benchmark.run import run_cells, todo
 from benchmark.summaries import read_summaries, read_summary, status, summary_path
-from benchmark.work import Place, changed_settings, command, fork, keep_videos, locked, work
+from benchmark.work import (
+    CellFailed,
+    Place,
+    changed_settings,
+    command,
+    fork,
+    keep_videos,
+    locked,
+    work,
+)
 from dexfw_envs.progress import STATE, load
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills need Linux's processes")
@@ -189,6 +199,19 @@ def test_a_run_starts_from_the_stages_it_shares(place):
     assert list(state["done"]) == ["data_1", "eval_1"]
     assert state["metrics"] == 2 * len((run / "metrics.jsonl").read_bytes().splitlines()[0]) + 2
     assert len((run / "metrics.jsonl").read_bytes().splitlines()) == 6
+
+
+def test_a_run_is_given_the_finished_run_of_another(place):
+    row = Variant("dexflywheel", "later", "later", (), "d", 1.0, ("--seed-from", PARENT), given="")
+    later = Cell(row, "Grasp", 1, "laptop")
+    with pytest.raises(CellFailed, match="needs the run of dexflywheel-Grasp-seed1-laptop"):
+        command(later, place)
+    assert run_cells([later, cell()], place, workers=2).done == [cell(), later]
+    (run,) = place.home(cell()).glob("DexFW*")
+    words = command(later, place)
+    assert words[words.index("--seed-from") + 1] == os.path.relpath(run, place.root)
+    assert stages(place, later) == STAGES
+    assert PARENT in later.options  # so that the digest does not hang on a folder
 
 
 def test_without_a_finished_parent_a_cell_runs_from_the_start(place):

@@ -385,3 +385,29 @@ def test_a_window_needs_a_display(monkeypatch):
     with pytest.raises(RuntimeError, match=r"needs a display.*rgb_array.*xvfb-run"):
         env.step(np.zeros((1, 12)))
     env.close()
+
+
+# --- worlds at rest
+
+
+def test_resting_worlds_stand_still_and_change_nothing_for_the_others():
+    env, same = (started([scene("egg"), scene("bottle"), scene("pear")]) for _ in range(2))
+    before = env.backend._qpos.copy()
+    env.backend.rest(np.array([False, True, False]))
+    idle(env, 4), idle(same, 4)
+    assert np.array_equal(env.backend._qpos[1], before[1])
+    assert not np.array_equal(same.backend._qpos[1], before[1])
+    assert np.array_equal(env.backend.get_state()[::2], same.backend.get_state()[::2])
+
+
+def test_a_reset_or_a_restored_state_ends_the_rest():
+    env = started([scene("egg"), scene("bottle")])
+    states = env.state_vectors()
+    env.backend.rest(np.ones(2, dtype=bool))
+    frozen = env.backend._qpos.copy()
+    idle(env, 1)
+    assert np.array_equal(env.backend._qpos, frozen)
+    env.set_state_vectors(states[:1], env.scenarios[:1], np.array([True, False]))
+    env.reset(options={"scenarios": [scene("bottle")], "reset_mask": np.array([False, True])})
+    idle(env, 1)
+    assert (env.backend._qpos != frozen).any(axis=1).all()

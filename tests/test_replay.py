@@ -227,3 +227,10 @@ def test_objects_command_writes_its_results(tmp_path, monkeypatch, capsys):
     assert write_transfer(fake(0, 0, 0, transferring.NOISE)).name == "Grasp.json"
     with pytest.raises(SystemExit, match="name no files"):
         main(Args(objects=True, paths=(tmp_path,)))
+
+
+@pytest.mark.parametrize("task", ["Grasp", "Pour", "Lift", "Handover"])
+def test_every_shipped_demonstration_fits_and_succeeds_again(task):
+    report = replay([seed_path(task)])
+    assert (report["refused"], report["damaged"], report["n"]) == ({}, {}, 1)
+    assert (report["recorded"], report["success"]) == (1, 1.0)

@@ -62,6 +62,14 @@ def test_worlds_are_refilled_at_once():
     assert env.steps < sum(e.length for e in episodes) / 4 + env.max_episode_steps
 
 
+def test_worlds_without_an_episode_rest():
+    env, _ = run(6, num_envs=4)
+    assert env.resting.sum() == 3  # all but that of the last episode
+    env, _ = run(2, num_envs=4)
+    start = np.random.default_rng(make_scenarios(1)[0].seed).uniform(-0.5, 0.5, 2)
+    np.testing.assert_array_equal(env.point[2:], [start, start])  # they never moved
+
+
 def test_summary_only_keeps_the_numbers():
     for full, short in zip(run()[1], run(trajectories=False)[1], strict=True):
         assert short.observations == {}

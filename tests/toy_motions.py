@@ -96,6 +96,8 @@ class ToyEnv:
         self.codec = PoseCodec(SimpleNamespace(arms=arms, mounts=(mount,) * arms, hand=hand))
         self.single_action_space = gym.spaces.Box(-1, 1, (12 * arms,), np.float64)
         self.scenarios = [None] * num_envs
+        self.backend = SimpleNamespace(rest=lambda mask: None)
+        self.task = SimpleNamespace(stages=("reach", "lift"))
         self.palm, self.turn = np.zeros((num_envs, arms, 3)), np.zeros((num_envs, arms, 4))
         self.object = np.zeros((num_envs, 1, 3))
         self.count, self.hold = np.zeros((2, num_envs), dtype=int)
@@ -135,7 +137,7 @@ class ToyEnv:
         failure = np.where(timeout & ~success, "timeout", "").astype(object)
         info = {"success": success, "hold": self.hold.copy(), "failure": failure}
         info |= {"success_terms": {"raised": high}, "reward_terms": {"up": high * 1.0}}
-        info["measures"] = {}
+        info |= {"measures": {}, "stage": (self.hold > 0).astype(int)}
         return self._observation(), high * 1.0, success, timeout & ~success, info
 
     def state_vectors(self):

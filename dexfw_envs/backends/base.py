@@ -43,6 +43,9 @@ class Backend(Protocol):
     def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> None:
         """Set the worlds of `mask` (N,) to their scenarios, one per world of the mask, in order."""
 
+    def rest(self, mask: np.ndarray) -> None:
+        """Be told that worlds of `mask` (N,) will not be looked at until their next reset."""
+
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 7 + 6), for one control period."""
 

@@ -69,9 +69,9 @@ def gather(
         per_scene: Successes after which a configuration is left: fewer give more variety.
 
     Returns:
-        The episodes in the order of their tries; "tries", "successes", "success" (rate) and
-        "failures" (number by reason), and what `motion_ratios` says of the episodes if there are
-        any.
+        The episodes in the order of their tries; "tries", "successes", "success" (rate),
+        "scenes" and "first" (those that succeeded at the first try), "failures" (number by
+        reason), and what `motion_ratios` says of the episodes if there are any.
     """
     wanted = max(math.ceil(1.25 * count / per_scene), len(objects_for(task, iteration)))
     places = configurations(task, iteration, wanted, rng, scenes)
@@ -89,6 +89,8 @@ def gather(
     chosen = [kept[i] for i in sorted(tries.quota.choose(count, rng))]
     won, begun = tries.quota.successes, tries.quota.tries
     report: dict[str, Any] = {"tries": begun, "successes": won, "success": won / begun}
+    report["scenes"] = begun - sum(tries.retry)
+    report["first"] = sum(not tries.retry[index] for index in kept)
     report["failures"] = dict(failures.most_common())
     motions = [(episode.jerk, episode.length) for episode in chosen]
     return chosen, report | (motion_ratios(motions, task) if chosen else {})

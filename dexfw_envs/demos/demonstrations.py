@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -112,3 +113,25 @@ def read_demonstrations(
         raise ValueError(f"{folder} holds {len(found)} successful episodes of {env_id}, "
                          f"needed are {count or 'some'}")  # fmt: skip
     return found
+
+
+def take_episodes(source: str | Path, target: str | Path, count: int) -> None:
+    """Copy the first `count` episodes of a store; `target` is replaced.
+
+    They are taken by their index; a retry of a start goes with its first try, so that fewer
+    episodes are a sample of all.
+
+    Raises:
+        ValueError: The store holds fewer.
+    """
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        return row["info"].get("start", {}).get("pair", row["index"]), row["index"]
+
+    rows = sorted(EpisodeStore(source).manifest(), key=place)
+    if len(rows) < count:
+        raise ValueError(f"{source} holds {len(rows)} episodes, needed are {count}")
+    shutil.rmtree(target, ignore_errors=True)  # left half-full by a killed process
+    Path(target).mkdir(parents=True)
+    for row in rows[:count]:
+        shutil.copy(Path(source) / f"{row['id']}.h5", target)

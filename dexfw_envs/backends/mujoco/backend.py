@@ -20,7 +20,7 @@ from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
 from dexfw_envs.backends.starts import arm_starts, start_places
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.control import CONTROL_PERIOD, physics_steps
 from dexfw_envs.robots.spec import FINGERS
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
@@ -56,7 +56,7 @@ class MujocoBackend:
         friction_scale: float = 1.0,
         fault_folder: str | Path | None = None,
     ) -> None:
-        self._substeps = _substeps(timestep)
+        self._substeps = physics_steps(timestep)
         if threads < 1 or not friction_scale > 0:
             raise ValueError(
                 f"threads must be at least 1 and friction_scale positive, got {threads} "
@@ -71,7 +71,7 @@ class MujocoBackend:
             name: self.batch.expand(name)
             for name in (*GEOM_FIELDS, *BODY_FIELDS, *SURROUNDING_FIELDS)
         }
-        self._fault = np.zeros(num_worlds, dtype=bool)
+        self._fault, self._resting = np.zeros((2, num_worlds), dtype=bool)
         self._speed_limits = speed_limits(self.model)
         self._faults = FaultLog(fault_folder)
         self.fault_dumps = self._faults.dumps
@@ -125,7 +125,7 @@ class MujocoBackend:
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         for world, scenario in zip(ids, scenarios, strict=True):
             self._write_start(int(world), scenario)
-        self._fault[ids] = False
+        self._fault[ids] = self._resting[ids] = False
         self.batch.forward(ids)
 
     def _write_models(self, ids: np.ndarray, scenarios: Sequence[Scenario]) -> None:
@@ -175,13 +175,17 @@ class MujocoBackend:
             floor = self._openings[world, 0, 2]
             self._qpos[world, self._content_q] = start_places(floor, vessel, count, noise)
 
+    def rest(self, mask: np.ndarray) -> None:
+        """Let worlds stand still until they are reset or restored; it saves their time."""
+        self._resting |= mask
+
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 13), for one control period."""
         self._faults.remember(self.batch.state.copy())
         self._ctrl[:] = joint_targets.reshape(self.num_worlds, -1)
         warned = self.batch.warning.copy()
         try:
-            self.batch.step(nstep=self._substeps, stage=STAGE)
+            self.batch.step(np.flatnonzero(~self._resting), self._substeps, STAGE)
         except SimulationError as error:
             self._record_faults(np.isin(np.arange(self.num_worlds), error.ids))
         warnings = (self.batch.warning != warned).reshape(self.num_worlds, -1)
@@ -269,7 +273,7 @@ class MujocoBackend:
         self.batch.forward(ids)
         self.batch.state[ids] = states[:, :size]  # forward overwrites the solver's warm start
         self._restored_sensors(ids, states[:, size:-1])
-        self._fault[ids] = states[:, -1] > 0
+        self._fault[ids], self._resting[ids] = states[:, -1] > 0, False
 
     def _restored_sensors(self, ids: np.ndarray, sensors: np.ndarray) -> None:
         self._sensors.flags.writeable = True
@@ -284,13 +288,3 @@ class MujocoBackend:
         if self._window is not None:
             self._window.close()
         self._window = None
-
-
-def _substeps(timestep: float) -> int:
-    count = round(CONTROL_PERIOD / timestep)
-    if count < 1 or abs(count * timestep - CONTROL_PERIOD) > 1e-9:
-        raise ValueError(
-            f"timestep {timestep} s does not divide the control period of {CONTROL_PERIOD} s; "
-            "use for example 0.00125, 0.0025 or 0.005"
-        )
-    return count

@@ -44,10 +44,8 @@ class OmniGibsonBackend:
         needs: The scene.
         num_worlds: N.
         robot: Which robots; see `plans.PLANS`. The usual one for the task by default.
-        files: Folder of the suite's USD files; by default that of the variable
-            DEXFW_OMNIGIBSON_FILES, else a folder in the user's cache.
-        cameras: Cameras in every scene; each costs a render per step. "front" by default, and
-            "head" where the robot has one.
+        files: Folder of the suite's USD files; see `assets.file_folder` for the usual one.
+        cameras: Cameras in every scene, each a render per step; "front", and "head" if there is one.
         headless: Whether to run without a window.
         gains: "suite" for the stiffness of the MuJoCo model, "simulator" for OmniGibson's own.
         timestep: Physics step [s]; must divide the control period of 50 ms.
@@ -185,6 +183,9 @@ class OmniGibsonBackend:
         """Command the joints as they are: without a command OmniGibson's hands go to 0 rad."""
         self._arms.command(world, joints[:, :7], joints[:, 7:])
 
+    def rest(self, mask: np.ndarray) -> None:
+        """Save nothing: all scenes of the process step together."""
+
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 13), for one control period; passive joints follow."""
         self._session.enter(self)
@@ -235,9 +236,9 @@ class OmniGibsonBackend:
 
     def _contacts_of(self, world: int) -> dict[str, np.ndarray]:
         names, objects = self._scenes.in_play(world), self.needs.objects
-        if not names:
-            return no_contacts(self.needs.robot.arms, objects)
-        return self._contacts[world].read(names[:objects], self._scenes.table(world))
+        if names:
+            return self._contacts[world].read(names[:objects], self._scenes.table(world))
+        return no_contacts(self.needs.robot.arms, objects)
 
     def _openings(self) -> np.ndarray:
         openings = np.zeros((self.num_worlds, self.needs.objects, 4))

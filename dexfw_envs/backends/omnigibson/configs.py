@@ -19,7 +19,7 @@ from dexfw_envs.backends.omnigibson.plans import Plan
 from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME
 from dexfw_envs.backends.omnigibson.strict import check_config, check_object
 from dexfw_envs.catalog.surroundings import Surroundings
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.control import CONTROL_PERIOD, physics_steps
 
 TIMESTEP = 1.0 / 120.0  # [s]; OmniGibson's own default
 VIEWER_SIZE = (1280, 720)  # of the window [px]
@@ -63,12 +63,7 @@ def scene_config(
         ValueError: A key or value is not one that OmniGibson knows, or a rate does not fit.
     """
     rate = round(1.0 / CONTROL_PERIOD)
-    steps = round(CONTROL_PERIOD / settings.timestep)
-    if steps < 1 or abs(steps * settings.timestep - CONTROL_PERIOD) > 1e-9:
-        raise ValueError(
-            f"timestep {settings.timestep} s does not divide the control period of "
-            f"{CONTROL_PERIOD} s; use for example {TIMESTEP:.6f} or 0.005"
-        )
+    steps = physics_steps(settings.timestep)
     objects = [*_lamps(), _column(settings, needs.robot.arms), *entries]
     objects += [_ball(settings, index) for index in range(needs.contents)]
     config = {

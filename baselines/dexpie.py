@@ -1,0 +1,800 @@
+"""DexPIE (arXiv 2606.09615): policy improvement from deployment experience, with its baselines.
+
+Differs: scripted operator; states with fingers; small networks; 20 Hz; chunks of 16; ends are held.
+Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OEP
+Expected: not run (the paper: 87.3 % from 50.0 %, the mean of three tasks of its own).
+Time: not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from diffusers.training_utils import EMAModel
+
+from dexfw_envs.asynchronous import ChunkExecutor, check_latency, make_inference
+from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.calibration import calibration, shares
+from dexfw_envs.catalog.curricula import CURRICULA, iterations
+from dexfw_envs.catalog.splits import configurations, training_sampler
+from dexfw_envs.cli import SAME_METHOD, ScriptArgs, evaluate_checkpoint, from_dict, parse
+from dexfw_envs.control import PoseCodec
+from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
+from dexfw_envs.demos.deployment import DeployedEnv, Starts, collection_report, deploy, flags_of
+from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, stages_of
+from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.interventions import Gate, PersonOperator, ScriptedOperator, SharedControl
+from dexfw_envs.keyboard import HELP, KeyboardSource, raw_terminal
+from dexfw_envs.progress import Progress, check_header, load
+from dexfw_envs.registry import entry
+from dexfw_envs.relative import ACTION_SPACES, measured_palms
+from dexfw_envs.report import all_rounds, measure, print_success
+from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.smoothing import local_lines
+from dexfw_envs.transforms import matrix_from_quat
+
+METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 1, "ee_pose"
+LEVELS = 50  # noise levels in training
+BINS, BIN_WIDTH = 201, 1.0  # of the critic, over [-1, 0]; spread of a label [bins]
+EMBEDDING = 128  # sines and cosines of the optimality
+KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
+SPARE = 0.25  # share of scenes that may be beyond the expert, as a person passes over them
+FIRST = 2 / 3  # share of the rollouts that start at once; room for half of them to be tried again
+
+
+# --- 1. settings ---
+@dataclass(frozen=True)
+class Args(ScriptArgs):
+    VARIANTS: ClassVar[tuple[str, ...]] = tuple(KINDS)
+    SAME: ClassVar[tuple[str, ...]] = ("collected",)
+    ASKED: ClassVar[tuple[str, ...]] = ("eval_inference", "eval_latency")
+
+    preset: Literal["laptop", "quick", "paper"] = "laptop"  # where all other options start from
+    variant: str = "dexpie"  # bc, hg-dagger, recap or dexpie; dexpie-NAME: an ablation of it
+    policy: Literal["base"] = "base"  # with --evaluate: there is no other
+    rounds: int = 1  # of collection and improvement
+    collected: str = ""  # run folder: take demonstrations, reference policy and rollouts from it
+    num_envs: int = 64  # parallel worlds
+    # demonstrations
+    demos: str = ""  # store with demonstrations, such as a person's; scripted ones if empty
+    demonstrations: int = 30  # how many are learned from; this alone sets the reference's success
+    scenes: int = 0  # row of the curriculum that demonstrations and rollouts are of; 0: the last
+    # deployment
+    action_space: Literal["relative", "absolute"] = "relative"  # to the measured palm, or not
+    inference: Literal["async", "sync"] = "async"  # in collection; sync waits for every chunk
+    latency: tuple[int, ...] = (4,)  # of inference [steps]: fixed, or least and most
+    eval_inference: Literal["async", "sync"] = "async"  # in tests
+    eval_latency: tuple[int, ...] = ()  # in tests, also beyond the prefix; empty: as in collection
+    # collection
+    rollouts: int = 60  # episodes per round, retries included
+    collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
+    starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
+    initial_share: float = 0.5  # of staged first tries that start from the initial state
+    operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
+    intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
+    patience: float = 1.5  # times the longest stage of a demonstration: a stall
+    reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
+    # critic
+    critic_steps: int = 2_000  # gradient steps
+    critic_batch: int = 512  # batch size
+    critic_lr: float = 5e-4  # learning rate, falling as a cosine
+    critic_hand: bool = True  # it sees the finger joints (the paper's does not)
+    critic_touch: bool = False  # it feels the fingertip forces
+    critic_split: Literal["crossfit", "heldout"] = "crossfit"  # two halves, or a fifth left out
+    failure_penalty: float = 1.0  # of a failed end, relative to the longest episode
+    failure_decay: float = 1.0  # of the penalty per step back (the authors' later code: 0.99)
+    # optimality
+    lookahead: int = 16  # N of the advantage [steps]; the chunk, as in the paper
+    end_value: Literal["critic", "true"] = "critic"  # of a last frame in the advantage
+    indicator: Literal["auto", "sigmoid", "binary", "linear"] = "auto"  # auto: the variant's
+    alpha: float = 5.0  # steepness of the sigmoid
+    quantiles: tuple[float, float] = (0.6, 0.8)  # of the advantage, low and high
+    labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
+    drop: float = 0.3  # probability that the condition is left out in training
+    beta: float = 1.5  # guidance; 1: the conditional policy as it is
+    init: Literal["reference", "scratch"] = "reference"  # weights that improvement starts from
+    # policy
+    obs: Literal["state", "image"] = "state"  # image: policy and critic also see the camera
+    image_size: int = 96  # side of the camera image [px]
+    encoder: Literal["cnn", "vit"] = "cnn"  # image encoder
+    width: int = 256  # of denoiser and critic
+    layers: int = 3  # residual blocks of the denoiser
+    chunk: int = 16  # H, actions predicted at once
+    prefix: int = 4  # P, actions still executed while the next chunk is worked out
+    prefix_exposure: float = 0.1  # share of windows that may get a clean prefix in training
+    chunk_smoothing: float = 1.5  # of a predicted chunk, standard deviation [steps]; 0: none
+    prediction: Literal["epsilon", "sample"] = "sample"  # what the denoiser predicts
+    sampling_steps: int = 10  # DDIM steps when acting
+    sampling_noise: Literal["zero", "fresh"] = "zero"  # start of the denoising
+    base_steps: int = 5_000  # gradient steps of every policy
+    base_batch: int = 256  # batch size
+    base_lr: float = 5e-4  # learning rate, falling as a cosine
+    obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
+    bf16: bool = True  # train under bfloat16 autocast
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            valid = ", ".join(f"{name}, {name}-NAME" for name in KINDS)
+            raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
+        if self.indicator != "auto" and not KINDS[self.kind]:
+            raise ValueError(f"--variant {self.variant} has no use for --indicator")
+        counts = (self.rounds, self.num_envs, self.rollouts, self.lookahead, self.demonstrations)
+        if min(*counts, self.demonstrations - 1) < 1:
+            raise ValueError("--rounds, --num-envs, --rollouts, --lookahead must be at least 1, "
+                             "--demonstrations 2")  # fmt: skip
+        if not 0 <= self.prefix < self.chunk / 2:
+            raise ValueError(f"--prefix must be below half of --chunk {self.chunk}: {self.prefix}")
+        for latency in (self.latency, self.eval_latency or (0,)):
+            check_latency(latency)
+        if self.inference == "async" and max(self.latency) > self.prefix:
+            raise ValueError(f"--latency {max(self.latency)} is longer than --prefix {self.prefix} "
+                             "allows: chunks would come late; raise --prefix")  # fmt: skip
+        shares = (self.initial_share, *self.quantiles, self.drop, self.prefix_exposure)
+        if not all(0 <= x <= 1 for x in shares) or self.quantiles[0] >= self.quantiles[1]:
+            raise ValueError("--initial-share, --drop, --prefix-exposure and --quantiles must lie "
+                             "in [0, 1], the low quantile below the high one")  # fmt: skip
+        if not 0 <= self.scenes <= iterations(self.task):
+            raise ValueError(f"--scenes must lie in 0 .. {iterations(self.task)}: {self.scenes}")
+
+    @property
+    def kind(self) -> str:
+        return next((name for name in KINDS if f"{self.variant}-".startswith(f"{name}-")), "")
+
+    @property
+    def row(self) -> int:
+        return self.scenes or iterations(self.task)
+
+    @property
+    def longest(self) -> int:
+        return entry(self.task).make().max_episode_steps  # the unit of value [steps]
+
+
+PRESETS: dict[str, dict] = {
+    "laptop": {},  # two CPU cores
+    "quick": {"preset": "quick", "base_steps": 2_500, "rollouts": 30, "eval_episodes": 120},
+    "paper": {  # sizes of the paper and its code, as far as the networks here go; for GPUs
+        "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
+        "width": 1024, "layers": 6, "chunk": 24, "lookahead": 24,
+        "prediction": "epsilon", "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
+        "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "obs_noise": 0.0,
+        "bf16": False, "chunk_smoothing": 0.0, "demonstrations": 43,
+    },
+}  # fmt: skip
+TASKS: dict[str, dict] = {task: {} for task in CURRICULA}  # no task has settings of its own
+# With --collected these may differ from that run's; all else made its policy and its data.
+LATER = (
+    *(*Args.SAME, *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
+    *("alpha", "quantiles", "labels", "beta", "init", "num_envs"),
+    *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
+    *(name for name in SAME_METHOD if name != "seed"),
+)
+
+
+# --- 2. networks ---
+# Copied from baselines/dexflywheel.py: features
+def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+    """State of the arms, place of the objects, and with `whole` their turn, velocities, (N, D)."""
+    things = obs["object"].reshape(len(obs["object"]), -1, 13)
+    arms = obs["proprio"].shape[1] // 69
+    ends = np.cumsum([19, 19, 12, 12, 3]) * arms
+    joints, speeds, *fingers, position, turn = np.split(obs["proprio"], ends, axis=1)
+    joints, speeds = (x.reshape(-1, arms, 19)[..., :7] for x in (joints, speeds))
+    palm = matrix_from_quat(turn.reshape(-1, arms, 4))
+    offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
+    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
+    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], things[..., :3]]
+    columns += [offset, seen, *[things[..., 3:]] * whole]
+    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
+
+
+# Copied from baselines/dexflywheel.py: mlp
+def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes[:-1]):
+        layers += [nn.Linear(before, after), *[nn.LayerNorm(after)] * norm, activation()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+# Copied from baselines/dexflywheel.py: transformer
+def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
+    options = {"activation": "gelu", "batch_first": True, "norm_first": True}
+    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, **options)
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+# Copied from baselines/dexflywheel.py: MlpDenoiser
+class MlpDenoiser(nn.Module):
+    """Denoises a flattened chunk (B, H, action) given the noise level k and a condition."""
+
+    def __init__(self, condition: int, horizon: int, action: int, args: Args):
+        super().__init__()
+        size, width = horizon * action, args.width
+        self.level = nn.Embedding(LEVELS, 64)
+        self.inlet = nn.Linear(size + condition + 64, width)
+        block = nn.Sequential(nn.LayerNorm(width), mlp([width] * 3, nn.SiLU))
+        self.blocks = nn.ModuleList(copy.deepcopy(block) for _ in range(args.layers))
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+
+    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
+        x = self.inlet(torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1))
+        for block in self.blocks:
+            x = x + block(x)
+        return self.outlet(x).view_as(chunk)
+
+
+# Copied from baselines/dexflywheel.py: ImageEncoder
+class ImageEncoder(nn.Module):
+    """Features of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer stem."""
+
+    def __init__(self, kind: str, side: int):
+        super().__init__()
+        widths = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, 384)}[kind]
+        self.stem = nn.Sequential()
+        for before, after in pairwise(widths):
+            self.stem.extend([nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()])
+            side = (side + 1) // 2
+        self.position = nn.Parameter(0.02 * torch.randn(side * side, widths[-1]))
+        self.vit = transformer(384, layers=12, heads=6, dropout=0.0) if kind == "vit" else None
+        self.outlet = nn.LayerNorm(384) if self.vit else nn.Linear(side * side * widths[-1], 384)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.stem(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).flatten(2).transpose(1, 2)
+        return self.outlet(self.vit(x + self.position).mean(1) if self.vit else x.flatten(1))
+
+
+def embed(optimality: torch.Tensor) -> torch.Tensor:
+    """Sines and cosines of an optimality in [0, 1], (B, 128); the null condition is all zeros."""
+    steps = torch.arange(EMBEDDING // 2, device=optimality.device) / (EMBEDDING // 2 - 1)
+    angles = optimality[:, None] * 10_000.0**-steps
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+# --- 3. policy: diffusion of chunks that may begin with known actions ---
+class DiffusionPolicy(nn.Module):
+    """A chunk of H actions from one observation, some first actions, and a wish for optimality.
+
+    The reference policy is trained on the null condition alone; `guided` ones act at optimality 1
+    with classifier-free guidance. The normaliser is part of it.
+    """
+
+    def __init__(self, state: int, action: int, args: Args, guided: bool):
+        super().__init__()
+        self.args, self.shape, self.guided = args, (args.chunk, action), guided
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
+        condition = state + 384 * (args.obs == "image") + EMBEDDING
+        self.denoiser = MlpDenoiser(condition, *self.shape, args)
+        kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
+        self.scheduler = DDIMScheduler(LEVELS, **kind)
+        self.scheduler.set_timesteps(args.sampling_steps)
+        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))
+        sizes = {"mean": state, "std": state, "centre": action, "reach": action}
+        for name, size in sizes.items():
+            self.register_buffer(name, torch.ones(size))
+
+    # Copied from baselines/dexflywheel.py: BasePolicy.fit_normaliser
+    def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
+        """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
+        low, high = action.amin(0), action.amax(0)
+        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
+        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
+
+    # Copied from baselines/dexflywheel.py: BasePolicy.condition
+    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
+        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
+        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
+
+    def loss(self, state, chunk, counts, image, optimality) -> torch.Tensor:
+        """Denoising error of the actions that count (B, H) and were not given as a prefix.
+
+        An optimality (B,) below zero is the null condition.
+        """
+        device, size = chunk.device, (len(chunk),)
+        chunk = (chunk - self.centre) / self.reach
+        k, noise = torch.randint(0, LEVELS, size).to(device), torch.randn(chunk.shape).to(device)
+        delay = torch.randint(0, self.args.prefix + 1, size)
+        delay = torch.where(torch.rand(size) < self.args.prefix_exposure, delay, 0).to(device)
+        clean = torch.arange(self.shape[0], device=device) < delay[:, None]
+        noisy = self.scheduler.add_noise(chunk, noise, k)
+        noisy = torch.where(clean[..., None], chunk, noisy)  # one level k for all, as in the paper
+        wish = (optimality >= 0) & (torch.rand(size).to(device) >= self.args.drop)
+        condition = [self.condition(state, image), embed(optimality) * wish[:, None]]
+        predicted = self.denoiser(noisy, k, torch.cat(condition, dim=1)).float()
+        error = (predicted - (noise if self.args.prediction == "epsilon" else chunk)).square()
+        weight = (counts & ~clean).float()
+        return (error.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
+
+    def denoise(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
+        """Prediction at level k; with guidance both branches in one batch."""
+        null, k = torch.zeros(len(chunk), EMBEDDING, device=chunk.device), k.expand(len(chunk))
+        if not self.guided:
+            return self.denoiser(chunk, k, torch.cat([condition, null], dim=1))
+        wish = torch.cat([embed(torch.ones(len(chunk), device=chunk.device)), null])
+        both = torch.cat([condition.repeat(2, 1), wish], dim=1)
+        wanted, plain = self.denoiser(chunk.repeat(2, 1, 1), k.repeat(2), both).chunk(2)
+        return plain + self.args.beta * (wanted - plain)
+
+    @torch.no_grad()
+    def sample(self, obs, prefix: torch.Tensor, known: torch.Tensor, chunk: torch.Tensor):
+        """Chunks (N, H, action) by DDIM from noise of that shape.
+
+        They begin with the first `known` (N,) actions of `prefix` (N, P, action), which are put in
+        before every step.
+        """
+        device, horizon = self.args.device, self.shape[0]
+        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
+        condition, chunk = self.condition(features(obs).to(device), image), chunk.to(device)
+        prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)
+        given = (torch.arange(horizon) < known[:, None])[..., None].to(device)
+        normal = (prefix - self.centre) / self.reach
+        for k in self.scheduler.timesteps:
+            chunk = torch.where(given, normal, chunk)
+            predicted = self.denoise(chunk, k.to(device), condition)
+            chunk = self.scheduler.step(predicted, k, chunk).prev_sample
+        chunk = torch.where(given, normal, chunk) * self.reach + self.centre
+        return torch.where(given, prefix, self.smoother.to(device) @ chunk).cpu()
+
+
+# Copied from baselines/dexflywheel.py: descend
+def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], limit)
+    optimizer.step()
+
+
+def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: float, i: int):
+    """Descend for that many steps and leave the average of the weights; the same after a kill."""
+    args, parameters = run.args, list(net.to(run.args.device).parameters())
+    optimizer = torch.optim.AdamW(parameters, lr, weight_decay=1e-6, fused=True)
+    ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
+    parts = {"net": net, "optimizer": optimizer, "ema": ema}
+    saved = run.restore()
+    for name in parts if saved else ():
+        parts[name].load_state_dict(saved[name])
+    for step in run.bar(f"{title} {i}", saved.get("step", 0), steps):
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
+            value = loss()
+        cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
+        optimizer.param_groups[0]["lr"] = lr * cosine * min(1.0, (step + 1) / 100)
+        descend(optimizer, value, limit=10.0)
+        ema.step(parameters)
+        if (step + 1) % 100 == 0:
+            run.log(i * steps + step + 1, {f"losses/{title}": value.item()})
+        run.save(step=step + 1, **{name: part.state_dict for name, part in parts.items()})
+    ema.copy_to(parameters)
+
+
+# --- 4. what policies learn from ---
+def windows(episodes: Iterable, args: Args) -> dict[str, torch.Tensor]:
+    """What to learn from M frames: state (M, D), chunk (M, H, action), what counts of it, image.
+
+    Past the end of an episode the last action is repeated; it counts after a success (hold what is
+    held), and not after a failure.
+    """
+    codec = PoseCodec(entry(args.task).make().needs.robot)
+    rows: dict[str, list] = {name: [] for name in ("state", "chunk", "counts", "image")}
+    space = ACTION_SPACES[args.action_space](codec)
+    for episode in episodes:
+        steps, obs = len(episode.actions), episode.observations
+        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)
+        chunk = episode.actions[ahead.clamp(max=steps - 1).numpy()]
+        chunk = space.encode(chunk, measured_palms(obs["proprio"][:steps], codec.arms))
+        rows["state"].append(features(obs)[:steps])
+        rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
+        rows["counts"].append((ahead < steps) | bool(episode.success))
+        rows["image"].append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
+    return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tensor]) -> None:
+    """Train a policy on windows and store it as that of round i."""
+    args = run.args
+
+    def loss() -> torch.Tensor:
+        index = torch.randint(0, len(data["state"]), (args.base_batch,))
+        return policy.loss(**{name: x[index].to(args.device) for name, x in data.items()})
+
+    fit(run, "policy", policy, loss, args.base_steps, args.base_lr, i)
+    known = {"args": asdict(args), "iteration": i, "guided": policy.guided}
+    run.store(f"policy_{i}.pt", header(args) | known | {"policy": policy.state_dict()})
+
+
+# --- 5. demonstrations and the reference policy ---
+def make_env(args: Args, image=False, worlds: int | None = None, steps=None, watched=False):
+    return gymnasium.make_vec(
+        entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
+        obs_mode=("image" if image else "state") + "+touch", autoreset=False,
+        image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
+        control_mode=CONTROL_MODE, render_mode="human" if watched else "rgb_array",
+        timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
+        threads=args.threads, max_episode_steps=steps,
+    ).unwrapped  # fmt: skip
+
+
+def collect_demonstrations(run: Run) -> None:
+    """A person's demonstrations from a store; else the expert's, in diverse scenes."""
+    args, env_id, number = run.args, entry(run.args.task).env_id, run.args.demonstrations
+    if args.demos:
+        chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, number)
+        if args.obs == "image" and not all("image" in e.observations for e in chosen):
+            raise ValueError(f"--obs image: not all demonstrations in {args.demos} have images")
+    tries = math.ceil(number * (1 + SPARE))
+    scenes = configurations(args.task, args.row, tries, np.random.default_rng(run.seed))
+    env = make_env(args, args.obs == "image", worlds=min(tries, args.num_envs))
+    if not args.demos:
+        chosen = demonstrate(env, scenes, run.seed, number)
+    for index, episode in enumerate(chosen):
+        seen, kind = episode.observations, getattr(episode, "source", "scripted")
+        stage = seen[STAGE] if STAGE in seen else stages_of(env, episode).astype(np.int8)
+        episode = replace(episode, observations={**seen, STAGE: stage})
+        run.episodes("demos").add(episode, source=kind, seed=args.seed, index=index)
+    env.close()
+
+
+def train_reference(run: Run) -> None:
+    """Behaviour cloning, already with prefixes, of the null condition alone."""
+    data = windows((e for _, e in run.experience(0)), run.args)
+    data["optimality"] = -torch.ones(len(data["state"]))
+    policy = new_policy(data, run.args, guided=False)
+    learn(run, 0, policy, data)
+
+
+def new_policy(data: dict[str, torch.Tensor], args: Args, guided: bool) -> DiffusionPolicy:
+    policy = DiffusionPolicy(data["state"].shape[1], data["chunk"].shape[2], args, guided)
+    policy.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
+    return policy
+
+
+# --- 6. asynchronous deployment ---
+def executor(policy: DiffusionPolicy, args: Args, env, mode: str, latency, seed: int):
+    """Act in `env` with a latency; known actions are seen from where the palms are measured now."""
+    space = ACTION_SPACES[args.action_space](env.codec)
+
+    def plan(seen: dict, prefix: np.ndarray, known: np.ndarray) -> np.ndarray:
+        palms = measured_palms(seen["proprio"], env.codec.arms)
+        given = torch.as_tensor(space.encode(prefix, palms), dtype=torch.float32)
+        noise = torch.randn(len(known), *policy.shape) * (args.sampling_noise == "fresh")
+        chunk = policy.sample(seen, given, torch.as_tensor(known), noise)
+        return np.clip(space.decode(chunk.numpy(), palms), -1.0, 1.0)
+
+    def look(seen: dict, worlds: np.ndarray) -> dict:
+        return seen if "image" in seen else {**seen, "image": env.render(worlds=worlds)}
+
+    inference = make_inference(env, plan, args.chunk, latency, seed)
+    return ChunkExecutor(env, inference, args.prefix, mode, look if args.obs == "image" else None)
+
+
+# --- 7. collection: staged starts, retries, interventions ---
+def make_operator(run: Run, env):
+    """The expert, as patient as demonstrations suggest; or a person at the keyboard."""
+    args = run.args
+    if args.operator == "keyboard":
+        print(HELP, flush=True)
+        return PersonOperator(env, KeyboardSource(env.task.needs.robot.hand.driven_limits()))
+    steps = args.patience * longest_stage([e.observations[STAGE] for _, e in run.experience(0)])
+    return ScriptedOperator(env, Gate(patience=math.ceil(steps), delay=args.reaction), run.seed)
+
+
+def collect_rollouts(run: Run, i: int) -> None:
+    """Deploy the last policy, with an operator, from the start and from intermediate stages."""
+    args, keys = run.args, run.args.operator == "keyboard"
+    worlds = 1 if keys else min(args.num_envs, math.ceil(FIRST * args.rollouts))
+    env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
+    acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
+    control = SharedControl(acting, make_operator(run, env), env)
+    demos = [episode for _, episode in run.experience(0) if args.starts == "staged"]
+    staged = stage_starts(demos, [e.observations[STAGE] for e in demos])
+    sample, rng = training_sampler(args.task, args.row), np.random.default_rng(run.seed)
+    starts = Starts(args.rollouts, sample, staged, rng, args.initial_share, args.intervene)
+    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
+    store, deployed, made = run.episodes(f"D_{i}"), DeployedEnv(env, control), []
+    with raw_terminal() if keys else contextlib.nullcontext():
+        for episode in deploy(deployed, control, starts, f"rollouts {i}"):
+            store.add(episode, source="policy", seed=args.seed, config={"round": i})
+            made.append(episode)
+    report = collection_report(made, deployed, env.task.stages)
+    acting.inference.close()
+    env.close()
+    atomic_write_json(run.path / f"collection_{i}.json", report)
+    begun = {f"charts/starts_{name}": row["share"] for name, row in report["starts"].items()}
+    run.log(i * args.base_steps, begun)
+    print(f"collection {i}: {report}", flush=True)
+
+
+def adopt(run: Run) -> None:
+    """Take demonstrations, reference policy and first rollouts of another run, which must fit."""
+    args, other = run.args, RunFolder(run.args.collected)
+    data = other.read_checkpoint("policy_0.pt")
+    check_header(load(data), header(args))
+    theirs = from_dict(Args, other.config)
+    names = (field.name for field in fields(Args) if field.name not in LATER)
+    if names := [name for name in names if getattr(theirs, name) != getattr(args, name)]:
+        flags = ", ".join(f"--{n.replace('_', '-')} {getattr(theirs, n)}" for n in names)
+        raise ValueError(f"--collected {args.collected} was made with {flags}; give the same")
+    take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
+    if args.kind != "bc":
+        take_episodes(other.path / "D_1", run.path / "D_1", args.rollouts)
+    run.folder.write_checkpoint("policy_0.pt", data)
+
+
+# --- 8. critic: distribution of the return, by cross-fitting or with episodes held out ---
+class Critic(nn.Module):
+    """Value of a state in [-1, 0], the mean of a distribution over 201 bins."""
+
+    def __init__(self, inputs: int, args: Args):
+        super().__init__()
+        self.args = args
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
+        inner = [inputs + 384 * (args.obs == "image"), *[args.width] * 3, BINS]
+        self.net = mlp(inner, nn.SiLU, norm=True)
+        self.register_buffer("bins", torch.linspace(-1.0, 0.0, BINS))
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.ones(inputs))
+
+    # Copied from baselines/dexflywheel.py: BasePolicy.condition
+    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
+        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
+        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
+
+    def loss(self, state: torch.Tensor, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy to a Gaussian around the target's bin."""
+        away = (self.bins - target[:, None]) * (BINS - 1) / BIN_WIDTH
+        logits = self.net(self.condition(state, image)).float()
+        return F.cross_entropy(logits, torch.softmax(-0.5 * away.square(), dim=1))
+
+    @torch.no_grad()
+    def value(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Values (n,) on the CPU."""
+        found, device = [], self.bins.device
+        for part in torch.arange(len(state)).split(4096):
+            logits = self.net(self.condition(state[part].to(device), image[part].to(device)))
+            found.append((torch.softmax(logits, dim=1) * self.bins).sum(1).cpu())
+        return torch.cat(found)
+
+
+def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
+    """What the critic sees beside images, (n, D)."""
+    state, arms = features(obs, whole=True), obs["proprio"].shape[1] // 69
+    if not args.critic_hand:
+        state[:, 14 * arms : 38 * arms] = 0.0  # joints and speeds of the fingers
+    if args.critic_touch and "touch" not in obs:
+        raise ValueError(f"--critic-touch: an episode has no touch, only {sorted(obs)}")
+    return torch.cat([state, torch.as_tensor(obs["touch"])], 1) if args.critic_touch else state
+
+
+def returns(episode: Any, args: Args) -> torch.Tensor:
+    """Monte-Carlo return from every state (T+1,): steps to go, and the penalty of a failed end."""
+    left = torch.arange(len(episode.actions), -1, -1).float()
+    penalty = args.failure_penalty * args.failure_decay**left * (not episode.success)
+    return (-left / args.longest - penalty).clamp(-1.0, 0.0)
+
+
+def splits(experience: list, args: Args) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Which episodes a critic learns from (C, E), which judges each (E,), and if it is held out.
+
+    Tries of the same start stay together: they begin alike.
+    """
+    keys = [(j, e.info["start"]["pair"] if j else n) for n, (j, e) in enumerate(experience)]
+    groups = {key: n for n, key in enumerate(dict.fromkeys(keys))}
+    place = torch.randperm(len(groups))[torch.tensor([groups[key] for key in keys])]
+    if args.critic_split == "crossfit":
+        judge = place % 2
+        return torch.stack([judge != 0, judge != 1]), judge, torch.ones(len(keys)).bool()
+    held = place % 5 == 0
+    return ~held[None], torch.zeros(len(keys)).long(), held
+
+
+def train_critic(run: Run, i: int) -> None:
+    """Fit critics to all experience so far, value every state, label every window, report."""
+    args, experience = run.args, run.experience(i)
+    episodes = [episode for _, episode in experience]
+    states = [critic_state(e.observations, args) for e in episodes]
+    images = [torch.as_tensor(e.observations.get("image", np.empty((len(s), 0))))
+              for e, s in zip(episodes, states, strict=True)]  # fmt: skip
+    learned, judge, held = splits(experience, args)
+    state, image, target = map(torch.cat, (states, images, [returns(e, args) for e in episodes]))
+    owner = torch.arange(len(episodes)).repeat_interleave(torch.tensor([len(s) for s in states]))
+    critics = nn.ModuleList(Critic(state.shape[1], args) for _ in learned)
+    pools = [torch.nonzero(chosen[owner])[:, 0] for chosen in learned]
+    for critic, pool in zip(critics, pools, strict=True):
+        critic.mean, critic.std = state[pool].mean(0), state[pool].std(0).clamp(min=0.02)
+
+    def loss() -> torch.Tensor:
+        total = torch.zeros((), device=args.device)
+        for critic, pool in zip(critics, pools, strict=True):
+            index = pool[torch.randint(0, len(pool), (args.critic_batch,))]
+            total = total + critic.loss(*(x[index].to(args.device) for x in (state, image, target)))
+        return total / len(critics)
+
+    fit(run, "critic", critics, loss, args.critic_steps, args.critic_lr, i)
+    critics.eval()
+    values = [critics[j].value(*x) for j, *x in zip(judge.tolist(), states, images, strict=True)]
+    optimality, report = label(experience, values, args)
+    report["calibration"] = report_critic(experience, values, held, args)
+    atomic_write_json(run.path / f"critic_{i}.json", report)
+    known = {"identifiers": [e.identifier for e in episodes], "values": values}
+    run.store(f"critic_{i}.pt", known | {"optimality": optimality, "critics": critics.state_dict()})
+
+
+def report_critic(experience: list, values: list, held: torch.Tensor, args: Args) -> dict:
+    """Calibration of the values of held-out episodes, with demonstrations and without."""
+    found, names = {}, entry(args.task).make().stages
+    rows = [(j, v, returns(e, args), np.full(len(v), e.success), e.observations[STAGE])
+            for (j, e), v, h in zip(experience, values, held, strict=True) if h]  # fmt: skip
+    for title, least in (("all", 0), ("rollouts", 1)):
+        if chosen := [columns for j, *columns in rows if j >= least]:
+            columns = [np.concatenate(column) for column in zip(*chosen, strict=True)]
+            found[title] = {"episodes": len(chosen), **calibration(*columns, names)}
+    return found
+
+
+# --- 9. optimality of every window ---
+INDICATORS: dict[str, Callable] = {  # of the place between low and high quantile, 0 and 1
+    "sigmoid": lambda place, alpha: torch.sigmoid(alpha * place),
+    "binary": lambda place, alpha: (place > 0).float(),
+    "linear": lambda place, alpha: place.clamp(0.0, 1.0),
+}
+
+
+def advantages(value: torch.Tensor, success: bool, args: Args) -> torch.Tensor:
+    """N-step advantage of every step (T,) from values (T+1,): reward of -1 a step, no discount."""
+    steps, after = torch.arange(len(value) - 1), value.clone()
+    end = (steps + args.lookahead).clamp(max=len(steps))
+    if args.end_value == "true":
+        after[-1] = 0.0 if success else -args.failure_penalty
+    return -(end - steps) / args.longest + after[end] - value[:-1]
+
+
+def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor], dict]:
+    """Optimality in [0, 1] of the window from every step on (T,), per episode; and a report.
+
+    Paper: demonstrations, and windows of which an intervention makes up more than a third, are 1.
+    Later: demonstrations are judged like all else, and an intervention must fill the window.
+    """
+    pairs = zip(experience, values, strict=True)
+    advantage = [advantages(value, e.success, args) for (_, e), value in pairs]
+    low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
+    kind = KINDS[args.kind] if args.indicator == "auto" else args.indicator
+    found, paper, groups = [], args.labels == "paper", {}
+    for (j, episode), a in zip(experience, advantage, strict=True):
+        judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args.alpha)
+        flags = torch.as_tensor(flags_of(episode)) if j else torch.zeros(len(a)).bool()
+        sums = F.pad(flags.cumsum(0), (1, 0))
+        steps, end = torch.arange(len(a)), torch.arange(args.chunk, len(a) + args.chunk)
+        share = (sums[end.clamp(max=len(a))] - sums[:-1]) / (end.clamp(max=len(a)) - steps)
+        expert = share > 1 / 3 if paper else share == 1
+        found.append(torch.where(expert | (paper and not j), 1.0, judged))
+        name = ("successes" if episode.success else "failures") if j else "demonstrations"
+        groups.setdefault(name, []).append(found[-1][~expert])
+        groups.setdefault("interventions", []).append(found[-1][expert])
+    return found, {"indicator": kind, "quantiles": [low, high], "labels": shares(groups)}
+
+
+# --- 10. improved policy ---
+def improve(run: Run, i: int) -> None:
+    """Imitate what succeeded (hg-dagger), or everything, each window at its optimality."""
+    args, experience = run.args, run.experience(i)
+    guided = KINDS[args.kind] is not None
+    data = windows((e for _, e in experience if guided or e.success), args)
+    data["optimality"] = -torch.ones(len(data["state"]))
+    if guided:
+        data["optimality"] = torch.cat(run.load(f"critic_{i}.pt")["optimality"])
+    policy = new_policy(data, args, guided)
+    if args.init == "reference":  # its normaliser fits its weights
+        policy.load_state_dict(run.policy(0).state_dict())
+    learn(run, i, policy, data)
+
+
+# --- 11. evaluation, runs, checkpoints, resuming ---
+def evaluate_policy(run: Run, i: int) -> None:
+    """Success on the splits asked for, with the latency of deployment."""
+    args, env = run.args, make_env(run.args)
+    acting = tested(run.policy(i), args, env)
+    known = {"method": METHOD, "iteration": i, "provenance": run.folder.provenance}
+    asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
+    rows = measure({"base": acting}, env, asked, films=run.path / "videos", **known)
+    acting.inference.close()
+    env.close()
+    print_success(rows)
+    late = {"chunks": acting.planned, "late_steps": acting.late}
+    atomic_write_json(run.path / f"eval_{i}.json", [row | late for row in rows])
+
+
+def tested(policy: DiffusionPolicy, args: Args, env) -> ChunkExecutor:
+    how = args.eval_inference, args.eval_latency or args.latency
+    return executor(policy, args, env, *how, args.seed)
+
+
+class Run(Progress):
+    # Copied from baselines/dexmimicgen.py: Run.__init__
+    def __init__(self, args: Args):
+        new = (args.runs, entry(args.task).env_id, f"{METHOD}-{args.variant}", args.seed, args)
+        folder = RunFolder.open(args.resume) if args.resume else RunFolder.create(*new)
+        super().__init__(folder, args.seed, args.save_seconds, args.track)
+        self.args = args
+
+    # Copied from baselines/dexmimicgen.py: Run.episodes
+    def episodes(self, name: str) -> EpisodeStore:
+        return EpisodeStore(self.path / name, entry(self.args.task).env_id, CONTROL_MODE)
+
+    def experience(self, i: int) -> list:
+        """Demonstrations as (0, episode), then rollouts of rounds j = 1 .. i as (j, episode)."""
+        names = ["demos", *(f"D_{j}" for j in range(1, i + 1))]
+        found = [(j, e) for j, name in enumerate(names) for e in self.episodes(name).episodes()]
+        for j, episode in found:
+            if j:
+                flags_of(episode)  # refuses a store without flags or outcomes
+        return found
+
+    def policy(self, i: int) -> DiffusionPolicy:
+        return build_policy(self.load(f"policy_{i}.pt"), self.args)
+
+
+def header(args: Args) -> dict:
+    """What a checkpoint has to agree on with the code and the environment that use it."""
+    keys = ["proprio", "object", *["image"] * (args.obs == "image")]
+    return {"method": METHOD, "method_version": METHOD_VERSION, "observation_keys": keys,
+            "env_id": entry(args.task).env_id, "control_mode": CONTROL_MODE,
+            "action_space": args.action_space, "chunk": args.chunk}  # fmt: skip
+
+
+def build_policy(state: dict, args: Args) -> DiffusionPolicy:
+    check_header(state, header(args))
+    kept = state["policy"]
+    policy = DiffusionPolicy(len(kept["mean"]), len(kept["centre"]), args, state["guided"])
+    policy.load_state_dict(kept)
+    return policy.to(args.device).eval().requires_grad_(False)
+
+
+def open_policy(state: dict, args: Args, name: str) -> tuple:
+    """Make the policy of a checkpoint and worlds for it to act in (`--evaluate`)."""
+    env = make_env(args)
+    return tested(build_policy(state, args), args, env), env
+
+
+# --- 12. entry point ---
+def main(argv: list[str]) -> int:
+    args = parse(Args, argv, PRESETS, TASKS, __doc__)
+    torch.set_num_threads(args.threads)
+    torch.use_deterministic_algorithms(True)
+    if args.evaluate:
+        return evaluate_checkpoint(args, open_policy, TASKS)
+    run = Run(args)
+    print(f"run folder: {run.path}", flush=True)
+    if args.collected:
+        run.stage("adopt", adopt)
+    else:
+        run.stage("demos", collect_demonstrations)
+        run.stage("reference", train_reference)
+    if args.kind == "bc" or not args.collected:  # known before anything is collected
+        run.stage("eval", evaluate_policy, 0)
+    for i in range(1, args.rounds + 1 if args.kind != "bc" else 1):
+        if i > 1 or not args.collected:
+            run.stage("collect", collect_rollouts, i)
+        if KINDS[args.kind]:
+            run.stage("critic", train_critic, i)
+        run.stage("improve", improve, i)
+        run.stage("eval", evaluate_policy, i)
+    run.metrics.close()
+    print(f"wall time {sum(run.done.values()) / 60:.1f} min; episodes, curves: {run.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

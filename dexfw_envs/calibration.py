@@ -1,0 +1,80 @@
+"""How good predicted values are: of what part they explain, and whether they tell success."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def explained_variance(predicted: np.ndarray, true: np.ndarray) -> float | None:
+    """Return 1 - var(true - predicted) / var(true); None where the true values are all the same."""
+    spread = float(np.var(true)) if len(true) else 0.0
+    return 1.0 - float(np.var(true - predicted)) / spread if spread > 1e-12 else None
+
+
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Return the probability that a positive has the higher score, ties counted half.
+
+    Args:
+        scores: (n,).
+        positive: bool (n,).
+
+    Returns:
+        None where all are positive, or none.
+    """
+    scores, positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        return None
+    _, place, size = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - (size - 1) / 2)[place]  # mean rank of those with the same score
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(ranks) - count)))
+
+
+def calibration(
+    values: np.ndarray,
+    returns: np.ndarray,
+    success: np.ndarray,
+    stage: np.ndarray,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Report on predicted values, over all frames and by stage.
+
+    Args:
+        values: Predicted, (n,).
+        returns: True, (n,).
+        success: Whether the frame's episode succeeded, bool (n,).
+        stage: Index of the frame's stage, (n,).
+        names: Names of the stages.
+
+    Returns:
+        "frames", "explained_variance", "error" (mean of predicted - true) and "auroc" of success;
+        under "stages" the same for each stage that occurs.
+    """
+
+    def of(chosen: np.ndarray) -> dict[str, Any]:
+        v, r = values[chosen], returns[chosen]
+        return {
+            "frames": len(v),
+            "explained_variance": explained_variance(v, r),
+            "error": float((v - r).mean()),
+            "auroc": auroc(v, success[chosen]),
+        }
+
+    there = [index for index in range(len(names)) if (stage == index).any()]
+    stages = {names[index]: of(stage == index) for index in there}
+    return {**of(np.ones(len(values), dtype=bool)), "stages": stages}
+
+
+def shares(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, float]]:
+    """Return for each group of labels in [0, 1] their number, mean, and share above one half."""
+    found: dict[str, dict[str, float]] = {}
+    for name, parts in groups.items():
+        labels = np.concatenate([np.asarray(part) for part in parts])
+        found[name] = {"windows": len(labels)}
+        if len(labels):
+            above = (labels > 0.5).mean()
+            found[name] |= {"mean": float(labels.mean()), "above_half": float(above)}
+    return found

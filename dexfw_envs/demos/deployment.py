@@ -1,0 +1,210 @@
+"""Collecting what happens when a policy is deployed: where episodes start, what is kept of them.
+
+Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
+that have just reached an intermediate stage. A start that fails is tried again from the same state,
+now with an operator ready to take over, for a pair of a failure and its correction. Every step
+carries the flag whether the operator commanded it, every episode its outcome.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs import checks
+from dexfw_envs.demos.stages import STAGE, Start
+from dexfw_envs.episode import Episode, Observation
+from dexfw_envs.interventions import SharedControl
+from dexfw_envs.rollout import run_episodes
+from dexfw_envs.scenario import Scenario
+
+ARMED = ("retries", "always", "never")  # in which episodes the operator may take over
+FAILING = 0.5  # share of first tries for which room is kept to try again
+FLAG = "intervention"  # observation added to those of the environment, beside the stage
+
+
+class Starts:
+    """Iterator over the starts of a collection, in the order in which episodes are numbered.
+
+    It may run dry while first tries are under way, which may fail and be tried again, and go on
+    when their outcome is known: successes end sooner, and would leave no room for the others.
+
+    Args:
+        count: Episodes in all, retries included.
+        sample: Draws a scene for the initial state.
+        stages: Starts by intermediate stage; none for ordinary DAgger.
+        rng: Draws which start of a stage.
+        initial: Share of first tries that start from the initial state, where there are stages.
+        armed: In which episodes the operator may take over, one of `ARMED`.
+        retries: Most further tries of a failed start.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        sample: Callable[[np.random.Generator], Scenario],
+        stages: dict[int, list[Start]],
+        rng: np.random.Generator,
+        initial: float = 0.5,
+        armed: str = "retries",
+        retries: int = 1,
+    ) -> None:
+        checks.choice("armed", armed, ARMED)
+        self.count, self.sample, self.stages, self.rng = count, sample, stages, rng
+        self.initial, self.armed, self.retries = initial, armed, retries
+        self.made: list[Start] = []
+        self._again: list[Start] = []
+        self._running = 0  # first tries under way
+
+    def __iter__(self) -> Iterator[Start]:
+        return self
+
+    def __next__(self) -> Start:
+        """Return the next start: one that failed, else a new one if there is room."""
+        room = self.count - len(self.made)
+        kept = FAILING * self._running * (self.retries > 0)
+        if room < 1 or (not self._again and room - kept < 1):
+            raise StopIteration
+        start = self._again.pop(0) if self._again else self._fresh()
+        self.made.append(start)
+        self._running += start.attempt == 0
+        return start
+
+    def record(self, index: int, success: bool) -> None:
+        """Tell the outcome of start number `index`."""
+        start = self.made[index]
+        self._running -= start.attempt == 0
+        if not success and start.attempt < self.retries:
+            armed = self.armed != "never"
+            again = dataclasses.replace(start, attempt=start.attempt + 1, armed=armed)
+            self._again.append(again)
+
+    def _fresh(self) -> Start:
+        """Draw a first try of the stage that is furthest behind its share."""
+        first = Counter(start.stage for start in self.made if not start.attempt)
+        rest = (1.0 - self.initial) / max(1, len(self.stages))
+        shares = {0: self.initial if self.stages else 1.0, **dict.fromkeys(self.stages, rest)}
+        shares = {stage: share for stage, share in shares.items() if share > 0}
+        stage = min(shares, key=lambda name: (first[name] + 1) / shares[name])
+        known: dict[str, Any] = {"pair": sum(first.values()), "armed": self.armed == "always"}
+        if not stage:
+            return Start(self.sample(self.rng), **known)
+        pool = self.stages[stage]
+        return dataclasses.replace(pool[self.rng.integers(len(pool))], **known)
+
+
+class DeployedEnv:
+    """An environment whose episodes begin at a `Start`, and which watches who commands.
+
+    Handed to `run_episodes` in place of `env`. Observations also hold the `stage`, and the flag
+    `intervention`: whether the operator commanded the step that led to what is observed.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset=False`.
+        control: The policy that acts in it.
+
+    Attributes:
+        jumps: Largest change of any joint command in a step [rad]: at the first step of a
+            "take_over", in other steps of the "operator", and in those of the "policy".
+    """
+
+    def __init__(self, env: Any, control: SharedControl) -> None:
+        self.env, self.control = env, control
+        self.jumps = {"take_over": 0.0, "operator": 0.0, "policy": 0.0}
+        self._held = np.zeros(env.num_envs, dtype=bool)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes at the starts given as `scenarios` in the worlds of `reset_mask`."""
+        starts, mask = options["scenarios"], options["reset_mask"]
+        scenes = [start.scenario for start in starts]
+        observation, info = self.env.reset(options={"scenarios": scenes, "reset_mask": mask})
+        pairs = zip(np.flatnonzero(mask), starts, strict=True)
+        later = {int(world): start for world, start in pairs if start.state is not None}
+        if later:
+            within = np.isin(np.arange(self.env.num_envs), list(later))
+            states = np.stack([start.state for start in later.values()])
+            scenes = [start.scenario for start in later.values()]
+            observation = self.env.set_state_vectors(states, scenes, within)
+        self.control.operator.armed[mask] = [start.armed for start in starts]
+        self._held[mask] = False
+        return self._added(observation), info
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+        """Step, and note by how much the joint commands change under whom."""
+        before, held = self.env.controller.joints.copy(), self.control.held
+        observation, *rest = self.env.step(actions)
+        change = np.abs(self.env.controller.joints - before).max(axis=(1, 2))
+        kinds = {"take_over": held & ~self._held, "operator": held & self._held, "policy": ~held}
+        for name, worlds in kinds.items():
+            self.jumps[name] = max(self.jumps[name], float(change[worlds].max(initial=0.0)))
+        self._held = held.copy()
+        return (self._added(observation), *rest)
+
+    def _added(self, observation: Observation) -> Observation:
+        stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)
+        return {**observation, FLAG: self._held.copy(), STAGE: stage}
+
+
+def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> Iterator[Episode]:
+    """Run the episodes of `starts` and yield them as they end, told to `starts` before.
+
+    Their `info` also has "start": stage, pair, attempt, and whether the operator was armed.
+    `env` is a `DeployedEnv` around the environment that `control` acts in.
+    """
+    scenarios: Any = starts  # the environment takes them in place of scenarios
+    for episode in run_episodes(env, control, scenarios, progress=progress):
+        start: Any = episode.scenario
+        starts.record(episode.index, episode.success)
+        known = {name: getattr(start, name) for name in ("stage", "pair", "attempt", "armed")}
+        info = {**episode.info, "start": known}
+        yield dataclasses.replace(episode, scenario=start.scenario, info=info)
+
+
+def flags_of(episode: Any) -> np.ndarray:
+    """Return for every step of a collected episode whether the operator commanded it, bool (T,).
+
+    Raises:
+        ValueError: The episode has no flags, or neither succeeded nor says why it failed.
+    """
+    name = getattr(episode, "identifier", f"episode {episode.index}")
+    if FLAG not in episode.observations:
+        there = sorted(episode.observations)
+        raise ValueError(f"{name} has no flags of intervention: it needs the observation {FLAG!r}, "
+                         f"and has {there}")  # fmt: skip
+    if not episode.success and not episode.failure:
+        raise ValueError(f"{name} has no outcome: neither success nor a reason of failure")
+    return np.asarray(episode.observations[FLAG], dtype=bool)[1:]
+
+
+def collection_report(
+    episodes: Sequence[Any], env: DeployedEnv, stages: Sequence[str]
+) -> dict[str, Any]:
+    """Sum up a collection: outcomes by stage of the start, interventions, and jumps."""
+    rows = [(episode, episode.info["start"], flags_of(episode)) for episode in episodes]
+    by_stage: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(stages):
+        group = [episode for episode, start, _ in rows if start["stage"] == index]
+        if group:
+            share, won = len(group) / len(rows), sum(e.success for e in group)
+            by_stage[name] = {"episodes": len(group), "share": share, "successes": won}
+    steps = np.concatenate([flags for _, _, flags in rows])
+    return {
+        "episodes": len(rows),
+        "successes": sum(episode.success for episode, _, _ in rows),
+        "retries": sum(start["attempt"] > 0 for _, start, _ in rows),
+        "intervened": sum(bool(flags.any()) for _, _, flags in rows),
+        "intervened_steps": float(steps.mean()),
+        "steps": len(steps),
+        "failures": dict(Counter(e.failure for e, _, _ in rows if not e.success)),
+        "starts": by_stage,
+        "jumps": env.jumps,
+        "chunks": env.control.policy.planned,
+        "late_steps": env.control.policy.late,
+    }

@@ -1,0 +1,76 @@
+"""Stages of recorded episodes, and the states from which episodes start in the middle of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs.scenario import Scenario
+
+STAGE = "stage"  # name of the observation that holds the stage
+LEFT = 20  # a start with fewer steps of its demonstration left is done too soon to teach anything
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where an episode starts.
+
+    Attributes:
+        scenario: The scene.
+        stage: Index of the task's stage there.
+        state: State vector (S,) of an intermediate stage; None for the scene's own start.
+        pair: Number that all tries of one start share.
+        attempt: 0 for the first try of it.
+        armed: Whether the operator may take over.
+    """
+
+    scenario: Scenario
+    stage: int = 0
+    state: np.ndarray | None = None
+    pair: int = 0
+    attempt: int = 0
+    armed: bool = False
+
+
+def stages_of(env: Any, episode: Any) -> np.ndarray:
+    """Return the task's stage at every state of an episode, (T+1,), by restoring them in `env`.
+
+    Raises:
+        ValueError: The backend cannot restore states.
+    """
+    if not env.backend.capabilities.exact_restore:
+        raise ValueError("starts from intermediate stages need a backend that restores states")
+    found, states = [], np.asarray(episode.states)
+    for first in range(0, len(states), env.num_envs):
+        rows = states[first : first + env.num_envs]
+        mask = np.arange(env.num_envs) < len(rows)
+        env.set_state_vectors(rows, [episode.scenario] * len(rows), mask)
+        found.append(env.task.stage(env.world, env.memory)[mask])
+    return np.concatenate(found)
+
+
+def stage_starts(episodes: Sequence[Any], stages: Sequence[np.ndarray]) -> dict[int, list[Start]]:
+    """Return, for each intermediate stage, the states in which demonstrations first reach it.
+
+    Args:
+        episodes: Demonstrations with states.
+        stages: What `stages_of` says of each.
+    """
+    found: dict[int, list[Start]] = {}
+    for episode, stage in zip(episodes, stages, strict=True):
+        for value in np.unique(stage[stage > 0]):
+            first = int(np.argmax(stage >= value))  # a stage may be passed over
+            if stage[first] == value and len(stage) - 1 - first >= LEFT:
+                start = Start(episode.scenario, int(value), np.asarray(episode.states[first]))
+                found.setdefault(int(value), []).append(start)
+    return dict(sorted(found.items()))
+
+
+def longest_stage(stages: Sequence[np.ndarray]) -> int:
+    """Return the most steps for which a demonstration reached no new stage."""
+    ups = [np.flatnonzero(np.diff(np.maximum.accumulate(stage)) > 0) + 1 for stage in stages]
+    rows = [np.concatenate([[0], up, [len(s) - 1]]) for up, s in zip(ups, stages, strict=True)]
+    return int(max(np.diff(row).max() for row in rows))

@@ -1,0 +1,268 @@
+"""Taking over from a policy: who does it, when, and how without a jump.
+
+An operator watches the worlds, takes over where it sees fit, and hands back. Two kinds: the task's
+scripted expert, which steps in on a failure or a stall after a reaction delay, and a person, whose
+commands may come from anything that implements `Source`, such as the keyboard. `SharedControl` is a
+policy that lets an operator take over from another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dexfw_envs import transforms as tf
+from dexfw_envs.asynchronous import ChunkExecutor, check_latency, commands_in_force
+from dexfw_envs.control import CONTROL_PERIOD, Targets
+from dexfw_envs.episode import Observation
+from dexfw_envs.experts import SEED_STYLES, make_expert
+
+FREQUENCY, DAMPING, SUBSTEPS = 30.0, 0.85, 6  # of the filter [rad/s]; at 120 Hz (DexPIE's code)
+LIFTED = 2  # in every task the stages from this one on have the object off its support
+ALIGNED = 0.25  # a person's hand this near to the robot's in every joint may take over [rad]
+
+
+class Intervention(Protocol):
+    """Somebody who watches N worlds and takes over in some of them, where it is `armed`, (N,)."""
+
+    armed: np.ndarray
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Episodes begin in the worlds of `mask`."""
+
+    def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
+        """Say where the operator commands the next step, bool (N,); `held`: the last one."""
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Take over in the worlds of `mask`, from the commands in force."""
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the operator's `ee_pose` actions (N, action); they count where it commands."""
+
+
+class SmoothingFilter:
+    """A second-order low-pass on the actions of N worlds, seeded with what is commanded."""
+
+    def __init__(self, worlds: int, size: int) -> None:
+        self.value, self.rate = np.zeros((worlds, size)), np.zeros((worlds, size))
+
+    def seed(self, mask: np.ndarray, value: np.ndarray) -> None:
+        """Start at `value` (N, size) in the worlds of `mask`, at rest."""
+        self.value[mask], self.rate[mask] = value[mask], 0.0
+
+    def step(self, goal: np.ndarray) -> np.ndarray:
+        """Go on for a control period towards `goal` (N, size); return where that leads."""
+        dt = CONTROL_PERIOD / SUBSTEPS
+        for _ in range(SUBSTEPS):
+            pull = FREQUENCY**2 * (goal - self.value) - 2.0 * DAMPING * FREQUENCY * self.rate
+            self.rate = self.rate + dt * pull
+            self.value = self.value + dt * self.rate
+        return self.value.copy()
+
+
+class SharedControl:
+    """A policy from which an operator takes over; follows the `Policy` protocol.
+
+    At a take-over the operator's actions pass a filter that starts at the command in force. When
+    it hands back, the policy plans anew from what it sees then.
+
+    Args:
+        policy: What acts otherwise.
+        operator: Who takes over.
+        env: Where they act.
+
+    Attributes:
+        held: Where the operator commanded the last step, bool (N,).
+    """
+
+    def __init__(self, policy: ChunkExecutor, operator: Intervention, env: Any) -> None:
+        self.policy, self.operator, self.env = policy, operator, env
+        self.held = np.zeros(env.num_envs, dtype=bool)
+        self.filter = SmoothingFilter(env.num_envs, env.codec.size)
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Episodes begin in the worlds of `mask`; the policy has them first."""
+        self.held = self.held & ~mask
+        self.policy.reset(mask)
+        self.operator.reset(mask)
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the next actions (N, action), the operator's where it wants to command."""
+        wants = self.operator.wants(observation, self.held)
+        begins, ends = wants & ~self.held, self.held & ~wants
+        if begins.any():
+            self.operator.begin(begins)
+            self.filter.seed(begins, commands_in_force(self.env))
+        if ends.any():
+            self.policy.reset(ends)
+        self.held = wants
+        action = self.policy.act(observation, ~wants)
+        if wants.any():
+            given = self.filter.step(np.clip(self.operator.act(observation), -1.0, 1.0))
+            action[wants] = given[wants]
+        return np.clip(action, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When the scripted operator steps in, and when it hands back.
+
+    Attributes:
+        patience: Steps without a new stage that count as a stall.
+        dropped: Steps below the lifted stages, once reached, that count as a failure.
+        knocked: An object that has moved so far in the plane while it stands was knocked [m].
+        delay: Least and most steps from noticing to taking over.
+        handback: Steps that it keeps to the stage after the one where it helped.
+    """
+
+    patience: int = 80
+    dropped: int = 6
+    knocked: float = 0.05
+    delay: tuple[int, int] = (6, 14)
+    handback: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.patience, self.dropped, self.handback) < 1 or self.knocked <= 0:
+            raise ValueError(f"patience, dropped, handback: at least 1; knocked > 0; got {self}")
+        check_latency(self.delay)
+
+
+class ScriptedOperator:
+    """The task's expert, which steps in on a failure or a stall after a reaction delay.
+
+    Args:
+        env: Where it acts; its true state is read.
+        gate: When it steps in.
+        seed: Of delays, and of the expert's timing and tremor.
+
+    Attributes:
+        armed: Where it may step in at all, bool (N,).
+
+    Raises:
+        ValueError: There is no expert for the task.
+    """
+
+    def __init__(self, env: Any, gate: Gate | None = None, seed: int = 0) -> None:
+        self.env, self.gate, n = env, gate or Gate(), env.num_envs
+        self.expert = make_expert(env, style=SEED_STYLES.get(env.task.name), seed=seed)
+        self.armed = np.ones(n, dtype=bool)
+        self._rng = np.random.default_rng(seed)
+        self._best, self._from = np.zeros(n, dtype=int), np.zeros(n, dtype=int)  # stages
+        self._since = np.zeros(n, dtype=int)  # steps since a new best stage
+        self._below = np.zeros(n, dtype=int)  # steps since what was lifted is not
+        self._delay = np.full(n, -1)  # steps until it takes over; -1: nothing noticed
+        self._helped = np.zeros(n, dtype=int)  # steps in a stage that it helped to
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
+        self.expert.reset(mask)
+        self._best[mask] = self._stage()[mask]
+        self._since[mask] = self._below[mask] = self._helped[mask] = 0
+        self._delay[mask] = -1
+
+    def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
+        """Say where it commands the next step, bool (N,)."""
+        stage = self._stage()
+        self._since = np.where(stage > self._best, 0, self._since + 1)
+        self._best = np.maximum(self._best, stage)
+        fell = (self._best >= LIFTED) & (stage < LIFTED)
+        self._below = np.where(fell, self._below + 1, 0)
+        noticed = self._trouble() & self.armed & ~held & (self._delay < 0)
+        low, high = self.gate.delay
+        delays = self._rng.integers(low, high + 1, len(held))
+        self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
+        helped = held & (stage > self._from) & (stage >= self._best)
+        self._helped = np.where(helped, self._helped + 1, 0)
+        done = self._helped >= self.gate.handback
+        self._since[done] = 0  # the policy gets the whole patience again
+        return (held & ~done) | (self._delay == 0)
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Take over; the expert starts from the commands in force and the stage it finds."""
+        self.expert.reset(mask)
+        self._from[mask] = self._stage()[mask]
+        self._helped[mask] = 0
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the expert's actions (N, action)."""
+        return self.expert.act(observation)
+
+    def _stage(self) -> np.ndarray:
+        return self.env.task.stage(self.env.world, self.env.memory)
+
+    def _trouble(self) -> np.ndarray:
+        """Say where a person would see a failure coming, or nothing happening, bool (N,)."""
+        world, start = self.env.world, self.env.memory.start_position
+        moved = np.linalg.norm((world.object_position[:, 0] - start[:, 0])[:, :2], axis=1)
+        knocked = world.object_support_contact[:, 0] & (moved > self.gate.knocked)
+        stalled = self._since >= self.gate.patience
+        return knocked | stalled | (self._below >= self.gate.dropped)
+
+
+class Source(Protocol):
+    """A person's commands, from a tracker and a glove, a keyboard, or anything else."""
+
+    def asks(self) -> bool:
+        """Say if the person wants to command; looked at once in a step."""
+
+    def read(self) -> Targets:
+        """Return the tracked wrists in any fixed frame, (A, 3) and (A, 4), and hands (A, 6)."""
+
+    def follow(self, robot: Targets) -> None:
+        """Show the person the robot's commands while the policy acts, to align with."""
+
+
+class PersonOperator:
+    """A person who follows the robot and takes over from an aligned hand; one world only.
+
+    The wrist counts relative to where it was at the take-over, so the arm cannot jump. The hand
+    counts absolutely: a wish to take over waits until it is `ALIGNED` with the robot's.
+
+    Args:
+        env: The environment, of one world.
+        source: Where the person's commands come from.
+
+    Raises:
+        ValueError: There are several worlds.
+    """
+
+    def __init__(self, env: Any, source: Source) -> None:
+        if env.num_envs != 1:
+            raise ValueError(f"a person commands one world, got {env.num_envs}")
+        self.env, self.source = env, source
+        self.armed = np.ones(1, dtype=bool)
+        self._wrist = self._palm = (np.zeros(0), np.zeros(0))  # latched at the take-over
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Episodes begin: the person sees the robot at its start."""
+        self.source.follow(self._robot())
+
+    def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
+        """Say if the person commands the next step, bool (1,)."""
+        asks = self.source.asks() and bool(self.armed[0])
+        if not held[0]:
+            self.source.follow(self._robot())
+            asks = asks and self._misaligned() < ALIGNED
+        return np.array([asks])
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Latch wrist and palm."""
+        now, robot = self.source.read(), self._robot()
+        self._wrist = (now.position.copy(), now.quaternion.copy())
+        self._palm = (robot.position.copy(), robot.quaternion.copy())
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the person's action (1, action)."""
+        now = self.source.read()
+        moved = tf.relative(*self._wrist, now.position, now.quaternion)
+        palm = tf.compose(*self._palm, *moved)
+        return self.env.codec.encode(Targets(palm[0], palm[1], now.hand))[None]
+
+    def _misaligned(self) -> float:
+        return float(np.abs(self.source.read().hand - self._robot().hand).max())
+
+    def _robot(self) -> Targets:
+        command = self.env.controller
+        return Targets(command.position[0], command.quaternion[0], command.joints[0, :, 7:])

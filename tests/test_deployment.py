@@ -1,0 +1,268 @@
+"""Staged starts, retries, and what is kept of deployed episodes."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scenes import make, scene, started
+from test_interventions import Standing
+
+from dexfw_envs.demos.demonstrations import take_episodes
+from dexfw_envs.demos.deployment import (
+    FLAG,
+    DeployedEnv,
+    Starts,
+    collection_report,
+    deploy,
+    flags_of,
+)
+from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.stages import STAGE, Start, longest_stage, stage_starts, stages_of
+from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
+
+SCENE = scene(seed=5)
+
+
+def demonstration(stages):
+    """An episode whose states are numbered."""
+    states = np.arange(len(stages))[:, None] * np.ones(4)
+    return SimpleNamespace(scenario=SCENE, states=states), np.array(stages)
+
+
+# --- stages of demonstrations
+
+
+def test_stages_of_a_demonstration_are_those_it_went_through():
+    seed = load_seed("Grasp")
+    env = make(3, autoreset=False)
+    found = stages_of(env, seed)
+    assert len(found) == seed.length + 1
+    assert found[0] == 0 and found[-1] == 3 and set(found) == {0, 1, 2, 3}
+    states = np.asarray(seed.states)[[40, 80]]
+    env.set_state_vectors(states, [seed.scenario] * 2, np.array([True, True, False]))
+    assert env.task.stage(env.world, env.memory)[:2].tolist() == found[[40, 80]].tolist()
+    env.backend.capabilities = replace(env.backend.capabilities, exact_restore=False)
+    with pytest.raises(ValueError, match="need a backend that restores states"):
+        stages_of(env, seed)
+    env.close()
+
+
+def test_starts_are_where_a_stage_is_first_reached():
+    first, one = demonstration([0] * 10 + [1] * 5 + [0] * 5 + [1] * 5 + [2] * 30)
+    second, two = demonstration([0] * 10 + [2] * 40 + [3] * 10)
+    found = stage_starts([first, second], [one, two])
+    assert {k: [s.state[0] for s in v] for k, v in found.items()} == {1: [10], 2: [25, 10]}
+    assert all(start.scenario == SCENE and start.stage == k for k in found for start in found[k])
+
+
+def test_longest_stage():
+    assert longest_stage([np.array([0] * 10 + [1] * 5 + [0] * 5 + [1] * 5 + [2] * 4)]) == 15
+    assert longest_stage([np.array([0] * 4 + [2] * 9), np.array([0] * 7)]) == 8
+
+
+# --- the order of starts
+
+
+def starts(count, stages=True, **options):
+    first, one = demonstration([0] * 10 + [1] * 20 + [2] * 30)
+    pools = stage_starts([first], [one]) if stages else {}
+    seeds = iter(range(100))
+    return Starts(count, lambda rng: scene(seed=next(seeds)), pools, np.random.default_rng(0),
+                  **options)  # fmt: skip
+
+
+def all_won(order):
+    """Every start in its turn, each a success before the next."""
+    found = []
+    for start in order:
+        order.record(len(found), success=True)
+        found.append(start)
+    return found
+
+
+def test_first_tries_keep_to_their_shares():
+    found = all_won(starts(40, initial=0.5))
+    counts = np.bincount([start.stage for start in found])
+    assert counts.tolist() == [20, 10, 10]
+    assert all((start.state is None) == (start.stage == 0) for start in found)
+    assert [start.pair for start in found] == list(range(40))
+    assert not any(start.armed for start in found)
+    assert all(start.stage for start in all_won(starts(10, initial=0.0)))
+    ordinary = all_won(starts(10, stages=False))
+    assert all(start.stage == 0 for start in ordinary)
+    assert len({start.scenario.seed for start in ordinary}) == 10
+
+
+def test_room_is_kept_to_try_again():
+    order = starts(30)
+    first = list(order)
+    assert len(first) == 20 and list(order) == [], "half of them may fail"
+    for index in range(10):
+        order.record(index, success=True)
+    assert len(more := list(order)) == 3 and not any(start.attempt for start in more)
+    for index in range(10, 20):
+        order.record(index, success=False)
+    assert [start.attempt for start in order] == [1] * 7 and len(order.made) == 30
+    assert len(list(starts(30, retries=0))) == 30
+
+
+def test_a_failed_start_is_tried_again_from_the_same_state_with_an_operator():
+    order = starts(8)
+    made = [next(order) for _ in range(3)]
+    order.record(1, success=False)
+    order.record(0, success=True)
+    again, fresh = next(order), next(order)
+    assert (again.pair, again.attempt, again.armed) == (made[1].pair, 1, True)
+    assert again.scenario == made[1].scenario and again.stage == made[1].stage
+    assert np.array_equal(again.state, made[1].state)
+    assert fresh.attempt == 0 and fresh.pair == 3
+    order.record(3, success=False)
+    assert next(order).attempt == 0, "no third try"
+    order.record(2, success=False)
+    assert [start.attempt for start in order] == [1] and len(order.made) == 7
+
+
+@pytest.mark.parametrize(("armed", "first", "second"), [("retries", False, True),
+                                                       ("always", True, True),
+                                                       ("never", False, False)])  # fmt: skip
+def test_when_the_operator_is_armed(armed, first, second):
+    order = starts(4, armed=armed)
+    assert next(order).armed is first
+    order.record(0, success=False)
+    assert next(order).armed is second
+
+
+def test_an_unknown_way_to_arm_is_refused():
+    with pytest.raises(ValueError, match=r"unknown armed 'sometimes'; choose one of \('retries', "):
+        starts(4, armed="sometimes")
+
+
+# --- running them
+
+
+class Chunks(Standing):
+    """Holds still; counts as a policy that plans in chunks."""
+
+    planned = late = 0
+
+
+def deployed(count=4, **gate):
+    """The seed demonstration's middle as a start, a policy that stands still, the expert."""
+    seed = load_seed("Grasp")
+    env = make(2, autoreset=False, obs_mode="state+touch", max_episode_steps=260)
+    stages = stages_of(env, seed)
+    env.reset(seed=0, options={"scenarios": [seed.scenario] * 2})
+    pools = {2: stage_starts([seed], [stages])[2]}
+    order = Starts(count, lambda rng: seed.scenario, pools, np.random.default_rng(0), initial=0.0)
+    operator = ScriptedOperator(env, Gate(patience=10, delay=(2, 2), handback=10_000, **gate))
+    control = SharedControl(Chunks(env), operator, env)
+    watched = DeployedEnv(env, control)
+    found = sorted(deploy(watched, control, order, "test"), key=lambda e: e.index)
+    return seed, stages, watched, found
+
+
+@pytest.fixture(scope="module")
+def run():
+    seed, stages, watched, found = deployed()
+    yield seed, stages, watched, found
+    watched.env.close()
+
+
+def test_episodes_start_from_the_state_of_the_stage(run):
+    seed, stages, _, found = run
+    first = int(np.argmax(stages == 2))
+    for episode in found:
+        assert episode.scenario == seed.scenario
+        np.testing.assert_array_equal(episode.states[0], seed.states[first])
+        assert episode.observations[STAGE][0] == 2
+        assert len(episode.observations[STAGE]) == episode.length + 1
+
+
+def test_a_failure_and_its_correction_make_a_pair(run):
+    _, _, watched, found = run
+    tries = [(e.info["start"]["attempt"], e.success) for e in found]
+    assert tries == [(0, False), (0, False), (1, True), (1, True)]
+    assert [e.info["start"]["pair"] for e in found] == [0, 1, 0, 1]
+    for episode in found:
+        flags = flags_of(episode)
+        assert flags.shape == (episode.length,)
+        assert flags.any() == episode.info["start"]["armed"]
+        if flags.any():
+            assert flags[11:].all() and not flags[:10].any(), "from the take-over to the end"
+    report = collection_report(found, watched, ("reach", "grasp", "lift", "hold"))
+    assert (report["episodes"], report["successes"], report["intervened"]) == (4, 2, 2)
+    assert report["starts"] == {"lift": {"episodes": 4, "share": 1.0, "successes": 2}}
+    assert report["retries"] == 2 and report["failures"] == {"timeout": 2}
+    assert report["intervened_steps"] == np.concatenate([flags_of(e) for e in found]).mean()
+
+
+def test_flags_belong_to_the_steps_that_the_operator_commanded(run):
+    for episode in run[3]:
+        moves = np.abs(np.diff(episode.actions, axis=0)).max(axis=1) > 0
+        flags = flags_of(episode)[1:]
+        assert not moves[~flags].any() and moves[flags].all()
+
+
+def test_jumps_at_take_over_are_measured(run):
+    jumps = run[2].jumps
+    assert jumps["policy"] < 1e-2 < jumps["operator"]
+    assert 0 < jumps["take_over"] <= jumps["operator"]
+
+
+def test_flags_and_outcomes_survive_the_store(run, tmp_path):
+    store = EpisodeStore(tmp_path, "DexFW/Grasp-v0", "ee_pose")
+    for episode in run[3]:
+        store.add(episode, source="policy", seed=0)
+    for one, kept in zip(run[3], store.episodes(), strict=True):
+        assert np.array_equal(flags_of(one), flags_of(kept))
+        assert (one.success, one.info["start"]) == (kept.success, kept.info["start"])
+
+
+# --- bad input
+
+
+def test_episodes_without_flags_or_outcome_are_refused():
+    seed = load_seed("Grasp")
+    with pytest.raises(ValueError, match=r"seed.* has no flags of intervention: .*'intervention'"):
+        flags_of(replace(seed, identifier="seed"))
+    seen = {**seed.observations, FLAG: np.zeros(seed.length + 1, bool)}
+    with pytest.raises(ValueError, match="has no outcome: neither success nor a reason of failure"):
+        flags_of(replace(seed, observations=seen, success=False, failure=""))
+
+
+def test_taking_episodes_takes_the_first_ones(tmp_path):
+    seed = load_seed("Grasp")
+    store = EpisodeStore(tmp_path / "from", seed.env_id, seed.control_mode)
+    for index in (3, 0, 2, 1):
+        store.add(replace(seed, scenario=replace(seed.scenario, seed=index)), source="policy",
+                  seed=0, index=index)  # fmt: skip
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "left.h5").write_text("half-written")
+    take_episodes(tmp_path / "from", tmp_path / "to", 3)
+    assert [row["index"] for row in EpisodeStore(tmp_path / "to").manifest()] == [0, 1, 2]
+    store = EpisodeStore(tmp_path / "pairs", seed.env_id, seed.control_mode)
+    for index, pair in enumerate((0, 1, 2, 0, 1)):
+        info = {"start": {"pair": pair}}
+        store.add(replace(seed, info=info), source="policy", seed=0, index=index)
+    take_episodes(tmp_path / "pairs", tmp_path / "to", 3)
+    assert [row["index"] for row in EpisodeStore(tmp_path / "to").manifest()] == [0, 1, 3]
+    with pytest.raises(ValueError, match="from holds 4 episodes, needed are 5"):
+        take_episodes(tmp_path / "from", tmp_path / "to", 5)
+
+
+def test_a_start_in_the_middle_needs_only_its_own_worlds():
+    env = started([SCENE, scene("drink_can", seed=6)])
+    states = env.state_vectors()
+    operator = SimpleNamespace(armed=np.ones(2, bool))
+    control = SimpleNamespace(held=np.zeros(2, bool), operator=operator)
+    watched = DeployedEnv(env, control)
+    chosen = [Start(SCENE, 0), Start(SCENE, 1, states[0], armed=True)]
+    options = {"scenarios": chosen, "reset_mask": np.ones(2, bool)}
+    watched.step(np.zeros((2, 12)))
+    observation, _ = watched.reset(options=options)
+    np.testing.assert_array_equal(env.state_vectors()[1], states[0])
+    assert control.operator.armed.tolist() == [False, True]
+    assert not observation[FLAG].any() and observation[STAGE].dtype == np.int8
+    env.close()
