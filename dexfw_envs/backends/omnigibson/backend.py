@@ -45,7 +45,7 @@ class OmniGibsonBackend:
         num_worlds: N.
         robot: Which robots; see `plans.PLANS`. The usual one for the task by default.
         files: Folder of the suite's USD files; see `assets.file_folder` for the usual one.
-        cameras: Cameras in every scene, each a render per step; "front", and "head" if there is one.
+        cameras: Cameras in every scene, each a render per step; USUAL_CAMERAS if None.
         headless: Whether to run without a window.
         gains: "suite" for the stiffness of the MuJoCo model, "simulator" for OmniGibson's own.
         timestep: Physics step [s]; must divide the control period of 50 ms.
@@ -76,10 +76,8 @@ class OmniGibsonBackend:
         if gains not in GAINS:
             raise ValueError(f"unknown gains {gains!r}; choose one of {GAINS}")
         if (threads is not None and threads < 1) or not friction_scale > 0:
-            raise ValueError(
-                f"threads must be at least 1 and friction_scale positive, got {threads} "
-                f"and {friction_scale}"
-            )
+            got = f"got {threads} and {friction_scale}"
+            raise ValueError(f"threads must be at least 1 and friction_scale positive, {got}")
         self.needs, self.num_worlds, self._gains = needs, num_worlds, gains
         plan = make_plan(needs.robot, robot)
         chosen = USUAL_CAMERAS[needs.robot.arms] if cameras is None else tuple(cameras)

@@ -78,8 +78,8 @@ def object_entry(
         quaternion: wxyz, (4,).
     """
     model = find(_BY_CATEGORY, category, "category").rsplit("-", 1)[1]
-    entry = {"type": "DatasetObject", "name": name, "category": category, "model": model}
-    entry |= placed(position, quaternion)
+    known = {"type": "DatasetObject", "name": name, "category": category, "model": model}
+    entry = {**known, **placed(position, quaternion)}
     check_object(entry)
     return entry
 
