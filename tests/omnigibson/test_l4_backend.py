@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from scenes import scene
+from source import ROOT
 from stub import StubSimulator
 
 import dexfw_envs  # noqa: F401 (registers)
@@ -397,3 +398,25 @@ def test_the_backend_can_be_made_directly(stub):
         worlds.reset(np.ones(2, bool), [scene()])
     arrays = dataclasses.asdict(state)
     assert all(value.shape[0] == 2 for value in arrays.values())
+
+
+def test_the_flywheel_script_makes_its_worlds(stub, monkeypatch):
+    """The script's own options, two environments of it at a time, and a film's frame."""
+    for module in ("av", "diffusers", "safetensors", "tensorboard"):
+        pytest.importorskip(module, reason=f"the extra [train] is not installed: no {module}")
+    monkeypatch.syspath_prepend(str(ROOT / "baselines"))
+    import dexflywheel
+
+    simulator = stub()
+    args = dexflywheel.Args(backend="omnigibson", task="Grasp", rl_envs=2, seed=1)
+    env = dexflywheel.make_env(args, sampler_of=2)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    before = env.backend.get_state()
+    test = dexflywheel.make_env(args)
+    test.reset(seed=0)
+    test.step(test.action_space.sample())
+    assert test.render([0]).shape == (1, 320, 320, 3)
+    test.close()
+    assert np.allclose(env.backend.get_state(), before, atol=1e-6)
+    assert simulator.threads == args.threads
