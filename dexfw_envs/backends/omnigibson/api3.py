@@ -65,6 +65,8 @@ class OmniGibson3(OmniGibson):
         config = configs[0]  # all alike: the session opens scenes of one kind
         config["env"]["num_envs"] = len(configs)
         env = og.Environment(configs=config)
+        if self.threads is not None:
+            self._set_threads()
         return [_World(env, index) for index in range(len(configs))]
 
     def register_dual_arm(self, usd_path: str, urdf_path: str) -> None:
