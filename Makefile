@@ -3,16 +3,19 @@ PYTHON ?= python3.11
 VENV := .venv
 PEERS := .venv-peers
 LEROBOT := .venv-lerobot
+OMNIGIBSON := .venv-omnigibson
+PYTHON310 ?= python3.10
 STAMP := $(VENV)/.installed
 PEERS_STAMP := $(PEERS)/.installed
 LEROBOT_STAMP := $(LEROBOT)/.installed
+OMNIGIBSON_STAMP := $(OMNIGIBSON)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lerobot check format bench bench-peers clean
+.PHONY: help demo test test-lerobot test-omnigibson test-omnigibson-310 check format bench bench-peers clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once; this takes a few minutes."
@@ -32,6 +35,21 @@ $(LEROBOT_STAMP): Makefile pyproject.toml
 	$(LEROBOT)/bin/python -m pip install --quiet -e . lerobot==0.4.4 pytest==9.2.0
 	touch $@
 
+# OmniGibson's pins exclude ours (numpy below 2, for one). It needs torch and does not ask for it.
+OMNIGIBSON_PACKAGES := omnigibson==1.1.1 torch==2.13.0 'usd-core>=24.11,<27' Robotic-Arm==1.1.6 pytest==9.2.0
+
+$(OMNIGIBSON_STAMP): Makefile pyproject.toml
+	@echo "Installing into $(OMNIGIBSON), once; this takes several minutes and about 2 GB."
+	$(PYTHON) -m venv $(OMNIGIBSON)
+	$(OMNIGIBSON)/bin/python -m pip install --quiet --no-compile -e ".[train]" $(OMNIGIBSON_PACKAGES)
+	touch $@
+
+# The release itself runs on Python 3.10: its tests run there too, where there is one, less the script's.
+$(OMNIGIBSON)-310/.installed: Makefile pyproject.toml
+	$(PYTHON310) -m venv $(OMNIGIBSON)-310
+	$(OMNIGIBSON)-310/bin/python -m pip install --quiet --no-compile -e . $(OMNIGIBSON_PACKAGES)
+	touch $@
+
 demo: $(STAMP)  ## turn the flywheel twice on Grasp: results, plot and video under runs/
 	$(BIN)/python baselines/dexflywheel.py --preset quick --task Grasp
 
@@ -40,6 +58,14 @@ test: $(STAMP)  ## run the tests on two processes, slowest listed
 
 test-lerobot: $(LEROBOT_STAMP)  ## read an exported dataset with LeRobot itself
 	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest tests/test_lerobot_reader.py
+
+test-omnigibson: $(OMNIGIBSON_STAMP)  ## hold the OmniGibson backend to the real package, without Isaac Sim
+	OMP_NUM_THREADS=1 $(OMNIGIBSON)/bin/python -m pytest tests/omnigibson tests/test_urdf.py
+	@if $(PYTHON310) -c "" 2>/dev/null; then $(MAKE) test-omnigibson-310; \
+	else echo "no $(PYTHON310) here: the tests ran on one Python only"; fi
+
+test-omnigibson-310: $(OMNIGIBSON)-310/.installed
+	OMP_NUM_THREADS=1 $(OMNIGIBSON)-310/bin/python -m pytest tests/omnigibson tests/test_urdf.py
 
 check: $(STAMP)  ## lint, format and types, changing nothing
 	$(BIN)/ruff check .
@@ -58,5 +84,5 @@ bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's tasks in an environ
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py $(RECORD)
 
 clean:  ## remove environments, caches and builds; runs/ and results/ stay
-	rm -rf $(VENV) $(PEERS) $(LEROBOT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS) $(LEROBOT) $(OMNIGIBSON) $(OMNIGIBSON)-310 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

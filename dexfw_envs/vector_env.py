@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from dexfw_envs import checks, snapshot
 from dexfw_envs.backends import make_backend
 from dexfw_envs.catalog import named_sampler
-from dexfw_envs.control import CONTROL_PERIOD, Controller, PoseCodec
+from dexfw_envs.control import CONTROL_MODES, CONTROL_PERIOD, Controller, PoseCodec
 from dexfw_envs.observe import Observer
 from dexfw_envs.registry import entry
 from dexfw_envs.scenario import Scenario
@@ -82,6 +82,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         camera: str | None = None,
         **backend_options: Any,
     ) -> None:
+        checks.choice("control_mode", control_mode, CONTROL_MODES)
         checks.choice("reward_mode", reward_mode, REWARD_MODES)
         checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
         checks.count("num_envs", num_envs)
@@ -95,9 +96,9 @@ class DexVectorEnv(gym.vector.VectorEnv):
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
         self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
-        self.controller = Controller(self.task.needs.robot, num_envs, control_mode)
         self._observer = Observer(self.task, obs_mode, image_size)
         self.backend = make_backend(backend, self.task.needs, num_envs, **backend_options)
+        self.controller = Controller(self.backend.robot, num_envs, control_mode)
         self._set_spaces()
         self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
         self.scenarios: list[Scenario | None] = [None] * num_envs

@@ -17,7 +17,7 @@ import numpy as np
 from tables import TASK_TABLES, overview_table, policy_film, short, speed_table
 
 from dexfw_envs import control
-from dexfw_envs.backends.mujoco.backend import START_NOISE
+from dexfw_envs.backends.starts import START_NOISE
 from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
 from dexfw_envs.catalog import splits as catalog_splits
 from dexfw_envs.catalog.curricula import iterations, new_objects

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dexfw_envs.backends.base import Backend
 
-BACKENDS = ("mujoco",)
+BACKENDS = ("mujoco", "omnigibson")
 
 
 def make_backend(name: str, needs: Any, num_worlds: int, **options: Any) -> Backend:
@@ -17,9 +18,20 @@ def make_backend(name: str, needs: Any, num_worlds: int, **options: Any) -> Back
     """
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose one of {BACKENDS}")
-    from dexfw_envs.backends.mujoco.backend import OPTIONS, MujocoBackend
-
-    unknown = sorted(set(options) - set(OPTIONS))
+    make, valid = _maker(name)
+    unknown = sorted(set(options) - set(valid))
     if unknown:
-        raise ValueError(f"unknown options {unknown} for backend {name!r}; it takes {OPTIONS}")
-    return MujocoBackend(needs, num_worlds, **options)
+        raise ValueError(f"unknown options {unknown} for backend {name!r}; it takes {valid}")
+    return make(needs, num_worlds, **options)
+
+
+def _maker(name: str) -> tuple[Callable[..., Backend], tuple[str, ...]]:
+    """Import a backend; return its class and the options that it takes."""
+    if name == "mujoco":
+        from dexfw_envs.backends.mujoco.backend import OPTIONS, MujocoBackend
+
+        return MujocoBackend, OPTIONS
+    from dexfw_envs.backends.omnigibson.backend import OPTIONS as CHOICES
+    from dexfw_envs.backends.omnigibson.backend import OmniGibsonBackend
+
+    return OmniGibsonBackend, CHOICES

@@ -37,6 +37,7 @@ class Backend(Protocol):
     """N worlds that can be reset, commanded, observed and drawn."""
 
     num_worlds: int
+    robot: RobotSpec  # the one that is there; its hand may be mounted otherwise than asked for
     capabilities: Capabilities
 
     def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario]) -> None:

@@ -13,11 +13,11 @@ from mujoco.batch import Batch, SimulationError
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
 from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
-from dexfw_envs.backends.mujoco.contents import start_places
 from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mujoco.robot_model import prefix
 from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
+from dexfw_envs.backends.starts import arm_starts, start_places
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
 from dexfw_envs.control import CONTROL_PERIOD, physics_steps
@@ -27,7 +27,6 @@ from dexfw_envs.world import WorldState
 
 TIMESTEP = 0.0025  # [s]
 OPTIONS = ("threads", "timestep", "friction_scale", "fault_folder")
-START_NOISE = 0.02  # uniform half-width on every arm joint at reset [rad]
 STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
 SURROUNDING_FIELDS = ("light_diffuse", "light_ambient", "light_dir", "geom_matid")
 
@@ -63,7 +62,7 @@ class MujocoBackend:
                 f"threads must be at least 1 and friction_scale positive, got {threads} "
                 f"and {friction_scale}"
             )
-        self.needs, self.num_worlds = needs, num_worlds
+        self.needs, self.robot, self.num_worlds = needs, needs.robot, num_worlds
         self.friction_scale = friction_scale
         self.model = build_model(needs, timestep)
         self.batch = Batch(self.model, num_worlds, min(threads, num_worlds), persistent=True)
@@ -164,8 +163,7 @@ class MujocoBackend:
         robot = self.needs.robot
         noise = np.random.default_rng(scenario.seed)
         hand = robot.hand.full_positions(np.array(robot.home_hand))
-        for arm, mount in enumerate(robot.mounts):
-            start = np.array(mount.home) + noise.uniform(-START_NOISE, START_NOISE, 7)
+        for arm, start in enumerate(arm_starts(robot, noise)):
             self._qpos[world, self._arm_q[arm]] = start
             self._qpos[world, self._hand_q[arm]] = hand
             self._ctrl[world, 13 * arm : 13 * arm + 7] = start

@@ -1,4 +1,4 @@
-"""The contents of a vessel: small rigid balls, and where they lie at the start.
+"""The contents of a vessel: small rigid balls.
 
 The balls are smooth: without friction nothing makes them spin, so three degrees of freedom do for
 six and one row for each contact does for three. Together this steps about twice as fast.
@@ -9,13 +9,10 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from dexfw_envs import transforms as tf
 from dexfw_envs.backends.mujoco.bits import CONTENT, SOLREF, SUPPORT, WALL
+from dexfw_envs.backends.starts import BALL_MASS, BALL_RADIUS
 
-RADIUS = 0.007  # [m]
-MASS = 0.0015  # [kg]: plastic of density 1050
 DRAG = 1e-3  # [Ns/m]: a ball comes to rest within seconds
-SPREAD = 0.0105  # distance of the balls of a layer from the vessel's axis [m]
 RGBA = (0.95, 0.45, 0.10, 1.0)
 
 
@@ -34,8 +31,8 @@ def add_contents(spec: mujoco.MjSpec, count: int) -> None:
         body.add_geom(
             name=name,
             type=mujoco.mjtGeom.mjGEOM_SPHERE,
-            size=(RADIUS, 0, 0),
-            mass=MASS,
+            size=(BALL_RADIUS, 0, 0),
+            mass=BALL_MASS,
             rgba=RGBA,
             condim=1,
             priority=2,  # above the table's: no friction with anything
@@ -43,27 +40,3 @@ def add_contents(spec: mujoco.MjSpec, count: int) -> None:
             contype=CONTENT,
             conaffinity=CONTENT | WALL | SUPPORT,
         )
-
-
-def start_places(
-    floor: float, pose: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Stack balls in layers of four just above the floor of a vessel, (count, 3) [m].
-
-    Args:
-        floor: Height of the floor in the vessel's frame [m].
-        pose: Of the vessel, (7,).
-        count: How many balls.
-        rng: Turns the stack.
-    """
-    layer, place = np.divmod(np.arange(count), 4)
-    angle = rng.uniform(0.0, np.pi) + np.pi / 2 * place + np.pi / 4 * layer
-    places = np.stack(
-        [
-            SPREAD * np.cos(angle),
-            SPREAD * np.sin(angle),
-            floor + RADIUS + 2.0 * RADIUS * layer,
-        ],
-        axis=1,
-    )
-    return pose[:3] + tf.quat_rotate(pose[3:], places)

@@ -6,30 +6,23 @@ import mujoco
 import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
+from dexfw_envs.backends.layout import (
+    CAMERAS,
+    COLUMN_RADII,
+    FLOOR,
+    HEAD,
+    HEAD_HALF_SIZE,
+    TABLE_CENTRE,
+    TABLE_HALF_SIZE,
+)
 from dexfw_envs.backends.mujoco.bits import OBJECT, SOLREF, SUPPORT
 from dexfw_envs.backends.mujoco.contents import add_contents
 from dexfw_envs.backends.mujoco.robot_model import add_robot, prefix
 from dexfw_envs.robots.spec import FINGERS, RobotSpec
 
-TABLE_HALF_SIZE = (0.35, 0.45, 0.02)  # [m]
-TABLE_CENTRE = (0.05, 0.0, -0.02)
-FLOOR = -0.75  # height [m]
 IMPRATIO = 10.0  # friction grasps creep at 1; see Todorov's notes on elliptic cones
 SUPPORTS = ("table", "floor")
 MATT = 0.1  # specularity of the table: no glare at the lamp's mirror image
-HEAD = (-0.54, 0.0, 0.95)  # of the two-armed robot [m]
-# By number of arms; name: (position, point looked at, vertical field of view [deg]).
-CAMERAS = {
-    1: {
-        "front": ((0.56, -0.34, 0.36), (-0.05, 0.0, 0.13), 42.0),
-        "side": ((0.02, -0.78, 0.26), (-0.06, 0.0, 0.14), 40.0),
-    },
-    2: {
-        "front": ((0.75, -0.42, 0.62), (-0.12, 0.0, 0.16), 44.0),
-        "side": ((0.10, -1.05, 0.40), (-0.12, 0.0, 0.18), 44.0),
-        "head": ((HEAD[0] + 0.05, 0.0, HEAD[2]), (0.02, 0.0, 0.08), 50.0),
-    },
-}
 
 
 def build_model(needs: SceneNeeds, timestep: float) -> mujoco.MjModel:
@@ -111,7 +104,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
 def _add_columns(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
     """Stand the robot on a column, for show only; that of two arms carries the head."""
     base = np.mean([mount.base_position for mount in robot.mounts], axis=0)
-    top, radius = (base[2], 0.08) if robot.arms == 1 else (HEAD[2], 0.05)
+    top, radius = base[2] if robot.arms == 1 else HEAD[2], COLUMN_RADII[robot.arms]
     look = {"rgba": (0.30, 0.32, 0.35, 1.0), "contype": 0, "conaffinity": 0}
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -121,7 +114,7 @@ def _add_columns(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
     )
     if robot.arms == 2:
         spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_BOX, pos=HEAD, size=(0.03, 0.09, 0.035), **look
+            type=mujoco.mjtGeom.mjGEOM_BOX, pos=HEAD, size=HEAD_HALF_SIZE, **look
         )
 
 

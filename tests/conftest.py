@@ -1,0 +1,97 @@
+"""Options of the conformance suite: which backend, and a report to hand on."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+from dexfw_envs.backends import BACKENDS
+
+PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "omnigibson", "isaacsim", "torch")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", default="mujoco", choices=BACKENDS,
+                     help="backend that the conformance suite tests")  # fmt: skip
+    parser.addoption("--report", type=Path, help="file for the conformance suite's report")
+
+
+def pytest_configure(config):
+    if config.getoption("--report"):
+        config.pluginmanager.register(Report(config), "conformance-report")
+
+
+def pytest_unconfigure(config):
+    """End Isaac Sim last: it may take the process with it."""
+    from dexfw_envs.backends.omnigibson.session import _sessions
+
+    for running in _sessions:
+        running.simulator.shutdown()
+
+
+class Report:
+    """What ran where, with what outcome, as one JSON file that is whole after every test."""
+
+    def __init__(self, config):
+        self.path, self.backend = config.getoption("--report"), config.getoption("--backend")
+        self.tests, self.stopped = {}, ""
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":
+            self.tests[report.nodeid] = {
+                "outcome": report.outcome,
+                "seconds": round(report.duration, 3),
+                "printed": report.capstdout[-2000:],
+                "message": str(report.longrepr)[-4000:] if report.outcome != "passed" else "",
+            }
+            self.write()
+
+    def pytest_keyboard_interrupt(self, excinfo):
+        self.stopped = str(excinfo.value)
+
+    def pytest_sessionfinish(self):
+        self.write()
+
+    def write(self):
+        outcomes = [test["outcome"] for test in self.tests.values()]
+        report = {
+            "backend": self.backend,
+            "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "versions": {name: known_version(name) for name in PACKAGES},
+            "stopped": self.stopped,
+            "counts": {name: outcomes.count(name) for name in ("passed", "failed", "skipped")},
+            "tests": self.tests,
+        }
+        self.path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def machine():
+    from dexfw_envs.backends.omnigibson import requirements
+
+    found = requirements.look()
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "gpus": list(found.gpus),
+        "isaac_sim": found.isaac_version,
+        "command": " ".join(sys.argv[1:]),
+    }
+
+
+def known_version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@pytest.fixture(scope="session")
+def backend_name(request):
+    return request.config.getoption("--backend")

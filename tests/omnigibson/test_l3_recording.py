@@ -1,0 +1,156 @@
+"""L3: the real `Environment` runs our configurations on a simulator that only records."""
+
+import copy
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from real import BoundaryError, flat, recorder  # noqa: F401 (a fixture)
+from source import ROOT
+
+from dexfw_envs.backends.layout import CAMERAS
+from dexfw_envs.backends.omnigibson import backend, configs, plans, requirements, session
+from dexfw_envs.backends.omnigibson.api import OmniGibson
+from dexfw_envs.backends.omnigibson.frames import to_scene
+from dexfw_envs.registry import TASKS, entry
+from dexfw_envs.tasks.grasp import GraspTask
+from dexfw_envs.tasks.lift import LiftTask
+
+FILES = Path("/files")
+
+
+def config_of(task, robot=None, **changes):
+    needs = task().needs
+    settings = configs.Settings(FILES, **changes)
+    return configs.scene_config(plans.make_plan(needs.robot, robot), needs, settings)
+
+
+@pytest.fixture
+def started(recorder):  # noqa: F811
+    """The real facade on the recording simulator."""
+    facade = OmniGibson(headless=True)
+    facade.register_dual_arm(str(FILES / "robot.usda"), str(FILES / "robot.urdf"))
+    return facade, recorder.calls
+
+
+def test_the_simulator_is_launched_as_asked(started):
+    facade, calls = started
+    config = config_of(GraspTask, timestep=0.0025, cameras=("front",))
+    before = copy.deepcopy(config)
+    facade.open([config, config])
+    assert config == before, "what we hand in stays as it was"
+    [[settings]] = flat(calls, "launch")
+    assert settings["physics_dt"] == pytest.approx(0.0025)
+    assert settings["rendering_dt"] == settings["sim_step_dt"] == pytest.approx(0.05)
+    assert (settings["viewer_width"], settings["viewer_height"]) == configs.VIEWER_SIZE
+    assert [call[0] for call in calls].index("play") > max(
+        index for index, call in enumerate(calls) if call[0] == "add_object"
+    )
+    assert len(flat(calls, "play")) == 1 and len(flat(calls, "post_play_load")) == 2
+    assert len(facade.worlds) == 2
+
+
+def test_macros_are_set_before_the_simulator_reads_them(started):
+    from omnigibson.macros import gm
+
+    assert gm["HEADLESS"] is True and gm["USE_GPU_DYNAMICS"] is False
+    assert gm["ENABLE_OBJECT_STATES"] is False and gm["RENDER_VIEWER_CAMERA"] is False
+
+
+@pytest.mark.parametrize("task", [item.name for item in TASKS])
+def test_every_task_is_loaded_whole(started, task):
+    facade, calls = started
+    kind = type(entry(task).make())
+    config = config_of(kind, cameras=tuple(CAMERAS[kind().needs.robot.arms]))
+    facade.open([config])
+    [[kind_of_scene, scene]] = flat(calls, "import_scene")
+    assert kind_of_scene == "Scene" and not scene._use_skybox
+    added = [thing.name for _, thing in flat(calls, "add_object")]
+    expected = [e["name"] for e in (*config["robots"], *config["objects"])]
+    assert added == expected, "robots first, then objects, as 1.1.1 does"
+    poses = {name: (place, turn, frame) for name, place, turn, frame in flat(calls, "pose")}
+    sensors = config["env"]["external_sensors"]
+    for item in (*config["robots"], *config["objects"], *sensors):
+        place, turn, frame = poses[item["name"]]
+        assert frame == "scene"
+        assert np.allclose(place, item["position"], atol=1e-6)
+        assert np.allclose(turn, item["orientation"], atol=1e-6)
+    assert [name for (name,) in flat(calls, "load")] == [sensor["name"] for sensor in sensors]
+    assert [name for (name,) in flat(calls, "ready")] == [sensor["name"] for sensor in sensors]
+    assert facade.camera_names(0) == [sensor["name"] for sensor in sensors]
+    env = facade.worlds[0]
+    assert type(env.task).__name__ == "DummyTask" and not env.task._termination_conditions
+    assert env._automatic_reset is False and env._flatten_action_space is False
+
+
+def test_a_second_opening_stops_and_plays_again(started):
+    facade, calls = started
+    facade.open([config_of(LiftTask)])
+    calls.clear()
+    facade.open([config_of(LiftTask)])
+    kinds = [call[0] for call in calls]
+    assert kinds[0] == "stop" and kinds.count("play") == 1 and "launch" not in kinds
+    assert len(facade.worlds) == 2
+
+
+def test_another_physics_step_in_one_process_is_refused_by_omnigibson(started):
+    """Why the session refuses it first, with a message that says what to do."""
+    facade, _ = started
+    facade.open([config_of(GraspTask)])
+    with pytest.raises(AssertionError, match="Physics frequency mismatch"):
+        facade.open([config_of(GraspTask, timestep=0.005)])
+
+
+def test_an_object_is_added_while_the_simulator_plays(started):
+    facade, calls = started
+    facade.open([config_of(GraspTask)])
+    spot = np.array([-3.0, 0.0, -0.7])
+    calls.clear()
+    facade.add(0, configs.object_entry(configs.Settings(FILES), "pear", 0, spot))
+    [[scene, thing]] = flat(calls, "add_object")
+    assert scene is facade.worlds[0].scene
+    assert type(thing).__name__ == "USDObject" and thing.usd_path == "/files/pear.usda"
+    [[name, place, turn, frame]] = flat(calls, "pose")
+    assert (name, frame) == ("pear_0", "scene")
+    assert np.allclose(place, to_scene(spot), atol=1e-6) and turn.tolist() == [0, 0, 0, 1]
+
+
+@pytest.fixture
+def whole(monkeypatch, recorder):  # noqa: F811
+    """All checks pass and a process's session begins anew."""
+    monkeypatch.setattr(requirements, "check", lambda machine, files: "1.1.1")
+    monkeypatch.setattr(backend, "need_files", lambda folder, own: None)
+    monkeypatch.setattr(session, "_sessions", [])
+    return recorder
+
+
+@pytest.mark.parametrize("task", [item.name for item in TASKS])
+def test_gymnasium_gets_as_far_as_isaac_sim(whole, task):
+    """`gym.make_vec` runs everything up to the first reading of a joint, which is Isaac Sim's."""
+    with pytest.raises((BoundaryError, AttributeError, TypeError)) as raised:
+        gym.make_vec(f"DexFW/{task}-v0", num_envs=2, backend="omnigibson")
+    assert raised.traceback[-1].path.name != "vector_env.py"
+    assert any(step.path.name == "reading.py" and step.name == "measure"
+               for step in raised.traceback)  # fmt: skip
+    assert len(flat(whole.calls, "import_scene")) == 2
+    assert len(flat(whole.calls, "post_play_load")) == 2
+
+
+def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch):
+    for module in ("av", "diffusers", "safetensors", "tensorboard"):
+        pytest.importorskip(module, reason=f"the extra [train] is not installed: no {module}")
+    monkeypatch.syspath_prepend(str(ROOT / "baselines"))
+    monkeypatch.delitem(sys.modules, "dexflywheel", raising=False)
+    import dexflywheel
+
+    args = dexflywheel.Args(backend="omnigibson", task="Grasp", rl_envs=2)
+    with pytest.raises((BoundaryError, AttributeError, TypeError)) as raised:
+        dexflywheel.make_env(args)
+    assert any(step.path.name == "reading.py" for step in raised.traceback)
+    [[settings]] = flat(whole.calls, "launch")
+    assert settings["physics_dt"] == pytest.approx(0.0025), "the script's own step"
+    kinds = [call[0] for call in whole.calls]
+    assert flat(whole.calls, "threads") == [(args.threads,)]
+    assert kinds.index("threads") < kinds.index("play")
