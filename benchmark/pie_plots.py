@@ -60,13 +60,19 @@ def _lines(
 
 def latency(results: Results) -> Figure:
     """Success against the latency in tests."""
-    place = lambda labels: (labels[0], float(labels[1].split()[0]))  # noqa: E731
+
+    def place(labels: tuple[str, ...]) -> tuple[str, float]:
+        return labels[0], float(labels[1].removesuffix(" steps"))
+
     return _lines(results, pie.latency, place, "latency of inference [control steps]")
 
 
 def episodes(results: Results) -> Figure:
     """Success against the number of collected episodes."""
-    place = lambda labels: ("DexPIE", float(labels[0]))  # noqa: E731
+
+    def place(labels: tuple[str, ...]) -> tuple[str, float]:
+        return "DexPIE", float(labels[0])
+
     return _lines(results, pie.episodes, place, "collected episodes")
 
 

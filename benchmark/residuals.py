@@ -5,16 +5,15 @@ Both are measured on scenes of the split `objects`, each run by the combined and
 
 from __future__ import annotations
 
-import importlib.util
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from benchmark.scripts import load_script
 from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.splits import split
@@ -141,7 +140,7 @@ def measure_run(run: RunFolder, root: Path, threads: int = 1) -> list[Path]:
         state = {} if target.exists() else load(path.read_bytes())
         if state.get("residual") is None:
             continue
-        script = _script(root / "baselines" / f"{state['method']}.py")
+        script = load_script(state["method"], root)
         args = replace(from_dict(script.Args, state["args"]), threads=threads)
         combined, env = script.open_policy(state, args, "combined")
         base, spare = script.open_policy(state, args, "base")
@@ -151,15 +150,3 @@ def measure_run(run: RunFolder, root: Path, threads: int = 1) -> list[Path]:
         env.close()
         written.append(target)
     return written
-
-
-def _script(path: Path) -> ModuleType:
-    """Import a script from its file; its dataclasses need it among the modules."""
-    import sys
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module

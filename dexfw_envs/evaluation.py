@@ -131,8 +131,8 @@ def evaluate(
         `records.COLUMNS` except those that `write_records` adds.
 
     Raises:
-        ValueError: Both or neither of `split` and `scenarios`, options for a finished env, or
-            an env without a spec.
+        ValueError: Both or neither of `split` and `scenarios`, options for a finished env, an env
+            without a spec, or a displacement that is no distance.
     """
     if (split is None) == (scenarios is None):
         raise ValueError("give either split or scenarios")

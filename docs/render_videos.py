@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import io
 import sys
 from collections.abc import Sequence
@@ -36,6 +35,10 @@ from dexfw_envs.scenario import Scenario
 from dexfw_envs.vector_env import DexVectorEnv
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
+
+from benchmark.scripts import load_script  # noqa: E402
+
 VIDEOS = ROOT / "docs" / "videos"
 SIDE, COLUMNS = 180, 4  # of an episode's picture [px], and how many stand in a row
 EVERY, EVERY_POLICY = 2, 3  # control steps from frame to frame; tries that time out are long
@@ -91,15 +94,6 @@ def play_policy(checkpoint: Path) -> tuple[list[Episode], dict[str, Any]]:
     name = f"runs/{run.path.name}/checkpoints/{checkpoint.name}"
     command = f"python docs/render_videos.py --policy {name}"
     return episodes, known | {"command": command, "episodes": [told(one) for one in episodes]}
-
-
-def load_script(method: str) -> Any:
-    """Import the script of a method."""
-    spec = importlib.util.spec_from_file_location(method, ROOT / "baselines" / f"{method}.py")
-    assert spec and spec.loader
-    module = sys.modules[method] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def told(episode: Episode) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from dexfw_envs.robots.spec import FINGERS, HandSpec
 
 # Finger root positions on the palm [m] along y, index to little; one finger width apart.
@@ -13,7 +15,12 @@ FINGER_RADIUS = 0.008
 THUMB_ROOT = (-0.042, -0.026, -0.004)  # [m] in the palm frame of a right hand
 THUMB_LENGTHS = (0.036, 0.030, 0.028)  # metacarpal, proximal, distal [m]
 THUMB_RADIUS = 0.0085
+THUMB_ALONG = (0.25, 0.0, float(np.sqrt(1 - 0.25**2)))  # link direction in the opposed frame
+# At yaw 0 the thumb stands 30 degrees out of the palm's plane, at 1.31 rad across the palm.
+THUMB_FOLD = float(np.deg2rad(-60.0))
 PALM_HALF_SIZE = (0.048, 0.038, 0.012)
+PALM_MASS, WRIST_MASS = 0.35, 0.15  # [kg]
+WRIST_RADIUS = 0.028  # [m]
 LINK_DENSITY = 1100.0  # [kg/m^3], a plastic and aluminium mix
 
 

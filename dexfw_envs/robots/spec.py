@@ -8,6 +8,7 @@ import numpy as np
 
 SIDES = ("right", "left")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
+ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # of the links' capsules [m]
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,9 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.shapes import Part, diagonal_inertia, volume
 from dexfw_envs.robots import inspire as hand_geometry
-from dexfw_envs.robots.spec import FINGERS, ArmSpec, HandSpec, Mount, RobotSpec
+from dexfw_envs.robots.spec import ARM_RADII, FINGERS, ArmSpec, HandSpec, Mount, RobotSpec
 
 ROOT = "base"
-ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # of the links' capsules [m]
-PALM_MASS, WRIST_MASS = 0.35, 0.15  # [kg]
-WRIST_RADIUS = 0.028  # [m]
-THUMB_ALONG = (0.25, 0.0, float(np.sqrt(1 - 0.25**2)))  # link direction in the opposed frame
-THUMB_FOLD = np.deg2rad(-60.0)  # at yaw 0 the thumb stands 30 degrees out of the palm's plane
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
 TINY_MASS = 1e-4  # of links that only separate two joints [kg]
 
@@ -152,8 +147,9 @@ def _add_hand(tree: Tree, robot: RobotSpec, mount: Mount) -> None:
     hand, side = robot.hand, f"{mount.side}_"
     half = hand_geometry.PALM_HALF_SIZE
     box = Part("box", half, (0.0, 0.0, -half[2]))
-    moments = diagonal_inertia((Part("box", half),), PALM_MASS + WRIST_MASS)
-    inertial = Inertial(PALM_MASS + WRIST_MASS, box.position, (*moments, 0.0, 0.0, 0.0))
+    mass = hand_geometry.PALM_MASS + hand_geometry.WRIST_MASS
+    moments = diagonal_inertia((Part("box", half),), mass)
+    inertial = Inertial(mass, box.position, (*moments, 0.0, 0.0, 0.0))
     tree.links.append(Link(f"{side}palm", inertial, (box,)))
     x, y, z = mount.palm_offset
     place = (x, y, z + robot.arm.flange)
@@ -178,7 +174,7 @@ def _mirror(side: str) -> float:
 
 def _add_thumb(tree: Tree, hand: HandSpec, side: str) -> None:
     mirror, (x, y, z) = _mirror(side), hand_geometry.THUMB_ROOT
-    folded = tf.quat_from_rotvec(np.array([-mirror, 0.0, 0.0]) * THUMB_FOLD)
+    folded = tf.quat_from_rotvec(np.array([-mirror, 0.0, 0.0]) * hand_geometry.THUMB_FOLD)
     yaw = Link(f"{side}thumb_base", Inertial(TINY_MASS, (0.0,) * 3, (1e-7,) * 3 + (0.0,) * 3))
     tree.links.append(yaw)
     tree.joints.append(
@@ -190,7 +186,7 @@ def _add_thumb(tree: Tree, hand: HandSpec, side: str) -> None:
     parent, root = yaw.name, np.zeros(3)
     names = ("pitch", "proximal", "distal")
     for name, length in zip(names, hand_geometry.THUMB_LENGTHS, strict=True):
-        tip = np.array(THUMB_ALONG) * length
+        tip = np.array(hand_geometry.THUMB_ALONG) * length
         parent = _add_phalanx(tree, hand, side, parent, f"thumb_{name}", root, tip, (0.0, 1.0, 0.0))
         root = tip
 

@@ -79,7 +79,7 @@ def test_every_task_is_loaded_whole(started, task):
         assert np.allclose(turn, item["orientation"], atol=1e-6)
     assert [name for (name,) in flat(calls, "load")] == [sensor["name"] for sensor in sensors]
     assert [name for (name,) in flat(calls, "ready")] == [sensor["name"] for sensor in sensors]
-    assert facade.camera_names(0) == [sensor["name"] for sensor in sensors]
+    assert list(facade.worlds[0].external_sensors) == [sensor["name"] for sensor in sensors]
     env = facade.worlds[0]
     assert type(env.task).__name__ == "DummyTask" and not env.task._termination_conditions
     assert env._automatic_reset is False and env._flatten_action_space is False

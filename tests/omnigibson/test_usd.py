@@ -14,7 +14,7 @@ from stub import apart
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.mujoco.objects import object_fields
 from dexfw_envs.backends.omnigibson import assets, usd
-from dexfw_envs.backends.omnigibson.meshes import mesh_volume, part_mesh
+from dexfw_envs.backends.omnigibson.meshes import Mesh, part_mesh
 from dexfw_envs.backends.omnigibson.requirements import MissingRequirementError
 from dexfw_envs.catalog.objects import OBJECTS, get_object
 from dexfw_envs.catalog.shapes import Part, volume
@@ -36,6 +36,17 @@ need_usd = pytest.mark.skipif(
 
 
 # --- without usd-core
+
+
+def mesh_volume(mesh: Mesh) -> float:
+    """Return the volume that a mesh encloses [m^3]; negative if its faces look inwards."""
+    total = 0.0
+    for face in mesh.faces:
+        first = mesh.points[face[0]]
+        for k in range(1, len(face) - 1):
+            second, third = mesh.points[face[k]], mesh.points[face[k + 1]]
+            total += float(first @ np.cross(second, third)) / 6.0
+    return total
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.kind)

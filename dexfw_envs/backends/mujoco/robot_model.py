@@ -17,13 +17,12 @@ from dexfw_envs.backends.mujoco.bits import (
     partner,
 )
 from dexfw_envs.robots import inspire as hand_geometry
-from dexfw_envs.robots.spec import FINGERS, HandSpec, Mount, RobotSpec
+from dexfw_envs.robots.spec import ARM_RADII, FINGERS, HandSpec, Mount, RobotSpec
 
 HAND_FRICTION = (0.5, 0.005, 0.0001)  # below every object's: the object's own value decides
 ARM_RGBA = (0.92, 0.92, 0.94, 1.0)
 HAND_RGBA = (0.25, 0.27, 0.30, 1.0)
 TIP_RGBA = (0.55, 0.57, 0.60, 1.0)
-ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # [m]
 
 
 def prefix(robot: RobotSpec, arm: int) -> str:
@@ -140,7 +139,7 @@ def _add_palm_geoms(palm: mujoco.MjsBody, mount: Mount, pre: str) -> None:
         type=mujoco.mjtGeom.mjGEOM_BOX,
         pos=(0.0, 0.0, -half[2]),
         size=half,
-        mass=0.35,
+        mass=hand_geometry.PALM_MASS,
         rgba=HAND_RGBA,
         **_contact(HAND | own(pre), OBJECT | SUPPORT | partner(pre)),
     )
@@ -150,11 +149,11 @@ def _add_palm_geoms(palm: mujoco.MjsBody, mount: Mount, pre: str) -> None:
     palm.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
         fromto=(*wrist, -half[0] + 0.01, 0.0, -half[2]),
-        size=(0.028, 0, 0),
+        size=(hand_geometry.WRIST_RADIUS, 0, 0),
         rgba=HAND_RGBA,
         contype=0,
         conaffinity=0,
-        mass=0.15,
+        mass=hand_geometry.WRIST_MASS,
     )
 
 
@@ -209,9 +208,8 @@ def _add_finger(palm: mujoco.MjsBody, hand: HandSpec, pre: str, row: int) -> Non
 def _add_thumb(palm: mujoco.MjsBody, hand: HandSpec, pre: str) -> None:
     g, side = hand_geometry, _side(pre)
     x, y, z = g.THUMB_ROOT
-    along = np.array([0.25, 0.0, np.sqrt(1 - 0.25**2)])  # link direction in the opposed frame
-    # At yaw 0 the thumb stands 30 degrees out of the palm's plane, at 1.31 rad across the palm.
-    folded = tf.quat_from_rotvec(np.array([-side, 0.0, 0.0]) * np.deg2rad(-60.0))
+    along = np.array(g.THUMB_ALONG)
+    folded = tf.quat_from_rotvec(np.array([-side, 0.0, 0.0]) * g.THUMB_FOLD)
     body = palm.add_body(
         name=f"{pre}thumb_metacarpal", pos=(x, side * y, z), quat=folded, gravcomp=1.0
     )

@@ -178,11 +178,6 @@ class OmniGibson(RobotCalls):
 
     # --- cameras
 
-    def camera_names(self, world: int) -> list[str]:
-        """Return the cameras of a scene."""
-        env = self.worlds[world]
-        return list(env.external_sensors or {})
-
     def picture(self, world: int, name: str, height: int, width: int, fovy: float) -> np.ndarray:
         """Take a picture, uint8 (height, width, 3), with a vertical field of view [rad]."""
         env = self.worlds[world]

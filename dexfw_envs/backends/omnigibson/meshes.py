@@ -76,14 +76,3 @@ def _box(a: float, b: float, c: float) -> Mesh:
     corners = [(x, y, z) for z in (-c, c) for y in (-b, b) for x in (-a, a)]
     faces = ((0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (2, 6, 7, 3), (0, 4, 6, 2), (1, 3, 7, 5))
     return Mesh(np.array(corners), faces)
-
-
-def mesh_volume(mesh: Mesh) -> float:
-    """Return the volume that a mesh encloses [m^3]; negative if its faces look inwards."""
-    total = 0.0
-    for face in mesh.faces:
-        first = mesh.points[face[0]]
-        for k in range(1, len(face) - 1):
-            second, third = mesh.points[face[k]], mesh.points[face[k + 1]]
-            total += float(first @ np.cross(second, third)) / 6.0
-    return total
