@@ -153,7 +153,7 @@ SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.3
 SLOW |= {"test_every": 32_768, "enough": 0.98}
 TASKS: dict[str, dict] = {"Grasp": {}, "Pour": SLOW,  # where the settings of a task differ
     "Lift": SLOW | {"explore": 0.5, "rl_steps": 150, "collect_steps": 150, "gamma": 0.998},
-    "Handover": SLOW | {"log_std": -1.4, "n_steps": 64, "minibatch": 1024},
+    "Handover": SLOW | {"log_std": -1.8, "n_steps": 64, "minibatch": 1024},
 }  # fmt: skip
 
 
