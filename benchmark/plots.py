@@ -125,7 +125,7 @@ def coverage(results: Results) -> Figure:
     """Where the palms go in the demonstration and in the data of each turn, from above."""
     figure, each = panels()
     for task, axes in each:
-        runs = [r for r in results.summaries.get((FULL, "", task), []) if r.get("coverage")]
+        runs = [r for r in results.summaries.get((FULL, "", task), []) if r["coverage"]]
         for turn, colour in reversed(((1, ORANGE), (2, GREEN), (3, SKY))):
             points = np.array(runs[0]["coverage"].get(str(turn)) or []) if runs else np.empty(0)
             if len(points):
@@ -147,7 +147,7 @@ def learning(results: Results) -> Figure:
     figure, each = panels()
     kinds = (("base", ORANGE), ("scheduled", GREEN), ("residual", BLUE))
     for task, axes in each:
-        runs = [r for r in results.summaries.get((FULL, "", task), []) if r.get("curves")]
+        runs = [r for r in results.summaries.get((FULL, "", task), []) if r["curves"]]
         for run in runs:
             for name, colour in kinds:
                 points = np.array(run["curves"].get(f"charts/{name}_success") or np.empty((0, 2)))

@@ -87,6 +87,30 @@ def scenario_of(record: Mapping[str, Any]) -> Scenario:
     return found
 
 
+def by_place(records: Sequence[Record]) -> list[Record]:
+    """Name the scenarios of older records, all of one split and seed, by their places in it.
+
+    Records of the same scene can only be paired if they name it alike. What is not in its place in
+    the split, since the split has changed or the scene was another seed's, stays whole.
+    """
+    from dexfw_envs.catalog import splits
+
+    if not any(row["scenario"].startswith("{") for row in records):
+        return list(records)
+    first = records[0]
+    count = max(row["episode"] for row in records) + 1
+    drawn = splits.split(first["task"], first["split"], count, first["seed"])
+    texts = [scenario.to_json() for scenario in drawn]
+    return [_renamed(row, texts[row["episode"]]) for row in records]
+
+
+def _renamed(row: Record, text: str) -> Record:
+    if not row["scenario"].startswith("{") or json.loads(row["scenario"]) != json.loads(text):
+        return row
+    name = reference(text, row["split"], row["seed"], row["episode"])
+    return {**row, "scenario": name}
+
+
 def mean_measures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Return the mean of every measure over the records that have it; empty if none has any."""
     found: dict[str, list[float]] = {}

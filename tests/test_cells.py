@@ -123,6 +123,7 @@ def test_status_follows_the_summary(root):
     for text, expected in (
         (json.dumps({"digest": digest(one, root)}), "done"),
         (json.dumps({"digest": "older"}), "stale"),
+        (json.dumps({"digest": None}), "partial"),
         ('{"digest": "to', "missing"),  # damaged: runs again
     ):
         path.write_text(text)
