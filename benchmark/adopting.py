@@ -51,10 +51,13 @@ def cell_of(run: RunFolder) -> Cell:
     """
     words = shlex.split(run.provenance["command"])
     script = next((Path(word) for word in words if word.endswith(".py")), Path())
-    wanted, config = options_of(words), run.config
+    found, config = options_of(words), run.config
+    measured = set(found.pop("--eval-splits", ()))  # more than the grid asks for do no harm
     for row in GRID:
         cell = Cell(row, config["task"], config["seed"], config["preset"])
-        if row.method == script.stem and options_of(list(cell.options)) == wanted:
+        wanted = options_of(list(cell.options))
+        needed = set(wanted.pop("--eval-splits", ()))
+        if row.method == script.stem and wanted == found and needed <= measured:
             return cell
     raise ValueError(f"{run.path} is no run of the grid; its command: {run.provenance['command']}")
 
@@ -105,7 +108,7 @@ def changed_since(run: RunFolder, cell: Cell, root: Path) -> list[str]:
     script = load_script(cell.variant.method, root)
     now = parse(script.Args, cell.options, script.PRESETS, script.TASKS)
     values = json.loads(json.dumps(asdict(now)))
-    free = {name[2:].replace("-", "_") for name in IDLE}
+    free = {name[2:].replace("-", "_") for name in (*IDLE, "--eval-splits")}
     common = (values.keys() & run.config.keys()) - free
     return sorted(name for name in common if values[name] != run.config[name])
 
@@ -125,7 +128,7 @@ def written_to(run: RunFolder) -> Path:
 
 
 def copy_records(run: RunFolder, cell: Cell, source: Path, target: Path) -> None:
-    """Copy the records of a run's own evaluations, those of the grid's splits.
+    """Copy the records of a run's own evaluations, those of the splits that its cell has.
 
     Raises:
         ValueError: The last ones are not there, or some are of another run.
@@ -134,7 +137,7 @@ def copy_records(run: RunFolder, cell: Cell, source: Path, target: Path) -> None
     first = "-".join(filter(None, (cell.label, "i")))
     found = {
         path.name: read_record_file(path)
-        for split in SPLITS
+        for split in cell.variant.splits
         for path in sorted(folder.glob(f"{first}[0-9]-*-{split}*-seed{cell.seed}.parquet"))
     }
     last = f"{first}{cell.variant.last_turn(cell.preset)}-{cell.variant.policy}-{SPLITS[0]}"

@@ -249,7 +249,7 @@ def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: An option is none of the settings.
     """
-    changed: dict[str, Any] = {"variant": cell.label}
+    changed: dict[str, Any] = {"variant": cell.label, "eval_splits": list(cell.variant.splits)}
     words: Sequence[str] = cell.variant.options
     for index, word in enumerate(words):
         if not word.startswith("--"):

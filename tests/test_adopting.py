@@ -149,6 +149,13 @@ def test_records_are_those_of_the_run(place):  # noqa: F811
     assert adopt(moved, place, path.parents[1] / "results/records").seed == 2
 
 
+def test_more_splits_than_needed_do_no_harm(place):  # noqa: F811
+    words = WORDS.replace("T_OEP T_O", "T_VAL T_OEP") + " --no-aep --variant no-aep"
+    assert cell_of(RunFolder(finished(place, words))).variant.name == "no-aep"
+    with pytest.raises(ValueError, match="is no run of the grid"):
+        cell_of(RunFolder(finished(place, WORDS.replace("T_OEP T_O", "T_OEP"))))
+
+
 def test_options_that_change_nothing_do_not_count():
     words = "x.py --threads 2 --records r --seed 3 --no-aep --capture-video"
     first = options_of(words.split())

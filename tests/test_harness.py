@@ -251,7 +251,8 @@ def test_a_copy_that_was_cut_is_made_anew(place):
 
 def test_settings_follow_from_options():
     config = {"aep": True, "iterations": 3, "data": "fresh", "touch": False}
-    assert changed_settings(cell("no-aep"), config) == {"variant": "no-aep", "aep": False}
+    usual = {"variant": "no-aep", "eval_splits": ["T_OEP"]}
+    assert changed_settings(cell("no-aep"), config) == {**usual, "aep": False}
     assert changed_settings(cell("five-turns"), config)["iterations"] == 5
     assert changed_settings(cell("cumulative"), config)["data"] == "cumulative"
     assert changed_settings(cell("touch"), config)["touch"] is True
