@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmark.cells import Cell, digest, method_version, version_in
 from benchmark.protocol import SPLITS, USUAL_PRESET
-from benchmark.residuals import measure_run
 from benchmark.scripts import load_script
 from benchmark.variants import GRID
 from benchmark.work import UNKNOWN, Place, keep
@@ -95,8 +94,7 @@ def adopt(path: Path, place: Place, records: Path | None = None) -> Cell:
     if not link.exists():  # where cells that share its first stages look for it
         link.symlink_to(os.path.relpath(run.path.resolve(), home.resolve()))
     made_by = {"digest": digest(cell, place.root), "method_version": version}
-    measure_run(run, place.root, place.threads)
-    keep(run, cell, place.results_of(cell), made_by)
+    keep(run, cell, place, made_by)
     return cell
 
 

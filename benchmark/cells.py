@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET
-from benchmark.variants import GRID, PARENT, PRESET_COST, TASK_COST, Variant, variant
+from benchmark.variants import GRID, MAIN, PARENT, PRESET_COST, TASK_COST, Variant, variant
 from dexfw_envs.registry import entry
 
 
@@ -46,6 +46,17 @@ class Cell:
         """Name of the cell, also of its folders."""
         parts = (self.variant.method, self.variant.name, self.task, f"seed{self.seed}")
         return "-".join((*filter(None, parts), self.preset))
+
+    @property
+    def kept_as(self) -> Path:
+        """Folder of its policies, and of its films, among the results: method and variant, task."""
+        return Path("-".join(filter(None, (self.variant.method, self.label)))) / self.task
+
+    @property
+    def shown(self) -> bool:
+        """Whether policies and films of it are kept: the first seed of the methods compared."""
+        first = self.seed == SEEDS[0]
+        return first and ("baselines" in self.variant.tables or self.variant.key in MAIN)
 
     @property
     def order(self) -> str:

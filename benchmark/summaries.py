@@ -18,6 +18,7 @@ import numpy as np
 from benchmark.cells import Cell, digest
 from benchmark.critics import critic_curves
 from benchmark.protocol import ROOT
+from benchmark.variants import MAIN
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.progress import METRICS, STAGES
 from dexfw_envs.registry import entry
@@ -74,7 +75,7 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
     """
     path = run.path
     stages = json.loads((path / STAGES).read_text())
-    turns = cell.turns
+    turns, drawn = cell.turns, cell.shown and cell.variant.key in MAIN  # the plots show no others
     return {
         **_known(cell),
         **made_by,
@@ -83,11 +84,11 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "data": _read_turns(path, "data", turns),
         "objects": {str(i): _objects(path / f"D_{i}") for i in turns},
-        "coverage": {str(i): _coverage(path / f"D_{i}") for i in turns},
+        "coverage": {str(i): _coverage(path / f"D_{i}") for i in turns} if drawn else {},
         "residual": _read_turns(path, "residual", turns),
         "success": [_without_objects(row) for i in turns for row in _rows(path, i)],
         "curves": _curves(path / METRICS),
-        "critic": critic_curves(run),
+        "critic": critic_curves(run) if drawn else {},
     }
 
 

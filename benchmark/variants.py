@@ -111,6 +111,7 @@ FULL = Variant(
      "ablations", "variants", "residual"),
     "a", 28.0, seeds=SEEDS,
 )  # fmt: skip
+MAIN = (("dexflywheel", ""), ("dexpie", "dexpie"))  # the methods that all else is compared with
 # What DexPIE is compared with: title, and the round whose policy it is.
 COMPARED = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1),
             "recap": ("RECAP", 1), "dexpie": ("DexPIE", 1)}  # fmt: skip

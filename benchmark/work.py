@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell, digest, method_version
-from benchmark.protocol import ROOT, SEEDS, results_of
+from benchmark.protocol import ROOT, results_of
 from benchmark.residuals import measure_run
 from benchmark.summaries import status, summarise, summary_of_measurement, summary_path
 from benchmark.variants import PARENT
@@ -32,7 +32,6 @@ from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, pr
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
 UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
-KEPT_VIDEOS = 2  # successes, and failures, of each policy and turn
 
 
 @dataclass(frozen=True)
@@ -78,29 +77,39 @@ def work(cell: Cell, place: Place) -> None:
             fork(source, cell, place)
         _call_script(cell, place, home, lock)
         run = RunFolder.open(_run_in(home) or home)
-        measure_run(run, place.root, place.threads)
-        keep(run, cell, place.results_of(cell), made_by)
+        keep(run, cell, place, made_by)
 
 
-def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> None:
-    """Put what is kept of a finished run among the results; the summary last."""
+def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> None:
+    """Measure the residuals of a finished run and put what is kept of it among the results.
+
+    The summary comes last. Its records are there already.
+    """
+    results = place.results_of(cell)
+    measure_run(run, place.root, place.threads)
     found = summarise(run, cell, made_by)
-    if filmed(cell):
-        keep_videos(run.path / "videos", cell, results)
-        keep_policies(run.path / "checkpoints", cell, results)
+    if cell.shown and keep_policies(run.path / "checkpoints", cell, results):
+        from benchmark.films import film_policies
+
+        film_policies(cell, results, place.root, place.threads)
     atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
 
 
-def filmed(cell: Cell) -> bool:
-    """Whether the report shows films of the cell."""
-    first = cell.seed == SEEDS[0] and cell.variant.measures is None
-    return first and bool({"baselines", "pie"} & set(cell.variant.tables))
+def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
+    """Keep the policy of each turn, small enough to be handed on, and return the files."""
+    kept = []
+    for path in sorted(checkpoints.glob("policy_*.pt")):
+        turn = path.stem.rpartition("_")[2]
+        if int(turn) in cell.turns:
+            target = results / "policies" / cell.kept_as / f"i{turn}-seed{cell.seed}.safetensors"
+            write_policy(target, read_policy(path))
+            kept.append(target)
+    return kept
 
 
 def command(cell: Cell, place: Place) -> list[str]:
     """The script's command line, without the interpreter."""
     words = [given(cell, place) if word == PARENT else word for word in cell.options]
-    words += ["--capture-video"] if filmed(cell) else []
     if cell.variant.measures is None:
         words += ["--runs", str(place.runs / place.home(cell).name)]
     records = results_of(place.results, cell.preset) / "records"
@@ -263,32 +272,3 @@ def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
             kind = type(config[name])
             changed[name] = True if kind is bool else kind(value)
     return changed
-
-
-# --- films and policies
-
-
-def method_folder(cell: Cell) -> str:
-    """Name under which films and policies of a method's variant are kept."""
-    return "-".join(filter(None, (cell.variant.method, cell.label)))
-
-
-def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> None:
-    """Keep the policy of each turn, small enough to be handed on."""
-    target = results / "policies" / method_folder(cell) / cell.task
-    for path in sorted(checkpoints.glob("policy_*.pt")):
-        turn = path.stem.rpartition("_")[2]
-        write_policy(target / f"i{turn}-seed{cell.seed}.safetensors", read_policy(path))
-
-
-def keep_videos(folder: Path, cell: Cell, results: Path) -> None:
-    """Copy some successes and failures on T_OEP of each policy and turn."""
-    target = results / "videos" / method_folder(cell) / cell.task
-    for source in sorted(folder.glob("*-T_OEP-*")):
-        turn, _, policy = source.name.split("-", 2)
-        films = sorted(source.glob("episode-*.mp4"))
-        won = [film for film in films if film.stem.endswith("-success")]
-        lost = [film for film in films if film not in won]
-        for film in (*won[:KEPT_VIDEOS], *lost[:KEPT_VIDEOS]):
-            name = film.name.removeprefix("episode-")
-            atomic_write_bytes(target / f"i{turn}-{policy}-{name}", film.read_bytes())

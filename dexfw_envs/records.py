@@ -205,8 +205,13 @@ def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
     schema = arrow.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
     sink = arrow.BufferOutputStream()
     table = arrow.Table.from_pylist(rows, schema)
-    # Statistics of every column would be a third of so small a file.
-    arrow.parquet.write_table(table, sink, compression="zstd", write_statistics=False)
+    # Half of so small a file would be statistics of every column, a second form of the schema, and
+    # dictionaries of columns that hardly repeat a value.
+    options = {"write_statistics": False, "store_schema": False, "compression_level": 19}
+    repeating = [
+        name for name in COLUMNS if name not in ("episode", "scenario", "jerk", "measures")
+    ]
+    arrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=repeating, **options)
     runs.atomic_write_bytes(path, sink.getvalue().to_pybytes())
 
 

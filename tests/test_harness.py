@@ -23,7 +23,6 @@ from benchmark.work import (
     changed_settings,
     command,
     fork,
-    keep_videos,
     locked,
     work,
 )
@@ -265,20 +264,3 @@ def test_commands_name_no_absolute_path(place):
     assert words[0] == "baselines/dexflywheel.py"
     assert words[words.index("--records") + 1] == "results/records"
     assert not any(Path(word).is_absolute() for word in words)
-    assert "--capture-video" in command(cell(), place)
-    assert "--capture-video" not in command(cell(seed=2), place)
-
-
-def test_some_successes_and_failures_are_kept_as_films(tmp_path):
-    source = tmp_path / "videos" / "2-T_OEP-combined"
-    source.mkdir(parents=True)
-    (tmp_path / "videos" / "2-T_O(3)-combined").mkdir()
-    for name in ("000-egg-success", "001-can-success", "002-pear-success", "003-cube-timeout"):
-        (source / f"episode-{name}.mp4").write_bytes(b"film")
-    keep_videos(tmp_path / "videos", cell(), tmp_path / "results")
-    kept = sorted((tmp_path / "results/videos/dexflywheel/Grasp").iterdir())
-    assert [path.name for path in kept] == [
-        "i2-combined-000-egg-success.mp4",
-        "i2-combined-001-can-success.mp4",
-        "i2-combined-003-cube-timeout.mp4",
-    ]
