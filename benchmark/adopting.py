@@ -17,7 +17,7 @@ from benchmark.cells import Cell, digest, method_version, version_in
 from benchmark.protocol import SPLITS, USUAL_PRESET
 from benchmark.scripts import load_script
 from benchmark.variants import GRID
-from benchmark.work import UNKNOWN, Place, keep
+from benchmark.work import UNKNOWN, Place, finished, keep
 from dexfw_envs.cli import parse
 from dexfw_envs.progress import METRICS, STAGES, STATE, load
 from dexfw_envs.records import by_place, read_record_file, write_records
@@ -84,9 +84,9 @@ def adopt(path: Path, place: Place, records: Path | None = None) -> Cell:
     if other := changed_since(run, cell, place.root):
         raise ValueError(f"{path} has other settings than the script has now: {', '.join(other)}")
     _complete_stages(run)
-    last = f"eval_{cell.variant.last_turn(cell.preset)}"
-    if last not in json.loads((run.path / STAGES).read_text()):
-        raise ValueError(f"{path} is not finished: no {last} yet")
+    if not finished(run.path, cell):
+        last = cell.variant.last_turn(cell.preset)
+        raise ValueError(f"{path} is not finished: no eval_{last} yet")
     copy_records(run, cell, records or written_to(run), place.results_of(cell) / "records")
     home = place.home(cell)
     home.mkdir(parents=True, exist_ok=True)

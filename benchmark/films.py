@@ -45,7 +45,8 @@ def film_policies(cell: Cell, results: Path, root: Path, threads: int = 1) -> li
         for policy in ("base", "combined"):
             chosen = candidates(cell, turn, policy, results)
             target = results / "videos" / cell.kept_as
-            for old in target.glob(f"i{turn}-{policy}-*.mp4"):
+            cut = target.glob(f".i{turn}-{policy}-*.mp4")  # what a killed process left
+            for old in (*target.glob(f"i{turn}-{policy}-*.mp4"), *cut):
                 old.unlink()
             try:
                 made += _film(cell, path, policy, chosen, target, (root, threads)) if chosen else []

@@ -28,7 +28,13 @@ from benchmark.summaries import status, summarise, summary_of_measurement, summa
 from benchmark.variants import PARENT
 from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
-from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
+from dexfw_envs.runs import (
+    TEMPORARY_SUFFIX,
+    RunFolder,
+    atomic_write_bytes,
+    atomic_write_json,
+    provenance,
+)
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
 UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
@@ -56,6 +62,10 @@ class CellFailed(RuntimeError):
     """The script ended with an error; its log says which."""
 
 
+class ScriptKilled(RuntimeError):
+    """The script was killed, such as for want of memory: it can be tried again."""
+
+
 def work(cell: Cell, place: Place) -> None:
     """Run what is missing of a cell.
 
@@ -63,12 +73,14 @@ def work(cell: Cell, place: Place) -> None:
         FileNotFoundError: There is no such script.
         BlockingIOError: Another process is at work on the cell.
         CellFailed: The script ended with an error.
+        ScriptKilled: It was killed.
     """
     if (wanted := digest(cell, place.root)) is None:
         raise FileNotFoundError(f"no script {cell.script}")
     home = place.home(cell)
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / "lock") as lock:
+        _sweep(cell, place.results_of(cell))
         made_by = {"digest": wanted, "method_version": method_version(place.root / cell.script)}
         if cell.variant.measures is not None:
             _measure_policy(cell, place, lock, made_by)
@@ -78,6 +90,20 @@ def work(cell: Cell, place: Place) -> None:
         _call_script(cell, place, home, lock)
         run = RunFolder.open(_run_in(home) or home)
         keep(run, cell, place, made_by)
+
+
+def _sweep(cell: Cell, results: Path) -> None:
+    """Remove what killed processes left half-written of a cell's results; needs its lock."""
+    records = results / "records" / cell.variant.method / cell.task
+    first, seed = "-".join(filter(None, (cell.label, "i"))), f"-seed{cell.seed}."
+    summary = summary_path(cell, results)
+    for folder, name in (
+        (summary.parent, f".{summary.name}.*"),
+        (records, f".{first}[0-9]*{seed}parquet.*"),
+        (results / "policies" / cell.kept_as, f".*{seed}safetensors.*"),
+    ):
+        for path in folder.glob(name + TEMPORARY_SUFFIX):
+            path.unlink()
 
 
 def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> None:
@@ -143,7 +169,17 @@ def _call_script(cell: Cell, place: Place, home: Path, lock: int) -> None:
     if (run := _run_in(home)) is not None:
         resumed = os.path.relpath(run, place.root)
         words = [str(cell.script), "--resume", resumed, "--threads", str(place.threads)]
-    _call(words, cell, place, lock)
+    try:
+        _call(words, cell, place, lock)
+    except CellFailed:  # a demonstration's exit code also says whether the wheel turned
+        if (run := _run_in(home)) is None or not finished(run, cell):
+            raise
+
+
+def finished(run: Path, cell: Cell) -> bool:
+    """Whether a run has measured the last policy of its cell."""
+    path, last = run / STAGES, cell.variant.last_turn(cell.preset)
+    return path.is_file() and f"eval_{last}" in json.loads(path.read_text())
 
 
 def _measure_policy(cell: Cell, place: Place, lock: int, made_by: dict[str, Any]) -> None:
@@ -165,6 +201,8 @@ def _call(words: Sequence[str], cell: Cell, place: Place, lock: int) -> None:
             [sys.executable, *words], cwd=place.root, stdout=output, stderr=output, check=False,
             stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, pass_fds=[lock],
         )  # fmt: skip
+    if done.returncode < 0:
+        raise ScriptKilled(f"{cell.name}: killed by signal {-done.returncode}")
     if done.returncode:
         last = " ".join(log.read_text(errors="replace").splitlines()[-1:])
         raise CellFailed(f"{cell.name}: exit code {done.returncode}, see {log}: {last}")
