@@ -255,17 +255,3 @@ def test_proprioception_is_in_the_order_of_its_table():
             (f"{side} end-effector position", world.end_effector_position),
         ):
             assert np.allclose(found[name], values[0, arm], atol=1e-5), name
-
-
-# --- bad input
-
-
-def test_an_action_for_one_arm_is_refused():
-    env = started([scene("gift_box", task="Lift")])
-    with pytest.raises(ValueError, match=r"actions have shape \(1, 12\), expected \(1, 24\)"):
-        env.step(np.zeros((1, 12)))
-
-
-def test_an_unknown_side_is_refused():
-    with pytest.raises(ValueError, match=r"a hand 'top'; choose one of \('right', 'left'\)"):
-        dataclasses.replace(ROBOT.mounts[0], side="top")
