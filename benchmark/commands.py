@@ -166,7 +166,9 @@ def run(options: Run) -> int:
     for script in sorted(absent):
         print(f"no script {script}: its cells are left out", file=sys.stderr)
     needed = todo(chosen, place.results_of, ROOT)
-    print(f"{len(needed)} of {len(chosen)} cells to run", flush=True)
+    hours = sum(minutes(cell, place.results_of(cell))[0] for cell in needed) / 60
+    words = f"{len(needed)} of {len(chosen)} cells to run: about {hours:.1f} hours of one core"
+    print(words, flush=True)
     outcome = run_cells(needed, place, options.workers, lambda line: print(line, flush=True))
     for cell in chosen[:1]:
         write_manifest(place.results_of(cell))

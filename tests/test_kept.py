@@ -1,5 +1,6 @@
 """What the report keeps of the methods compared: policies, and short films of them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ pytest.importorskip("pyarrow", reason="records need pyarrow")
 from test_cells import cell  # noqa: E402
 
 from benchmark import films  # noqa: E402
+from benchmark.__main__ import main  # noqa: E402
 from benchmark.films import CANDIDATES, RATE, SIDE, film_policies, shrink  # noqa: E402
 from benchmark.protocol import ROOT  # noqa: E402
+from benchmark.scripts import load_script  # noqa: E402
 from benchmark.work import keep_policies  # noqa: E402
 from dexfw_envs.catalog.splits import split  # noqa: E402
 from dexfw_envs.policies import write_policy  # noqa: E402
@@ -23,6 +26,7 @@ from dexfw_envs.progress import dump  # noqa: E402
 from dexfw_envs.records import COLUMNS, OLDER, write_records  # noqa: E402
 from dexfw_envs.video import VideoWriter  # noqa: E402
 
+KEPT = sorted((ROOT / "results/policies/dexflywheel").glob("*/i*-seed*.safetensors"))
 SCENES = split("Grasp", "T_OEP", 8, 1)
 WON = [True, True, False, True, True, False, True, True]
 
@@ -122,3 +126,19 @@ def test_what_is_kept_is_the_first_seed_of_the_methods_compared():
         assert not other.shown
     assert cell("enhanced", "dexmimicgen").kept_as == Path("dexmimicgen-enhanced/Grasp")
     assert cell().kept_as == Path("dexflywheel/Grasp")
+
+
+@pytest.mark.skipif(not KEPT, reason="no policy is kept yet")
+def test_a_kept_policy_agrees_with_its_cell(capsys):
+    """In other scenes, those of another seed; the intervals of both must meet."""
+    script = load_script("dexflywheel")
+    words = ["--evaluate", str(KEPT[0]), "--split", "T_OEP", "--episodes", "64", "--seed", "1000"]
+    assert script.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    task, turn = KEPT[0].parent.name, KEPT[0].stem.partition("-")[0].removeprefix("i")
+    words = ["show", "--method", "dexflywheel", "--task", task, "--iteration", turn, "--json"]
+    assert main([*words, "--root", str(ROOT / "results" / "records")]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert known["policy_path"] == KEPT[0].as_posix()
+    assert found["n"] == 64
+    assert found["low"] <= known["high"] and known["low"] <= found["high"]
