@@ -130,6 +130,7 @@ def coverage(results: Results) -> Figure:
             points = np.array(runs[0]["coverage"].get(str(turn)) or []) if runs else np.empty(0)
             if len(points):
                 style = {"s": 1.5, "color": colour, "linewidths": 0, "label": f"D_{turn}"}
+                style |= {"rasterized": True}  # thousands of points: as a picture in the SVG too
                 axes.scatter(points[:, 1] / 10, points[:, 0] / 10, **style)
         if not runs:
             say_not_run(axes)
@@ -209,7 +210,7 @@ def write_plots(results: Results) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         for name, (make, _) in PLOTS.items():
             figure = make(results)
-            for suffix, options in (("png", {"dpi": 200}), ("svg", {})):
+            for suffix, options in (("png", {"dpi": 200}), ("svg", {"dpi": 300})):
                 image = io.BytesIO()
                 # Neither date nor version, so that the same figures make the same bytes.
                 known = {"Date": None} if suffix == "svg" else {"Software": None}

@@ -37,6 +37,7 @@ from dexfw_envs.runs import (
 )
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
+CRITICS = ("critic", "targets")  # begin the names of their weights
 UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
 
 
@@ -122,13 +123,20 @@ def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> N
 
 
 def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
-    """Keep the policy of each turn, small enough to be handed on, and return the files."""
+    """Keep the policy of each turn, small enough to be handed on, and return the files.
+
+    Critics are needed by learning alone: theirs are zeros, which take no space.
+    """
     kept = []
     for path in sorted(checkpoints.glob("policy_*.pt")):
         turn = path.stem.rpartition("_")[2]
         if int(turn) in cell.turns:
             target = results / "policies" / cell.kept_as / f"i{turn}-seed{cell.seed}.safetensors"
-            write_policy(target, read_policy(path))
+            state = read_policy(path)
+            for name, weights in (state.get("residual") or {}).items():
+                if name.startswith(CRITICS):
+                    weights.zero_()
+            write_policy(target, state)
             kept.append(target)
     return kept
 

@@ -1,15 +1,16 @@
 """Trained policies in small files, which anyone can evaluate or watch without training.
 
-A `.safetensors` file holds the matrices as 6-bit whole numbers with one scale per row, all other
-tensors as they are, and the checkpoint's other entries as JSON: no code runs when it is read, and
-it is a fifth of the checkpoint's size. Actions change by less than half a percent of their range,
-a small part of what the policy differs from its data. torch and safetensors are imported when
-called.
+A `.safetensors` file holds the matrices as whole numbers up to 31 with one scale per row, Huffman
+coded; all other tensors as they are, and the checkpoint's other entries as JSON. No code runs when
+it is read, and it is less than a fifth of the checkpoint's size. Actions change by less than half a
+percent of their range, a small part of what the policy differs from its data. torch and safetensors
+are imported when called.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from dexfw_envs.runs import atomic_write_bytes
 
 SUFFIX = ".safetensors"
 ENTRIES = "dexfw_policy"  # key of the JSON in the file's metadata
-SCALE, WIDTH = "/scale", "/width"  # end the names of a matrix's scales and number of columns
-LARGEST = 31  # of the whole numbers, which lie in -31 .. 31: six bits
+SCALE, SHAPE = "/scale", "/shape"  # end the names of what belongs to a matrix
+LARGEST = 31  # of the whole numbers, which lie in -31 .. 31
 SMALLEST = 4096  # numbers; smaller tensors are not worth the loss
 
 
@@ -60,12 +61,10 @@ def read_policy(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             state = json.loads((file.metadata() or {})[ENTRIES])
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        values = _unpacked(kept)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, zlib.error) as error:
         raise ValueError(f"{path} is no policy, or a damaged one: {error}") from error
-    packed = [name.removesuffix(SCALE) for name in kept if name.endswith(SCALE)]
-    aside = {name + end for name in packed for end in (SCALE, WIDTH)}
-    for name in kept.keys() - aside:
-        value = _unpack(name, kept) if name in packed else kept[name]
+    for name, value in values.items():
         _put(state, name.split("/"), value)
     return state
 
@@ -88,7 +87,7 @@ def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], 
 
 
 def _pack(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A large matrix as rows of bytes, scales and width, anything else as it is."""
+    """A large matrix as coded bytes, scales and shape, anything else as it is."""
     import torch
 
     value = value.detach().cpu()
@@ -96,22 +95,33 @@ def _pack(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value.contiguous()
         return
     scale = value.abs().amax(1).clamp(min=1e-12) / LARGEST
-    whole = (torch.round(value / scale[:, None]) + LARGEST).to(torch.int32)
-    whole = torch.nn.functional.pad(whole, (0, -value.shape[1] % 4))
-    a, b, c, d = whole.reshape(len(value), -1, 4).unbind(2)  # four numbers in three bytes
-    three = [a << 2 | b >> 4, (b & 15) << 4 | c >> 2, (c & 3) << 6 | d]
-    yield name, torch.stack(three, dim=2).to(torch.uint8).flatten(1)
+    whole = torch.round(value / scale[:, None]).to(torch.int8)
+    coder = zlib.compressobj(9, strategy=zlib.Z_HUFFMAN_ONLY)  # nothing in them repeats
+    coded = coder.compress(whole.numpy().tobytes()) + coder.flush()
+    yield name, torch.frombuffer(bytearray(coded), dtype=torch.uint8)
     yield name + SCALE, scale
-    yield name + WIDTH, torch.tensor(value.shape[1])
+    yield name + SHAPE, torch.tensor(value.shape)
+
+
+def _unpacked(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """All tensors of a file as they were."""
+    packed = {name.removesuffix(SCALE) for name in kept if name.endswith(SCALE)}
+    aside = {name + end for name in packed for end in (SCALE, SHAPE)}
+    whole = [name for name in kept if name not in aside]
+    return {name: _unpack(name, kept) if name in packed else kept[name] for name in whole}
 
 
 def _unpack(name: str, kept: Mapping[str, Any]) -> Any:
-    """Turn what `_pack` made of a large matrix back into it."""
+    """Turn what `_pack` made of a large matrix back into it.
+
+    Raises:
+        zlib.error: The bytes are damaged.
+        RuntimeError: They are not as many as the shape says.
+    """
     import torch
 
-    x, y, z = kept[name].to(torch.int32).reshape(len(kept[name]), -1, 3).unbind(2)
-    four = [x >> 2, (x & 3) << 4 | y >> 4, (y & 15) << 2 | z >> 6, z & 63]
-    whole = torch.stack(four, dim=2).flatten(1)[:, : int(kept[name + WIDTH])] - LARGEST
+    plain = bytearray(zlib.decompress(kept[name].numpy().tobytes()))
+    whole = torch.frombuffer(plain, dtype=torch.int8).reshape(kept[name + SHAPE].tolist())
     return whole * kept[name + SCALE][:, None]
 
 

@@ -21,7 +21,7 @@ from benchmark.protocol import ROOT  # noqa: E402
 from benchmark.scripts import load_script  # noqa: E402
 from benchmark.work import keep_policies  # noqa: E402
 from dexfw_envs.catalog.splits import split  # noqa: E402
-from dexfw_envs.policies import write_policy  # noqa: E402
+from dexfw_envs.policies import read_policy, write_policy  # noqa: E402
 from dexfw_envs.progress import dump  # noqa: E402
 from dexfw_envs.records import COLUMNS, OLDER, write_records  # noqa: E402
 from dexfw_envs.video import VideoWriter  # noqa: E402
@@ -112,11 +112,13 @@ def test_policies_of_a_cells_own_turns_are_kept(tmp_path):
     for turn in (0, 2, 3, 4):
         path = tmp_path / "checkpoints" / f"policy_{turn}.pt"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(dump({"base": {"w": torch.ones(2)}}))
+        weights = {"actor.0.weight": torch.ones(80, 80), "critic.0.weight": torch.ones(80, 80)}
+        path.write_bytes(dump({"base": {"w": torch.ones(2)}, "residual": weights}))
     kept = keep_policies(tmp_path / "checkpoints", cell(), tmp_path / "results")
     folder = tmp_path / "results/policies/dexflywheel/Grasp"
     assert kept == [folder / f"i{turn}-seed1.safetensors" for turn in (2, 3)]
-    assert all(path.is_file() for path in kept)
+    residual = read_policy(kept[0])["residual"]
+    assert (residual["actor.0.weight"] == 1).all() and (residual["critic.0.weight"] == 0).all()
 
 
 def test_what_is_kept_is_the_first_seed_of_the_methods_compared():

@@ -66,7 +66,10 @@ def test_what_is_no_policy_is_refused(tmp_path):
 
     (tmp_path / "torn.safetensors").write_bytes(b"\0" * 20)
     (tmp_path / "other.safetensors").write_bytes(save({"w": torch.ones(2)}))
-    for name in ("torn", "other"):
+    lost = {"w": torch.ones(9, dtype=torch.uint8), "w/scale": torch.ones(2)}
+    lost["w/shape"] = torch.tensor([2, 4])
+    (tmp_path / "lost.safetensors").write_bytes(save(lost, {"dexfw_policy": '{"a": 1}'}))
+    for name in ("torn", "other", "lost"):
         with pytest.raises(ValueError, match=f"{name}.safetensors is no policy"):
             read_policy(tmp_path / f"{name}.safetensors")
     with pytest.raises(FileNotFoundError):
