@@ -71,6 +71,13 @@ class Cell:
         return range(min(1, last), last + 1)
 
     @property
+    def own_turns(self) -> range:
+        """Turns that it is measured after itself: not those that it shares with its parent."""
+        if self.variant.shares is None or self.parent is None:
+            return self.turns
+        return range(int(self.variant.shares[1].rpartition("_")[2]) + 1, self.turns.stop)
+
+    @property
     def script(self) -> Path:
         """The script, relative to the clone."""
         return Path("baselines") / f"{self.variant.method}.py"

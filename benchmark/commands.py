@@ -77,9 +77,10 @@ class Choice:
 class Cells(Choice):
     """List the grid: what is done, what is not, and what that would cost.
 
-    A cell is one run of a script; it gives the figures of all its turns, policies and splits. The
-    order says what runs first: a main results and comparison, first seed; b their other seeds;
-    c ablations; d other settings; e DexPIE and others on its data; f what is asked about it.
+    A cell is one run of a script; it gives the figures of its turns ("iterations", without those
+    that it shares with another cell), of all policies and splits. The order says what runs first:
+    a main results and comparison, first seed; b their other seeds; c ablations; d other settings
+    and seeds; e DexPIE and others on its data; f what is asked about it.
     Partial are cells of whose run only the figures were kept: they run again, or are adopted.
     Minutes are those of the run itself where it is done, of another seed where one is done, else a
     rough guess for one core ("~").
@@ -124,7 +125,7 @@ def _row(cell: Cell, options: Choice) -> dict:
         "task": cell.task,
         "seed": cell.seed,
         "preset": cell.preset,
-        "iterations": list(cell.turns),
+        "iterations": list(cell.own_turns),
         "tables": list(cell.variant.tables),
         "status": status(cell, options.folder(cell)),
         "minutes": round(cost, 1),

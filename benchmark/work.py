@@ -26,7 +26,6 @@ from benchmark.protocol import ROOT, results_of
 from benchmark.residuals import measure_run
 from benchmark.summaries import status, summarise, summary_of_measurement, summary_path
 from benchmark.variants import PARENT
-from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
 from dexfw_envs.runs import (
     TEMPORARY_SUFFIX,
@@ -37,7 +36,6 @@ from dexfw_envs.runs import (
 )
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
-CRITICS = ("critic", "targets")  # begin the names of their weights
 UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
 
 
@@ -115,30 +113,13 @@ def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> N
     results = place.results_of(cell)
     measure_run(run, place.root, place.threads)
     found = summarise(run, cell, made_by)
-    if cell.shown and keep_policies(run.path / "checkpoints", cell, results):
-        from benchmark.films import film_policies
+    checkpoints = run.path / "checkpoints"
+    if cell.shown and any(checkpoints.glob("policy_*.pt")):
+        from benchmark.kept import film_policies, keep_policies
 
+        keep_policies(checkpoints, cell, results)
         film_policies(cell, results, place.root, place.threads)
     atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
-
-
-def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
-    """Keep the policy of each turn, small enough to be handed on, and return the files.
-
-    Critics are needed by learning alone: theirs are zeros, which take no space.
-    """
-    kept = []
-    for path in sorted(checkpoints.glob("policy_*.pt")):
-        turn = path.stem.rpartition("_")[2]
-        if int(turn) in cell.turns:
-            target = results / "policies" / cell.kept_as / f"i{turn}-seed{cell.seed}.safetensors"
-            state = read_policy(path)
-            for name, weights in (state.get("residual") or {}).items():
-                if name.startswith(CRITICS):
-                    weights.zero_()
-            write_policy(target, state)
-            kept.append(target)
-    return kept
 
 
 def command(cell: Cell, place: Place) -> list[str]:
@@ -273,9 +254,8 @@ def fork(source: Path, cell: Cell, place: Place) -> Path:
     ends = json.loads((source / STAGES).read_text())
     names = list(ends)[: list(ends).index(cell.variant.shares[1]) + 1]
     kept = {name: ends[name] for name in names}
-    turns = {name.rpartition("_")[2] for name in kept}
     (draft / "checkpoints").mkdir(parents=True)
-    for path in _files_of(source, turns):
+    for path in _files_of(source, {name.rpartition("_")[2] for name in names}):
         copy = shutil.copytree if path.is_dir() else shutil.copy2
         copy(path, draft / path.relative_to(source))
     curves = (source / METRICS).read_bytes()[: int(ends[names[-1]]["metrics"])]

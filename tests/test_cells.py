@@ -42,6 +42,12 @@ def test_every_cell_is_there_once_and_what_matters_comes_first():
     assert {row.method for row in GRID} == methods
 
 
+def test_shared_turns_belong_to_the_parent():
+    assert list(cell("no-aep").own_turns) == list(cell("no-residual-no-aep").own_turns) == [2, 3]
+    assert list(cell("five-turns", preset="quick").own_turns) == [1, 2, 3, 4, 5]  # no third there
+    assert list(cell().own_turns) == [1, 2, 3]
+
+
 def test_the_grid_is_narrowed_by_what_is_named():
     cells = grid(tables=["ablations"], tasks=["Lift"], seeds=[1])
     assert [c.variant.name for c in cells] == ["", "no-residual-no-aep", "no-residual", "no-aep"]
@@ -159,7 +165,7 @@ def test_cells_are_listed_with_their_cost(tmp_path, capsys):
     assert main([*words, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     five = next(row for row in rows if row["variant"] == "five-turns")
-    assert five["iterations"] == [1, 2, 3, 4, 5]
+    assert five["iterations"] == [4, 5]  # the others are those of the method itself
     assert (five["status"], five["measured"], five["order"]) == ("missing", False, "d")
     known = summary_path(cell(seed=2), tmp_path)
     known.parent.mkdir(parents=True)

@@ -14,12 +14,18 @@ pytest.importorskip("pyarrow", reason="records need pyarrow")
 
 from test_cells import cell  # noqa: E402
 
-from benchmark import films  # noqa: E402
+from benchmark import kept  # noqa: E402
 from benchmark.__main__ import main  # noqa: E402
-from benchmark.films import CANDIDATES, RATE, SIDE, film_policies, shrink  # noqa: E402
+from benchmark.kept import (  # noqa: E402
+    CANDIDATES,
+    RATE,
+    SIDE,
+    film_policies,
+    keep_policies,
+    shrink,
+)
 from benchmark.protocol import ROOT  # noqa: E402
 from benchmark.scripts import load_script  # noqa: E402
-from benchmark.work import keep_policies  # noqa: E402
 from dexfw_envs.catalog.splits import split  # noqa: E402
 from dexfw_envs.policies import read_policy, write_policy  # noqa: E402
 from dexfw_envs.progress import dump  # noqa: E402
@@ -67,8 +73,8 @@ def results(tmp_path, monkeypatch):
         return None, SimpleNamespace(close=lambda: None)
 
     script = SimpleNamespace(Args=Args, open_policy=open_policy)
-    monkeypatch.setattr(films, "load_script", lambda *_: script)
-    monkeypatch.setattr(films, "evaluate", evaluate)
+    monkeypatch.setattr(kept, "load_script", lambda *_: script)
+    monkeypatch.setattr(kept, "evaluate", evaluate)
     return tmp_path, ran
 
 
@@ -91,7 +97,7 @@ def test_films_that_cannot_be_drawn_lose_nothing(results, monkeypatch, capsys):
     def no_display(*_, **__):
         raise RuntimeError("no EGL\nhere")
 
-    monkeypatch.setattr(films, "evaluate", no_display)
+    monkeypatch.setattr(kept, "evaluate", no_display)
     assert film_policies(cell(), folder, ROOT) == []
     words = "warning: no films of dexflywheel-Grasp-seed1-laptop: RuntimeError: no EGL here\n"
     assert capsys.readouterr().err == words
@@ -114,10 +120,10 @@ def test_policies_of_a_cells_own_turns_are_kept(tmp_path):
         path.parent.mkdir(exist_ok=True)
         weights = {"actor.0.weight": torch.ones(80, 80), "critic.0.weight": torch.ones(80, 80)}
         path.write_bytes(dump({"base": {"w": torch.ones(2)}, "residual": weights}))
-    kept = keep_policies(tmp_path / "checkpoints", cell(), tmp_path / "results")
+    files = keep_policies(tmp_path / "checkpoints", cell(), tmp_path / "results")
     folder = tmp_path / "results/policies/dexflywheel/Grasp"
-    assert kept == [folder / f"i{turn}-seed1.safetensors" for turn in (2, 3)]
-    residual = read_policy(kept[0])["residual"]
+    assert files == [folder / f"i{turn}-seed1.safetensors" for turn in (2, 3)]
+    residual = read_policy(files[0])["residual"]
     assert (residual["actor.0.weight"] == 1).all() and (residual["critic.0.weight"] == 0).all()
 
 

@@ -1,7 +1,7 @@
-"""Short films of the kept policies: of each turn and policy a success and a failure on T_OEP.
+"""What is kept of the methods compared: the policy of each turn, in small files, and short films.
 
-What the records know is looked for in their order and run again with the kept policy, so that
-whoever has the clone can make the same films.
+A film shows a success or a failure on T_OEP. What the records know is looked for in their order and
+run again with the kept policy, so that whoever has the clone can make the same films.
 """
 
 from __future__ import annotations
@@ -20,12 +20,32 @@ from benchmark.protocol import SPLITS
 from benchmark.scripts import load_script
 from dexfw_envs.cli import from_dict
 from dexfw_envs.evaluation import evaluate
-from dexfw_envs.policies import read_policy
+from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.records import Record, read_record_file, scenario_of
 from dexfw_envs.video import VideoWriter
 
 CANDIDATES = 3  # scenes of each kind that are tried: a kept policy is rounded, and may do otherwise
 SIDE, EVERY, RATE = 192, 2, 10.0  # of a film [px], of its pictures every second, its speed [1/s]
+CRITICS = ("critic", "targets")  # begin the names of their weights
+
+
+def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
+    """Keep the policy of each turn, small enough to be handed on, and return the files.
+
+    Critics are needed by learning alone: theirs are zeros, which take no space.
+    """
+    kept = []
+    for path in sorted(checkpoints.glob("policy_*.pt")):
+        turn = path.stem.rpartition("_")[2]
+        if int(turn) in cell.turns:
+            target = results / "policies" / cell.kept_as / f"i{turn}-seed{cell.seed}.safetensors"
+            state = read_policy(path)
+            for name, weights in (state.get("residual") or {}).items():
+                if name.startswith(CRITICS):
+                    weights.zero_()
+            write_policy(target, state)
+            kept.append(target)
+    return kept
 
 
 def film_policies(cell: Cell, results: Path, root: Path, threads: int = 1) -> list[Path]:
