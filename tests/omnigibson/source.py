@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -56,7 +57,9 @@ class Source:
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             name = ".".join(part for part in parts if part != "__init__")
-            self.modules[name] = ast.parse(path.read_text())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # its escapes in strings
+                self.modules[name] = ast.parse(path.read_text())
             self._collect(self.modules[name], name, name)
 
     def _collect(self, node: ast.AST, path: str, module: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dexfw_envs.backends.omnigibson import contract
 from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME, GROUPS
+from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
 from dexfw_envs.catalog.lookup import find
 
 ROBOT_CLASSES = {
@@ -16,7 +17,10 @@ ROBOT_CLASSES = {
 OBJECT_CLASSES = {
     name: contract.KEYS[name] for name in ("USDObject", "LightObject", "DatasetObject")
 }
-SCENE_CLASSES = {name: contract.KEYS[name] for name in ("Scene", "InteractiveTraversableScene")}
+SCENE_CLASSES = {
+    SCENE: contract.KEYS["Scene"],
+    "InteractiveTraversableScene": contract.KEYS["InteractiveTraversableScene"],
+}
 CONTROLLERS = {
     name: contract.KEYS[name] for name in ("JointController", "MultiFingerGripperController")
 }
