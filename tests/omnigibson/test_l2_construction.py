@@ -9,6 +9,8 @@ from real import need_package
 from dexfw_envs.backends.omnigibson import configs, plans
 from dexfw_envs.backends.omnigibson.frames import to_scene
 from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME, dual_arm_class
+from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
+from dexfw_envs.backends.omnigibson.scene_class import scene_class
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.lift import LiftTask
@@ -22,6 +24,10 @@ TASKS = {"grasp": (GraspTask, None), "pour": (PourTask, None), "lift": (LiftTask
 @pytest.fixture
 def og():
     package = need_package()
+    from omnigibson.scenes.scene_base import Scene
+
+    if SCENE not in package.REGISTERED_SCENES:
+        scene_class(Scene, lambda index: None)
     if CLASS_NAME not in package.REGISTERED_ROBOTS:
         from omnigibson.robots.manipulation_robot import ManipulationRobot
         from omnigibson.utils.python_utils import classproperty
