@@ -15,17 +15,18 @@ from dexfw_envs.backends.omnigibson.requirements import TESTED, package_folder
 ROOT = Path(__file__).parents[2]
 VARIABLE = "DEXFW_OMNIGIBSON_SOURCE"
 MISSING = (
-    f"the source of omnigibson {TESTED} is not here: run `make test-omnigibson`, which installs it "
-    f"in an environment of its own, or set {VARIABLE} to its package folder"
+    f"the source of omnigibson {TESTED} is not here: `make test` and `make test-omnigibson` fetch "
+    f"it, or set {VARIABLE} to its package folder"
 )
 
 
 @cache
 def source_folder() -> Path | None:
-    """The package's folder: named, installed, or in the environment that make builds."""
+    """The package's folder: named, installed, or where make put it."""
     places = [Path(os.environ[VARIABLE])] if VARIABLE in os.environ else []
     installed = package_folder()
     places += [installed] if installed else []
+    places.append(ROOT / ".venv-omnigibson-source" / "omnigibson")
     places += sorted(ROOT.glob(".venv-omnigibson*/lib/python3*/site-packages/omnigibson"))
     return next((place for place in places if (place / "macros.py").is_file()), None)
 
