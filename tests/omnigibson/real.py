@@ -120,7 +120,9 @@ def recorder(monkeypatch):
     def place(self):
         import torch
 
-        return torch.tensor([10.0 * og.sim.scenes.index(self), 0.0, 0.0]), torch.tensor([0, 0, 0, 1])
+        return torch.tensor([10.0 * og.sim.scenes.index(self), 0.0, 0.0]), torch.tensor(
+            [0, 0, 0, 1]
+        )
 
     def robots(self):
         kinds = [obj for obj in added.get(id(self), []) if isinstance(obj, ManipulationRobot)]

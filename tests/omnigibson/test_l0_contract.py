@@ -217,13 +217,13 @@ def handles_read(tree):
                 yield handle, node.attr
 
 
-# What is no handle: Python's own and NumPy's, a line of a contact list, USD's and Isaac Sim's prims.
+# What is no handle: Python's own and NumPy's, a line of a contact list, prims of USD and Isaac Sim.
 OWN = {"np", "self", "copy", "child", "values", "c", "material", "applied", "grain"}
 FILES = ("api.py", "api_robots.py")
 
 
 def chains(tree, root):
-    """Dotted names below a variable, each as far as it goes: `lazy.pxr.Gf.Vec3d` is pxr.Gf.Vec3d."""
+    """Dotted names below a variable, as far as they go: `lazy.pxr.Gf.Vec3d` is pxr.Gf.Vec3d."""
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     found = set()
     for node in ast.walk(tree):

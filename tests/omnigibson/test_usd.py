@@ -14,6 +14,7 @@ from stub import apart
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.mujoco.objects import object_fields
 from dexfw_envs.backends.omnigibson import assets, usd
+from dexfw_envs.backends.omnigibson.importer import lowest_point
 from dexfw_envs.backends.omnigibson.meshes import Mesh, part_mesh
 from dexfw_envs.backends.omnigibson.requirements import MissingRequirementError
 from dexfw_envs.catalog.objects import OBJECTS, get_object
@@ -248,6 +249,18 @@ def test_the_robot_is_the_tree(folder):
     for name, (place, turn) in expected.items():
         assert np.allclose(poses[name][0], place, atol=1e-5), name
         assert apart(tf.quat_normalize(poses[name][1]), turn) < 1e-3, name
+
+
+@need_usd
+def test_the_lowest_point_is_that_of_the_file(folder):
+    """By which the importer of later releases moves a robot."""
+    from pxr import Usd, UsdGeom
+
+    stage = opened(folder / "dual_rm75_inspire.usda")
+    cache = UsdGeom.BBoxCache(Usd.TimeCode.Default(), ["default"])
+    box = cache.ComputeWorldBound(stage.GetDefaultPrim()).ComputeAlignedRange()
+    lowest = lowest_point(robot_tree(dual_rm75_inspire()))
+    assert box.GetMin()[2] == pytest.approx(lowest, abs=0.005)  # curved parts are meshes there
 
 
 def as_array(quaternion):
