@@ -37,7 +37,7 @@ class Machine:
     isaac_path: str | None  # folder of Isaac Sim
     isaac_package: bool  # whether it came from pip
     isaac_version: str | None
-    gpus: tuple[str, ...]  # names that the driver reports
+    gpus: tuple[str, ...]  # names and driver versions, as the driver reports them
     assets: str | None  # folder of the robots; for 3.x that of all data, None if not told
 
 
@@ -85,7 +85,7 @@ def _gpus() -> tuple[str, ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    command = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,0 +1,44 @@
+"""The one command for a machine with a GPU: what it writes, and how it stops where it cannot run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from source import ROOT
+
+from dexfw_envs.backends.omnigibson import requirements
+
+
+def run(report: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, dict]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+    done = subprocess.run(
+        [*command, "--report", str(report)], cwd=ROOT, capture_output=True, text=True
+    )
+    return done, json.loads(report.read_text())
+
+
+def test_it_stops_with_one_message_where_something_is_missing(tmp_path):
+    try:
+        requirements.check(requirements.look())
+        pytest.skip("nothing is missing here")
+    except requirements.MissingRequirementError as error:
+        message = str(error)
+    done, report = run(tmp_path / "report.json", "tests/conformance", "--backend", "omnigibson")
+    assert done.returncode == 4
+    assert message in report["stopped"] and message in done.stdout
+    assert report["backend"] == "omnigibson" and report["counts"]["passed"] == 0
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_report_says_what_ran_where(tmp_path):
+    name = "tests/conformance/test_conformance.py::test_the_same_seed_begins_alike[Grasp]"
+    done, report = run(tmp_path / "report.json", name)
+    assert done.returncode == 0, done.stdout
+    assert report["backend"] == "mujoco" and report["stopped"] == ""
+    assert report["counts"] == {"passed": 1, "failed": 0, "skipped": 0}
+    [(test, result)] = report["tests"].items()
+    assert test == name and result["outcome"] == "passed"
+    assert report["versions"]["mujoco"] and report["machine"]["python"] and report["commit"]
+    assert set(report["machine"]) >= {"gpus", "isaac_sim", "system", "command"}
