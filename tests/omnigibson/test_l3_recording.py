@@ -215,7 +215,7 @@ def test_pictures_are_drawn_until_they_are_up_to_date(started, monkeypatch):
 @pytest.fixture
 def whole(monkeypatch, recorder):  # noqa: F811
     """All checks pass and a process's session begins anew."""
-    monkeypatch.setattr(requirements, "check", lambda machine, files: "1.1.1")
+    monkeypatch.setattr(requirements, "check", lambda machine, files=(): "1.1.1")
     monkeypatch.setattr(backend, "need_files", lambda folder, own: None)
     monkeypatch.setattr(session, "_sessions", [])
     return recorder
@@ -233,19 +233,25 @@ def test_gymnasium_gets_as_far_as_isaac_sim(whole, task):
     assert len(flat(whole.calls, "post_play_load")) == 2
 
 
-def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch):
+def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch, tmp_path):
+    """`python baselines/dexflywheel.py --backend omnigibson --task Grasp`, its command line too."""
+    torch = pytest.importorskip("torch")
     for module in ("av", "diffusers", "safetensors", "tensorboard"):
         pytest.importorskip(module, reason=f"the extra [train] is not installed: no {module}")
     monkeypatch.syspath_prepend(str(ROOT / "baselines"))
     monkeypatch.delitem(sys.modules, "dexflywheel", raising=False)
     import dexflywheel
 
-    args = dexflywheel.Args(backend="omnigibson", task="Grasp", rl_envs=2)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: None)
+    command = ("--backend", "omnigibson", "--task", "Grasp", "--rl-envs", "2", "--runs")
     with pytest.raises((BoundaryError, AttributeError, TypeError)) as raised:
-        dexflywheel.make_env(args)
+        dexflywheel.main([*command, str(tmp_path)])
+    names = [step.name for step in raised.traceback]
+    assert names.index("build_data") < names.index("make_env"), "the first turn's first work"
     assert any(step.path.name == "reading.py" for step in raised.traceback)
     [[settings]] = flat(whole.calls, "launch")
     assert settings["physics_dt"] == pytest.approx(0.0025), "the script's own step"
+    assert len(flat(whole.calls, "import_scene")) == 2
     kinds = [call[0] for call in whole.calls]
-    assert flat(whole.calls, "threads") == [(args.threads,)]
+    assert flat(whole.calls, "threads") == [(dexflywheel.Args().threads,)]
     assert kinds.index("threads") < kinds.index("play")
