@@ -208,6 +208,11 @@ def test_balls_only_where_a_task_has_contents():
     ("where", "message"),
     [
         (lambda c: c.update(objcts=[]), r"configuration: unknown keys \['objcts'\]"),
+        (lambda c: c.pop("scene"), r"configuration: \['scene'\] are missing"),
+        (lambda c: c["robots"][0].pop("name"), "every robot and object needs a name"),
+        (lambda c: c["robots"][0].update(sensor_config={"VisionSensor": {"fov": 1}}),
+         r"robot 'right': what is in \['sensor_config'\] would not be checked"),
+        (lambda c: c["task"].update(reward_config={"speed": 1}), "task: what is in"),
         (lambda c: c["env"].update(physics_freq=1), r"env: unknown keys \['physics_freq'\]"),
         (lambda c: c["scene"].update(floor=True), r"scene: unknown keys \['floor'\]"),
         (lambda c: c["scene"].update(type="House"), r"unknown scene type 'House'"),
