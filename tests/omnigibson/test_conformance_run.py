@@ -1,6 +1,7 @@
-"""The one command for a machine with a GPU: what it writes, and how it stops where it cannot run."""
+"""Commands: the one for a machine with a GPU, what it writes and how it stops; and make's."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,24 @@ def test_a_report_says_what_ran_where(tmp_path):
     assert test == name and result["outcome"] == "passed"
     assert report["versions"]["mujoco"] and report["machine"]["python"] and report["commit"]
     assert set(report["machine"]) >= {"gpus", "isaac_sim", "system", "command"}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_builds_the_environments_from_nothing(tmp_path):
+    def plan(target, *variables):
+        places = (f"VENV={tmp_path / 'venv'}", f"OMNIGIBSON={tmp_path / 'og'}")
+        command = ["make", "-n", target, *places, *variables]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout  # fmt: skip
+
+    release = f"omnigibson=={requirements.TESTED}"
+    both = plan("test-omnigibson", "PYTHON310=/python3.10")
+    assert f"python3.11 -m venv {tmp_path / 'og'}\n" in both and release in both
+    assert f"/python3.10 -m venv {tmp_path / 'og'}-310\n" in both
+    assert both.count("-m pytest tests/omnigibson tests/test_urdf.py") == 2
+    alone = plan("test-omnigibson", "PYTHON310=")
+    assert "-310/bin" not in alone and "no Python 3.10 here" in alone
+    fetched = f"--target {tmp_path / 'og'}-source {release}"
+    everything = plan("test")
+    assert everything.index(fetched) < everything.index("-m pytest -n 2")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import zlib
 
-import mujoco
 import numpy as np
 import pytest
 from stub import apart

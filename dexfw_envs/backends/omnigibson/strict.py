@@ -25,7 +25,7 @@ CONTROLLERS = {
     name: contract.KEYS[name] for name in ("JointController", "MultiFingerGripperController")
 }
 TOP = ("env", "render", "scene", "robots", "objects", "task")
-# Keys whose values are dictionaries of their own, which nothing here checks: so nobody may use them.
+# Keys whose values are dictionaries that nothing here checks: nobody may use them.
 UNCHECKED = (
     *("sensor_config", "load_config", "abilities", "noise_kwargs", "termination_config"),
     *("reward_config", "scene_file"),
