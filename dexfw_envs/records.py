@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "measures": (str, "what the task reports beside success, at the episode's end, as JSON"),
     "env_id": (str, "Gymnasium id"),
     "env_version": (int, "version in the id"),
-    "commit": (str, "git commit, with -dirty where tracked files differ from it"),
+    "commit": (str, "git commit, with -dirty where tracked code differs from it"),
     "command": (str, "command that made the record"),
     "wall_time_s": (float, "the episode's share of the evaluation's wall time [s]"),
 }
