@@ -127,7 +127,8 @@ class Gate:
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
         foresight: Steps before a known loss at which it is noticed.
         delay: Least and most steps from noticing to taking over.
-        handback: Steps that it keeps to the stage after the one where it helped.
+        handback: Steps that it keeps to the stage after the one where it helped, the first time; if
+            it is needed again, it goes on to the end.
     """
 
     patience: int = 80
@@ -171,6 +172,7 @@ class ScriptedOperator:
         self._below = np.zeros(n, dtype=int)  # steps since what was lifted is not
         self._delay = np.full(n, -1)  # steps until it takes over; -1: nothing noticed
         self._helped = np.zeros(n, dtype=int)  # steps in a stage that it helped to
+        self._times = np.zeros(n, dtype=int)  # it has taken over
 
     def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
         """Learn of the episodes to come in the worlds of `mask`."""
@@ -178,7 +180,7 @@ class ScriptedOperator:
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
-        self._steps[mask] = 0
+        self._steps[mask] = self._times[mask] = 0
         self.expert.reset(mask)
         self._best[mask] = self._stage()[mask]
         self._since[mask] = self._below[mask] = self._helped[mask] = 0
@@ -198,7 +200,7 @@ class ScriptedOperator:
         self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)
-        done = self._helped >= self.gate.handback
+        done = (self._helped >= self.gate.handback) & (self._times < 2)
         self._since[done] = 0  # the policy gets the whole patience again
         return (held & ~done) | (self._delay == 0)
 
@@ -207,6 +209,7 @@ class ScriptedOperator:
         self.expert.reset(mask)
         self._from[mask] = self._stage()[mask]
         self._helped[mask] = 0
+        self._times[mask] += 1
 
     def act(self, observation: Observation) -> np.ndarray:
         """Return the expert's actions (N, action)."""

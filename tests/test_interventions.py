@@ -118,6 +118,15 @@ def test_it_hands_back_when_it_has_helped_and_waits_again(monkeypatch):
     assert found == "...XXX" + "XX" + "...." + "XX"
 
 
+def test_it_finishes_what_the_policy_fails_at_again(monkeypatch):
+    gate = Gate(patience=4, handback=3, delay=(0, 0))
+    script = Scripted(monkeypatch, gate, stages=[0] * 7 + [1] * 8 + [2] * 20)
+    assert script.run(24) == "...XXX" + "XX" + "...." + "X" * 12
+    script.now = 0
+    script.operator.reset(np.ones(1, bool))
+    assert script.run(10) == "...XXX" + "XX" + "..", "in another episode it hands back again"
+
+
 def test_a_loss_that_was_seen_before_is_foreseen(monkeypatch):
     gate = Gate(patience=50, foresight=4, delay=(1, 1))
     assert Scripted(monkeypatch, gate, lost_at=9).run(8) == "....." + "XXX"
