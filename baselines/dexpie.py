@@ -53,7 +53,6 @@ BINS, BIN_WIDTH = 201, 1.0  # of the critic, over [-1, 0]; spread of a label [bi
 EMBEDDING = 128  # sines and cosines of the optimality
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE = 0.25  # share of scenes that may be beyond the expert, as a person passes over them
-FIRST = 2 / 3  # share of the rollouts that start at once; room for half of them to be tried again
 
 
 # --- 1. settings ---
@@ -86,7 +85,7 @@ class Args(ScriptArgs):
     initial_share: float = 0.5  # of staged first tries that start from the initial state
     operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
-    patience: float = 1.5  # times the longest stage of a demonstration: a stall
+    patience: float = 1.5  # times the longest stage of most demonstrations: a stall
     reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
     # critic
     critic_steps: int = 2_000  # gradient steps
@@ -450,8 +449,7 @@ def train_reference(run: Run) -> None:
     """Behaviour cloning, already with prefixes, of the null condition alone."""
     data = windows((e for _, e in run.experience(0)), run.args)
     data["optimality"] = -torch.ones(len(data["state"]))
-    policy = new_policy(data, run.args, guided=False)
-    learn(run, 0, policy, data)
+    learn(run, 0, new_policy(data, run.args, guided=False), data)
 
 
 def new_policy(data: dict[str, torch.Tensor], args: Args, guided: bool) -> DiffusionPolicy:
@@ -493,7 +491,7 @@ def make_operator(run: Run, env):
 def collect_rollouts(run: Run, i: int) -> None:
     """Deploy the last policy, with an operator, from the start and from intermediate stages."""
     args, keys = run.args, run.args.operator == "keyboard"
-    worlds = 1 if keys else min(args.num_envs, math.ceil(FIRST * args.rollouts))
+    worlds = 1 if keys else min(args.num_envs, math.ceil(args.rollouts / 2))  # all may fail
     env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
     acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
     control = SharedControl(acting, make_operator(run, env), env)
@@ -588,16 +586,17 @@ def returns(episode: Any, args: Args) -> torch.Tensor:
 def splits(experience: list, args: Args) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Which episodes a critic learns from (C, E), which judges each (E,), and if it is held out.
 
-    Tries of the same start stay together: they begin alike.
+    Episodes of one scene stay together, such as a demonstration, starts from it and further tries.
     """
-    keys = [(j, e.info["start"]["pair"] if j else n) for n, (j, e) in enumerate(experience)]
-    groups = {key: n for n, key in enumerate(dict.fromkeys(keys))}
-    place = torch.randperm(len(groups))[torch.tensor([groups[key] for key in keys])]
+    groups = {scene: n for n, scene in enumerate(dict.fromkeys(e.scenario for _, e in experience))}
+    if len(groups) < 2:
+        raise ValueError("a critic cannot judge held-out episodes where all are of one scene")
+    place = torch.randperm(len(groups))[torch.tensor([groups[e.scenario] for _, e in experience])]
     if args.critic_split == "crossfit":
         judge = place % 2
-        return torch.stack([judge != 0, judge != 1]), judge, torch.ones(len(keys)).bool()
+        return torch.stack([judge != 0, judge != 1]), judge, torch.ones(len(place)).bool()
     held = place % 5 == 0
-    return ~held[None], torch.zeros(len(keys)).long(), held
+    return ~held[None], torch.zeros(len(place)).long(), held
 
 
 def train_critic(run: Run, i: int) -> None:
@@ -692,9 +691,8 @@ def improve(run: Run, i: int) -> None:
     args, experience = run.args, run.experience(i)
     guided = KINDS[args.kind] is not None
     data = windows((e for _, e in experience if guided or e.success), args)
-    data["optimality"] = -torch.ones(len(data["state"]))
-    if guided:
-        data["optimality"] = torch.cat(run.load(f"critic_{i}.pt")["optimality"])
+    null = [-torch.ones(len(data["state"]))]
+    data["optimality"] = torch.cat(run.load(f"critic_{i}.pt")["optimality"] if guided else null)
     policy = new_policy(data, args, guided)
     if args.init == "reference":  # its normaliser fits its weights
         policy.load_state_dict(run.policy(0).state_dict())
@@ -708,7 +706,9 @@ def evaluate_policy(run: Run, i: int) -> None:
     acting = tested(run.policy(i), args, env)
     known = {"method": METHOD, "iteration": i, "provenance": run.folder.provenance}
     asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
-    rows = measure({"base": acting}, env, asked, films=run.path / "videos", **known)
+    filmed = args.capture_video or args.kind == "bc" or i == args.rounds
+    films = run.path / "videos" if filmed else None
+    rows = measure({"base": acting}, env, asked, films=films, **known)
     acting.inference.close()
     env.close()
     print_success(rows)

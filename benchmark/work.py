@@ -272,8 +272,9 @@ def fork(source: Path, cell: Cell, place: Place) -> Path:
 
 
 def _files_of(source: Path, turns: set[str]) -> Iterator[Path]:
-    """What a run's turns have left: data, policies and figures."""
-    names = ("D_{}", "data_{}.json", "eval_{}.json", "residual_{}.json", "checkpoints/policy_{}.pt")
+    """What a run's turns, and other stages, have left: data, policies and figures."""
+    figures = ("data_{}.json", "eval_{}.json", "residual_{}.json")
+    names = ("{}", "D_{}", *figures, "checkpoints/policy_{}.pt")
     for name in names:
         yield from (path for i in sorted(turns) if (path := source / name.format(i)).exists())
 

@@ -20,14 +20,23 @@ from dexfw_envs.episode import Observation
 from dexfw_envs.experts import SEED_STYLES, make_expert
 
 FREQUENCY, DAMPING, SUBSTEPS = 30.0, 0.85, 6  # of the filter [rad/s]; at 120 Hz (DexPIE's code)
+NEVER = -1  # in place of the step at which a try was lost
 LIFTED = 2  # in every task the stages from this one on have the object off its support
 ALIGNED = 0.25  # a person's hand this near to the robot's in every joint may take over [rad]
 
 
 class Intervention(Protocol):
-    """Somebody who watches N worlds and takes over in some of them, where it is `armed`, (N,)."""
+    """Somebody who watches N worlds and takes over in some of them."""
 
-    armed: np.ndarray
+    def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
+        """Learn of the k episodes to come in the worlds of `mask`, before `reset`.
+
+        Args:
+            mask: bool (N,).
+            armed: Whether the operator may take over, bool (k,).
+            lost_at: Step at which an earlier try of the same start was lost beyond repair, (k,),
+                or `NEVER`.
+        """
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`."""
@@ -109,23 +118,31 @@ class SharedControl:
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
+    A failure that ends the episode cannot be mended. Where an earlier try was lost in that way, the
+    operator steps in before that step, as a person would who has seen it.
+
     Attributes:
         patience: Steps without a new stage that count as a stall.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
+        foresight: Steps before a known loss at which it is noticed.
         delay: Least and most steps from noticing to taking over.
-        handback: Steps that it keeps to the stage after the one where it helped.
+        handback: Steps that it keeps to the stage after the one where it helped, the first time; if
+            it is needed again, it goes on to the end.
     """
 
     patience: int = 80
     dropped: int = 6
     knocked: float = 0.05
+    foresight: int = 50
     delay: tuple[int, int] = (6, 14)
     handback: int = 10
 
     def __post_init__(self) -> None:
-        if min(self.patience, self.dropped, self.handback) < 1 or self.knocked <= 0:
-            raise ValueError(f"patience, dropped, handback: at least 1; knocked > 0; got {self}")
+        counts = (self.patience, self.dropped, self.foresight, self.handback)
+        if min(counts) < 1 or self.knocked <= 0:
+            raise ValueError("patience, dropped, foresight, handback: at least 1; knocked > 0; "
+                             f"got {self}")  # fmt: skip
         check_latency(self.delay)
 
 
@@ -147,16 +164,23 @@ class ScriptedOperator:
     def __init__(self, env: Any, gate: Gate | None = None, seed: int = 0) -> None:
         self.env, self.gate, n = env, gate or Gate(), env.num_envs
         self.expert = make_expert(env, style=SEED_STYLES.get(env.task.name), seed=seed)
-        self.armed = np.ones(n, dtype=bool)
+        self.armed, self._lost_at = np.ones(n, dtype=bool), np.full(n, NEVER)
+        self._steps = np.zeros(n, dtype=int)  # of the episode
         self._rng = np.random.default_rng(seed)
         self._best, self._from = np.zeros(n, dtype=int), np.zeros(n, dtype=int)  # stages
         self._since = np.zeros(n, dtype=int)  # steps since a new best stage
         self._below = np.zeros(n, dtype=int)  # steps since what was lifted is not
         self._delay = np.full(n, -1)  # steps until it takes over; -1: nothing noticed
         self._helped = np.zeros(n, dtype=int)  # steps in a stage that it helped to
+        self._times = np.zeros(n, dtype=int)  # it has taken over
+
+    def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
+        """Learn of the episodes to come in the worlds of `mask`."""
+        self.armed[mask], self._lost_at[mask] = armed, lost_at
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
+        self._steps[mask] = self._times[mask] = 0
         self.expert.reset(mask)
         self._best[mask] = self._stage()[mask]
         self._since[mask] = self._below[mask] = self._helped[mask] = 0
@@ -165,6 +189,7 @@ class ScriptedOperator:
     def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
         """Say where it commands the next step, bool (N,)."""
         stage = self._stage()
+        self._steps += 1
         self._since = np.where(stage > self._best, 0, self._since + 1)
         self._best = np.maximum(self._best, stage)
         fell = (self._best >= LIFTED) & (stage < LIFTED)
@@ -175,7 +200,7 @@ class ScriptedOperator:
         self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)
-        done = self._helped >= self.gate.handback
+        done = (self._helped >= self.gate.handback) & (self._times < 2)
         self._since[done] = 0  # the policy gets the whole patience again
         return (held & ~done) | (self._delay == 0)
 
@@ -184,6 +209,7 @@ class ScriptedOperator:
         self.expert.reset(mask)
         self._from[mask] = self._stage()[mask]
         self._helped[mask] = 0
+        self._times[mask] += 1
 
     def act(self, observation: Observation) -> np.ndarray:
         """Return the expert's actions (N, action)."""
@@ -198,7 +224,9 @@ class ScriptedOperator:
         moved = np.linalg.norm((world.object_position[:, 0] - start[:, 0])[:, :2], axis=1)
         knocked = world.object_support_contact[:, 0] & (moved > self.gate.knocked)
         stalled = self._since >= self.gate.patience
-        return knocked | stalled | (self._below >= self.gate.dropped)
+        soon = self._steps == np.maximum(self._lost_at - self.gate.foresight, 1)
+        foreseen = soon & (self._lost_at != NEVER)
+        return knocked | stalled | foreseen | (self._below >= self.gate.dropped)
 
 
 class Source(Protocol):
@@ -232,8 +260,12 @@ class PersonOperator:
         if env.num_envs != 1:
             raise ValueError(f"a person commands one world, got {env.num_envs}")
         self.env, self.source = env, source
-        self.armed = np.ones(1, dtype=bool)
+        self.armed = True
         self._wrist = self._palm = (np.zeros(0), np.zeros(0))  # latched at the take-over
+
+    def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
+        """Learn if the person may take over; a loss they have seen themselves."""
+        self.armed = bool(np.all(armed))
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin: the person sees the robot at its start."""
@@ -241,7 +273,7 @@ class PersonOperator:
 
     def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
         """Say if the person commands the next step, bool (1,)."""
-        asks = self.source.asks() and bool(self.armed[0])
+        asks = self.source.asks() and self.armed
         if not held[0]:
             self.source.follow(self._robot())
             asks = asks and self._misaligned() < ALIGNED

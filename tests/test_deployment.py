@@ -20,7 +20,8 @@ from dexfw_envs.demos.deployment import (
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.stages import STAGE, Start, longest_stage, stage_starts, stages_of
 from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
+from dexfw_envs.episode import Episode
+from dexfw_envs.interventions import NEVER, Gate, ScriptedOperator, SharedControl
 
 SCENE = scene(seed=5)
 
@@ -58,16 +59,19 @@ def test_starts_are_where_a_stage_is_first_reached():
 
 
 def test_longest_stage():
-    assert longest_stage([np.array([0] * 10 + [1] * 5 + [0] * 5 + [1] * 5 + [2] * 4)]) == 15
-    assert longest_stage([np.array([0] * 4 + [2] * 9), np.array([0] * 7)]) == 8
+    usual = np.array([0] * 10 + [1] * 5 + [0] * 5 + [1] * 5 + [2] * 4)
+    assert longest_stage([usual]) == 15
+    assert longest_stage([np.array([0] * 4 + [2] * 9), np.array([0] * 7)]) == 7
+    fetched = np.array([0] * 10 + [1] * 200 + [2] * 4)
+    assert longest_stage([usual, fetched, usual]) == 15, "one that lost the object is an exception"
 
 
 # --- the order of starts
 
 
-def starts(count, stages=True, **options):
-    first, one = demonstration([0] * 10 + [1] * 20 + [2] * 30)
-    pools = stage_starts([first], [one]) if stages else {}
+def starts(count, stages=True, demonstrations=1, **options):
+    pairs = [demonstration([0] * (10 + k) + [1] * 20 + [2] * 30) for k in range(demonstrations)]
+    pools = stage_starts(*zip(*pairs, strict=True)) if stages else {}
     seeds = iter(range(100))
     return Starts(count, lambda rng: scene(seed=next(seeds)), pools, np.random.default_rng(0),
                   **options)  # fmt: skip
@@ -97,26 +101,49 @@ def test_first_tries_keep_to_their_shares():
 
 def test_room_is_kept_to_try_again():
     order = starts(30)
-    first = list(order)
-    assert len(first) == 20 and list(order) == [], "half of them may fail"
-    for index in range(10):
+    assert len(list(order)) == 15 and list(order) == [], "all of them may fail"
+    for index in range(4):
         order.record(index, success=True)
-    assert len(more := list(order)) == 3 and not any(start.attempt for start in more)
-    for index in range(10, 20):
+    assert [start.attempt for start in order] == [0, 0]
+    for index in range(4, 17):
         order.record(index, success=False)
-    assert [start.attempt for start in order] == [1] * 7 and len(order.made) == 30
+    assert [start.attempt for start in order] == [1] * 13 and len(order.made) == 30
     assert len(list(starts(30, retries=0))) == 30
 
 
+@pytest.mark.parametrize(("worlds", "rate"), [(1, 0.5), (8, 0.1), (8, 0.9), (40, 0.4), (15, 0.7)])
+def test_every_start_that_fails_is_tried_again(worlds, rate):
+    """Whatever ends when: only the last start may be left without a second try."""
+    order, rng = starts(31), np.random.default_rng(0)
+    running = [index for index, _ in zip(range(worlds), order, strict=False)]
+    failed = []
+    while running:
+        index = running.pop(rng.integers(len(running)))
+        success = bool(rng.random() < rate or order.made[index].attempt)
+        failed += [] if success else [order.made[index].pair]
+        order.record(index, success)
+        running += [len(order.made) - 1 for _ in zip(range(1), order, strict=False)]
+    again = [start.pair for start in order.made if start.attempt]
+    assert len(order.made) == 31 and len(failed) - len(again) <= 1
+    assert set(again) <= set(failed) and len(set(again)) == len(again)
+
+
+def test_no_state_is_drawn_twice_before_all_were_drawn():
+    found = all_won(starts(24, initial=0.0, demonstrations=6))
+    for part in (found[:12], found[12:]):
+        assert len({(start.stage, start.state[0]) for start in part}) == 12
+
+
 def test_a_failed_start_is_tried_again_from_the_same_state_with_an_operator():
-    order = starts(8)
+    order = starts(10)
     made = [next(order) for _ in range(3)]
-    order.record(1, success=False)
+    order.record(1, success=False, lost_at=70)
     order.record(0, success=True)
     again, fresh = next(order), next(order)
     assert (again.pair, again.attempt, again.armed) == (made[1].pair, 1, True)
     assert again.scenario == made[1].scenario and again.stage == made[1].stage
     assert np.array_equal(again.state, made[1].state)
+    assert (again.lost_at, fresh.lost_at) == (70, NEVER)
     assert fresh.attempt == 0 and fresh.pair == 3
     order.record(3, success=False)
     assert next(order).attempt == 0, "no third try"
@@ -220,6 +247,22 @@ def test_flags_and_outcomes_survive_the_store(run, tmp_path):
         assert (one.success, one.info["start"]) == (kept.success, kept.info["start"])
 
 
+def test_an_operator_learns_when_a_try_was_lost_but_not_of_a_timeout(monkeypatch):
+    order, ends = starts(6), {0: "dropped", 1: "timeout", 2: ""}
+
+    def episodes(env, policy, scenarios, progress):
+        made = [next(scenarios) for _ in ends]
+        for index, failure in ends.items():
+            known = {"index": index, "success": not failure, "failure": failure}
+            yield Episode(scenario=made[index], observations={}, actions=np.zeros((7, 12)),
+                          rewards=np.zeros(7), states=np.zeros((8, 1)), raised=False, hold=0,
+                          length=7, jerk=0.0, info={}, **known)  # fmt: skip
+
+    monkeypatch.setattr("dexfw_envs.demos.deployment.run_episodes", episodes)
+    assert [e.failure for e in deploy(None, None, order, "test")] == list(ends.values())
+    assert [start.lost_at for start in order._again] == [7, NEVER]
+
+
 # --- bad input
 
 
@@ -255,14 +298,15 @@ def test_taking_episodes_takes_the_first_ones(tmp_path):
 def test_a_start_in_the_middle_needs_only_its_own_worlds():
     env = started([SCENE, scene("drink_can", seed=6)])
     states = env.state_vectors()
-    operator = SimpleNamespace(armed=np.ones(2, bool))
+    told = []
+    operator = SimpleNamespace(prepare=lambda *what: told.append([x.tolist() for x in what]))
     control = SimpleNamespace(held=np.zeros(2, bool), operator=operator)
     watched = DeployedEnv(env, control)
-    chosen = [Start(SCENE, 0), Start(SCENE, 1, states[0], armed=True)]
+    chosen = [Start(SCENE, 0), Start(SCENE, 1, states[0], armed=True, lost_at=9)]
     options = {"scenarios": chosen, "reset_mask": np.ones(2, bool)}
     watched.step(np.zeros((2, 12)))
     observation, _ = watched.reset(options=options)
     np.testing.assert_array_equal(env.state_vectors()[1], states[0])
-    assert control.operator.armed.tolist() == [False, True]
+    assert told == [[[True, True], [False, True], [NEVER, 9]]]
     assert not observation[FLAG].any() and observation[STAGE].dtype == np.int8
     env.close()

@@ -15,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexpie as dp
-from scenes import started
+from scenes import scene, started
 from test_dexflywheel import Killed, observation
 from test_dexmimicgen import run_script, without_films
 from test_human_demo import store_of_seeds
@@ -211,8 +211,9 @@ def episode(steps=40, success=True, flags=None, attempt=0, pair=0, stage=0):
     seen[FLAG] = np.concatenate([[False], np.zeros(steps, bool) if flags is None else flags])
     info = {"start": {"stage": 0, "pair": pair, "attempt": attempt, "armed": False}}
     return SimpleNamespace(
-        actions=np.zeros((steps, 12)), success=success, failure="" if success else "dropped",
-        observations=seen, info=info, identifier=f"policy-{pair}-{attempt}", index=pair,
+        scenario=scene(seed=1000 + pair), actions=np.zeros((steps, 12)), success=success,
+        failure="" if success else "dropped", observations=seen, info=info,
+        identifier=f"policy-{pair}-{attempt}", index=pair,
     )  # fmt: skip
 
 
@@ -299,9 +300,9 @@ def test_variants_have_their_indicator(changes, kind):
 
 
 def test_tries_of_a_start_are_judged_by_a_critic_that_saw_neither():
-    rows = [(0, episode(9)) for _ in range(6)]
+    rows = [(0, episode(9, pair=100 + n)) for n in range(6)]
     rows += [(1, episode(9, pair=n // 2, attempt=n % 2)) for n in range(12)]
-    rows += [(2, episode(9, pair=n)) for n in range(6)]  # another round: other starts
+    rows += [(2, episode(9, pair=200 + n)) for n in range(6)]  # another round: other starts
     learned, judge, held = dp.splits(rows, TINY)
     assert learned.shape == (2, 24) and held.all()
     assert not learned[judge, torch.arange(24)].any()
@@ -310,6 +311,18 @@ def test_tries_of_a_start_are_judged_by_a_critic_that_saw_neither():
     learned, judge, held = dp.splits(rows, replace(TINY, critic_split="heldout"))
     assert learned.shape == (1, 24) and torch.equal(learned[0], ~held)
     assert 3 <= held.sum() <= 8 and torch.equal(held[6:18:2], held[7:18:2])
+
+
+def test_a_demonstration_and_starts_from_it_are_judged_by_the_same_critic():
+    """A critic that has seen a scene succeed would be too sure of it."""
+    rows = [(0, episode(9, pair=n)) for n in range(8)]
+    rows += [(1, episode(9, pair=n // 2)) for n in range(16)]
+    for way in ("crossfit", "heldout"):
+        learned, judge, _ = dp.splits(rows, replace(TINY, critic_split=way))
+        assert torch.equal(judge[:8].repeat_interleave(2), judge[8:])
+        assert torch.equal(learned[:, :8].repeat_interleave(2, dim=1), learned[:, 8:])
+    with pytest.raises(ValueError, match="where all are of one scene"):
+        dp.splits([(0, episode(9)), (1, episode(9))], TINY)
 
 
 def test_the_critic_learns_values():

@@ -262,6 +262,27 @@ def test_a_copy_that_was_cut_is_made_anew(place):
     assert [p.name for p in run.glob("eval_*")] == ["eval_1.json"]
 
 
+def test_an_ablation_starts_from_the_demonstrations_and_the_reference_of_the_method(place):
+    pytest.importorskip("torch", reason="a run's progress is kept by torch")
+    shutil.copy(STUB, place.root / "baselines" / "dexpie.py")
+    sync = cell("dexpie-sync", "dexpie")
+    source = place.home(sync.parent) / "DexFW-run"
+    shared = {"demos/0.h5", "checkpoints/policy_0.pt", "eval_0.json"}
+    for name in (*shared, "D_1/0.h5", "checkpoints/policy_1.pt", "eval_1.json", "metrics.jsonl"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("")
+    names = ("demos", "reference", "eval_0", "collect_1", "critic_1", "improve_1", "eval_1")
+    ends = {name: {"seconds": 1.0, "metrics": 0} for name in names}
+    (source / "stages.json").write_text(json.dumps(ends))
+    made = {"config": {"inference": "async", "variant": "dexpie"}, "provenance": {}}
+    (source / "config.json").write_text(json.dumps(made))
+    run = fork(source, sync, place)
+    own = {"config.json", "metrics.jsonl", "stages.json", f"checkpoints/{STATE}"}
+    assert {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} == shared | own
+    assert list(load((run / "checkpoints" / STATE).read_bytes())["done"]) == list(names[:3])
+    assert json.loads((run / "config.json").read_text())["config"]["inference"] == "sync"
+
+
 def test_settings_follow_from_options():
     config = {"aep": True, "iterations": 3, "data": "fresh", "touch": False}
     usual = {"variant": "no-aep", "eval_splits": ["T_OEP"]}

@@ -13,6 +13,7 @@ from dexfw_envs.asynchronous import commands_in_force
 from dexfw_envs.control import HAND_SLEW, Targets
 from dexfw_envs.interventions import (
     ALIGNED,
+    NEVER,
     Gate,
     PersonOperator,
     ScriptedOperator,
@@ -54,7 +55,7 @@ def test_the_filter_starts_at_rest_where_it_is_seeded():
 class Scripted:
     """One world whose stage and object follow a script; says when the operator has control."""
 
-    def __init__(self, monkeypatch, gate, stages=(), moved=(), armed=True):
+    def __init__(self, monkeypatch, gate, stages=(), moved=(), armed=True, lost_at=NEVER):
         self.now, self.begun = 0, []
         self.stages, self.moved = list(stages), list(moved)
         expert = SimpleNamespace(reset=lambda mask: None, act=lambda observation: np.ones((1, 12)))
@@ -64,7 +65,7 @@ class Scripted:
         self.env = SimpleNamespace(num_envs=1, task=task, memory=memory)
         self._look()
         self.operator = ScriptedOperator(self.env, gate)
-        self.operator.armed[:] = armed
+        self.operator.prepare(np.ones(1, bool), np.array([armed]), np.array([lost_at]))
         self.operator.reset(np.ones(1, bool))
 
     def _stage(self):
@@ -117,6 +118,26 @@ def test_it_hands_back_when_it_has_helped_and_waits_again(monkeypatch):
     assert found == "...XXX" + "XX" + "...." + "XX"
 
 
+def test_it_finishes_what_the_policy_fails_at_again(monkeypatch):
+    gate = Gate(patience=4, handback=3, delay=(0, 0))
+    script = Scripted(monkeypatch, gate, stages=[0] * 7 + [1] * 8 + [2] * 20)
+    assert script.run(24) == "...XXX" + "XX" + "...." + "X" * 12
+    script.now = 0
+    script.operator.reset(np.ones(1, bool))
+    assert script.run(10) == "...XXX" + "XX" + "..", "in another episode it hands back again"
+
+
+def test_a_loss_that_was_seen_before_is_foreseen(monkeypatch):
+    gate = Gate(patience=50, foresight=4, delay=(1, 1))
+    assert Scripted(monkeypatch, gate, lost_at=9).run(8) == "....." + "XXX"
+    assert Scripted(monkeypatch, gate, lost_at=2).run(4) == "." + "XXX"
+    script = Scripted(monkeypatch, gate, lost_at=9)
+    script.run(3)
+    script.operator.reset(np.ones(1, bool))
+    assert script.run(8) == "....." + "XXX", "counted from the start of the episode"
+    assert Scripted(monkeypatch, gate).run(20) == "." * 20
+
+
 def test_an_operator_that_is_not_armed_watches(monkeypatch):
     assert Scripted(monkeypatch, Gate(patience=2, delay=(0, 0)), armed=False).run(9) == "." * 9
 
@@ -135,7 +156,7 @@ def test_an_operator_of_an_unknown_task_is_refused():
     env = SimpleNamespace(num_envs=1, task=SimpleNamespace(name="Fold"))
     with pytest.raises(ValueError, match=r"no expert for 'Fold'; there is one for \('Grasp', "):
         ScriptedOperator(env)
-    with pytest.raises(ValueError, match="patience, dropped, handback: at least 1"):
+    with pytest.raises(ValueError, match="patience, dropped, foresight, handback: at least 1"):
         Gate(patience=0)
     with pytest.raises(ValueError, match="least and most: got"):
         Gate(delay=(5, 2))
@@ -229,9 +250,10 @@ def test_a_person_takes_over_only_from_an_aligned_hand(one_world):
     person.now = Targets(person.now.position, person.now.quaternion, robot + 0.5 * ALIGNED)
     assert operator.wants({}, free)[0]
     np.testing.assert_array_equal(person.shown[-1].hand, robot)
-    operator.armed[:] = False
+    one, known = np.ones(1, bool), np.full(1, NEVER)
+    operator.prepare(one, ~one, known)
     assert not operator.wants({}, free)[0]
-    operator.armed[:] = True
+    operator.prepare(one, one, known)
     person.now = Targets(person.now.position, person.now.quaternion, robot + 2 * ALIGNED)
     assert operator.wants({}, held)[0], "who has control may move the fingers"
 

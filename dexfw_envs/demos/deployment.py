@@ -2,8 +2,9 @@
 
 Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
 that have just reached an intermediate stage. A start that fails is tried again from the same state,
-now with an operator ready to take over, for a pair of a failure and its correction. Every step
-carries the flag whether the operator commanded it, every episode its outcome.
+now with an operator ready to take over, who knows when the first try was lost, for a pair of a
+failure and its correction. Every step carries the flag whether the operator commanded it, every
+episode its outcome.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ import numpy as np
 from dexfw_envs import checks
 from dexfw_envs.demos.stages import STAGE, Start
 from dexfw_envs.episode import Episode, Observation
-from dexfw_envs.interventions import SharedControl
+from dexfw_envs.interventions import NEVER, SharedControl
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.scenario import Scenario
 
 ARMED = ("retries", "always", "never")  # in which episodes the operator may take over
-FAILING = 0.5  # share of first tries for which room is kept to try again
 FLAG = "intervention"  # observation added to those of the environment, beside the stage
 
 
 class Starts:
     """Iterator over the starts of a collection, in the order in which episodes are numbered.
 
-    It may run dry while first tries are under way, which may fail and be tried again, and go on
-    when their outcome is known: successes end sooner, and would leave no room for the others.
+    Room is kept to try every start again that fails; only the last may be left without. So it may
+    run dry while first tries are under way, and goes on when their outcome is known. States of
+    demonstrations are not drawn a second time before all of their stage were.
 
     Args:
         count: Episodes in all, retries included.
@@ -57,6 +58,7 @@ class Starts:
         self.count, self.sample, self.stages, self.rng = count, sample, stages, rng
         self.initial, self.armed, self.retries = initial, armed, retries
         self.made: list[Start] = []
+        self._drawn: dict[int, list[int]] = {stage: [] for stage in stages}  # of a stage, to come
         self._again: list[Start] = []
         self._running = 0  # first tries under way
 
@@ -66,22 +68,22 @@ class Starts:
     def __next__(self) -> Start:
         """Return the next start: one that failed, else a new one if there is room."""
         room = self.count - len(self.made)
-        kept = FAILING * self._running * (self.retries > 0)
-        if room < 1 or (not self._again and room - kept < 1):
+        tight = self._running > 0 and room <= self.retries * (self._running + 1)
+        if room < 1 or (tight and not self._again):
             raise StopIteration
         start = self._again.pop(0) if self._again else self._fresh()
         self.made.append(start)
         self._running += start.attempt == 0
         return start
 
-    def record(self, index: int, success: bool) -> None:
-        """Tell the outcome of start number `index`."""
+    def record(self, index: int, success: bool, lost_at: int = NEVER) -> None:
+        """Tell the outcome of start number `index`, and the step at which all was lost, if any."""
         start = self.made[index]
         self._running -= start.attempt == 0
         if not success and start.attempt < self.retries:
             armed = self.armed != "never"
             again = dataclasses.replace(start, attempt=start.attempt + 1, armed=armed)
-            self._again.append(again)
+            self._again.append(dataclasses.replace(again, lost_at=lost_at))
 
     def _fresh(self) -> Start:
         """Draw a first try of the stage that is furthest behind its share."""
@@ -94,7 +96,8 @@ class Starts:
         if not stage:
             return Start(self.sample(self.rng), **known)
         pool = self.stages[stage]
-        return dataclasses.replace(pool[self.rng.integers(len(pool))], **known)
+        self._drawn[stage] = self._drawn[stage] or self.rng.permutation(len(pool)).tolist()
+        return dataclasses.replace(pool[self._drawn[stage].pop()], **known)
 
 
 class DeployedEnv:
@@ -132,7 +135,8 @@ class DeployedEnv:
             states = np.stack([start.state for start in later.values()])
             scenes = [start.scenario for start in later.values()]
             observation = self.env.set_state_vectors(states, scenes, within)
-        self.control.operator.armed[mask] = [start.armed for start in starts]
+        told = [start.armed for start in starts], [start.lost_at for start in starts]
+        self.control.operator.prepare(mask, *map(np.array, told))
         self._held[mask] = False
         return self._added(observation), info
 
@@ -161,7 +165,8 @@ def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> I
     scenarios: Any = starts  # the environment takes them in place of scenarios
     for episode in run_episodes(env, control, scenarios, progress=progress):
         start: Any = episode.scenario
-        starts.record(episode.index, episode.success)
+        lost = episode.failure not in ("", "timeout")
+        starts.record(episode.index, episode.success, episode.length if lost else NEVER)
         known = {name: getattr(start, name) for name in ("stage", "pair", "attempt", "armed")}
         info = {**episode.info, "start": known}
         yield dataclasses.replace(episode, scenario=start.scenario, info=info)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs.interventions import NEVER
 from dexfw_envs.scenario import Scenario
 
 STAGE = "stage"  # name of the observation that holds the stage
@@ -25,6 +26,7 @@ class Start:
         pair: Number that all tries of one start share.
         attempt: 0 for the first try of it.
         armed: Whether the operator may take over.
+        lost_at: Step at which the first try was lost beyond repair; `NEVER`: it was not.
     """
 
     scenario: Scenario
@@ -33,6 +35,7 @@ class Start:
     pair: int = 0
     attempt: int = 0
     armed: bool = False
+    lost_at: int = NEVER
 
 
 def stages_of(env: Any, episode: Any) -> np.ndarray:
@@ -69,8 +72,11 @@ def stage_starts(episodes: Sequence[Any], stages: Sequence[np.ndarray]) -> dict[
     return dict(sorted(found.items()))
 
 
-def longest_stage(stages: Sequence[np.ndarray]) -> int:
-    """Return the most steps for which a demonstration reached no new stage."""
+def longest_stage(stages: Sequence[np.ndarray]) -> float:
+    """Return the most steps without a new stage of an ordinary demonstration: their median.
+
+    One in which the object was lost and fetched again says nothing of the others.
+    """
     ups = [np.flatnonzero(np.diff(np.maximum.accumulate(stage)) > 0) + 1 for stage in stages]
     rows = [np.concatenate([[0], up, [len(s) - 1]]) for up, s in zip(ups, stages, strict=True)]
-    return int(max(np.diff(row).max() for row in rows))
+    return float(np.median([np.diff(row).max() for row in rows]))
