@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell, digest, method_version, version_in
+from benchmark.place import Place
 from benchmark.protocol import SPLITS, USUAL_PRESET
 from benchmark.scripts import load_script
+from benchmark.sharing import UNKNOWN
 from benchmark.variants import GRID
-from benchmark.work import UNKNOWN, Place, finished, keep
+from benchmark.work import finished, keep
 from dexfw_envs.cli import parse
 from dexfw_envs.progress import METRICS, STAGES, STATE, load
 from dexfw_envs.records import by_place, read_record_file, write_records

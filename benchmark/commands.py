@@ -17,11 +17,11 @@ from rich.table import Table
 
 from benchmark import adopting
 from benchmark.cells import Cell, grid
+from benchmark.place import Place
 from benchmark.protocol import ROOT, SEEDS, TASKS, USUAL_PRESET, check_preset, results_of
 from benchmark.run import run_cells, todo
 from benchmark.summaries import read_summary, status, summary_path, write_manifest
 from benchmark.variants import GRID
-from benchmark.work import Place
 from dexfw_envs.catalog.lookup import find
 
 

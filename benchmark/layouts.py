@@ -200,7 +200,8 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     Layout(
         "ablations", "Parts left out: success on T_OEP [%]", ("",), _ablations,
-        "After the last turn; without residual the base policy is measured. " + SETTING,
+        "After the last turn; without residual the base policy is measured. The paper's means of "
+        "the ablations follow from its four tasks. " + SETTING,
     ),
     Layout(
         "variants", "Other settings: success on T_OEP [%]", ("", "Turn"), _variants,

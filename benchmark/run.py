@@ -18,8 +18,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from benchmark.cells import Cell
+from benchmark.place import Place, ScriptKilled
 from benchmark.summaries import status, write_manifest
-from benchmark.work import Place, ScriptKilled, die_with_parent, work
+from benchmark.work import die_with_parent, work
 
 TRIES = 3  # of a cell whose worker was killed
 

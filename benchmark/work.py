@@ -10,59 +10,29 @@ import ctypes
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell, digest, method_version
-from benchmark.protocol import ROOT, results_of
+from benchmark.place import CellFailed, Place, ScriptKilled, command, run_in
 from benchmark.residuals import measure_run
-from benchmark.summaries import status, summarise, summary_of_measurement, summary_path
-from benchmark.variants import PARENT
-from dexfw_envs.progress import METRICS, STAGES, STATE, dump
+from benchmark.sharing import fork, shared_run
+from benchmark.summaries import summarise, summary_of_measurement, summary_path
+from dexfw_envs.progress import STAGES
 from dexfw_envs.runs import (
     TEMPORARY_SUFFIX,
     RunFolder,
     atomic_write_bytes,
-    atomic_write_json,
     provenance,
 )
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
-UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where cells run and leave their files; relative paths start at the clone."""
-
-    results: Path = Path("results")
-    runs: Path = Path("runs/cells")
-    root: Path = ROOT
-    threads: int = 1
-
-    def results_of(self, cell: Cell) -> Path:
-        """Folder of the results of a cell's preset."""
-        return results_of(self.root / self.results, cell.preset)
-
-    def home(self, cell: Cell) -> Path:
-        """Folder in which a cell's script runs; another digest has another one."""
-        return self.root / self.runs / f"{cell.name}-{digest(cell, self.root)}"
-
-
-class CellFailed(RuntimeError):
-    """The script ended with an error; its log says which."""
-
-
-class ScriptKilled(RuntimeError):
-    """The script was killed, such as for want of memory: it can be tried again."""
 
 
 def work(cell: Cell, place: Place) -> None:
@@ -84,10 +54,10 @@ def work(cell: Cell, place: Place) -> None:
         if cell.variant.measures is not None:
             _measure_policy(cell, place, lock, made_by)
             return
-        if _run_in(home) is None and (source := shared_run(cell, place)) is not None:
+        if run_in(home) is None and (source := shared_run(cell, place)) is not None:
             fork(source, cell, place)
         _call_script(cell, place, home, lock)
-        run = RunFolder.open(_run_in(home) or home)
+        run = RunFolder.open(run_in(home) or home)
         keep(run, cell, place, made_by)
 
 
@@ -122,46 +92,15 @@ def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> N
     atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
 
 
-def command(cell: Cell, place: Place) -> list[str]:
-    """The script's command line, without the interpreter."""
-    words = [given(cell, place) if word == PARENT else word for word in cell.options]
-    if cell.variant.measures is None:
-        words += ["--runs", str(place.runs / place.home(cell).name)]
-    records = results_of(place.results, cell.preset) / "records"
-    return [str(cell.script), *words, "--threads", str(place.threads), "--records", str(records)]
-
-
-def given(cell: Cell, place: Place) -> str:
-    """Folder of the finished run that a cell starts from, or its policy that is to be measured.
-
-    Raises:
-        CellFailed: It is not finished.
-    """
-    parent = cell.parent
-    assert parent is not None
-    run = _run_in(place.home(parent))
-    if run is None or status(parent, place.results_of(parent), place.root) != "done":
-        raise CellFailed(f"{cell.name} needs the run of {parent.name}, which is not done here")
-    turn = cell.variant.measures
-    path = run if turn is None else run / "checkpoints" / f"policy_{turn}.pt"
-    return os.path.relpath(path, place.root)
-
-
-def _run_in(home: Path) -> Path | None:
-    """The run in a cell's folder; the last one if a start was cut before its folder was whole."""
-    found = sorted(path.parent for path in home.glob("[!.]*/config.json"))
-    return found[-1] if found else None
-
-
 def _call_script(cell: Cell, place: Place, home: Path, lock: int) -> None:
     words = command(cell, place)
-    if (run := _run_in(home)) is not None:
+    if (run := run_in(home)) is not None:
         resumed = os.path.relpath(run, place.root)
         words = [str(cell.script), "--resume", resumed, "--threads", str(place.threads)]
     try:
         _call(words, cell, place, lock)
     except CellFailed:  # a demonstration's exit code also says whether the wheel turned
-        if (run := _run_in(home)) is None or not finished(run, cell):
+        if (run := run_in(home)) is None or not finished(run, cell):
             raise
 
 
@@ -224,78 +163,3 @@ def locked(path: Path) -> Iterator[int]:
                     raise BlockingIOError(error.errno, reason) from error
                 time.sleep(0.1)
         yield file.fileno()
-
-
-# --- runs that are the same up to a stage
-
-
-def shared_run(cell: Cell, place: Place) -> Path | None:
-    """The finished run whose first stages are this cell's too, if there is one."""
-    parent = cell.parent
-    if parent is None or cell.variant.shares is None:
-        return None
-    if status(parent, place.results_of(parent), place.root) != "done":
-        return None
-    run = _run_in(place.home(parent))
-    last = cell.variant.shares[1]
-    ends = json.loads((run / STAGES).read_text()) if run else {}
-    return run if ends.get(last, {}).get("metrics", UNKNOWN) != UNKNOWN else None
-
-
-def fork(source: Path, cell: Cell, place: Place) -> Path:
-    """Copy a run as it was at the end of the last shared stage, with the settings of the cell.
-
-    The copy is made under a name that no run has, then renamed, so it is there whole or not at all.
-    """
-    home, words = place.home(cell), command(cell, place)
-    draft = home / ".fork"
-    shutil.rmtree(draft, ignore_errors=True)
-    assert cell.variant.shares is not None
-    ends = json.loads((source / STAGES).read_text())
-    names = list(ends)[: list(ends).index(cell.variant.shares[1]) + 1]
-    kept = {name: ends[name] for name in names}
-    (draft / "checkpoints").mkdir(parents=True)
-    for path in _files_of(source, {name.rpartition("_")[2] for name in names}):
-        copy = shutil.copytree if path.is_dir() else shutil.copy2
-        copy(path, draft / path.relative_to(source))
-    curves = (source / METRICS).read_bytes()[: int(ends[names[-1]]["metrics"])]
-    atomic_write_bytes(draft / METRICS, curves)
-    state = {"done": {name: kept[name]["seconds"] for name in names}, "ends": kept}
-    state |= {"stage": "", "seconds": 0.0, "state": {}, "metrics": len(curves)}
-    atomic_write_bytes(draft / "checkpoints" / STATE, dump(state))
-    atomic_write_json(draft / STAGES, kept)
-    old = RunFolder(source).config
-    made = provenance() | {"command": shlex.join(["python", *words])}
-    config = {**old, **changed_settings(cell, old), "runs": str(place.runs / home.name)}
-    atomic_write_json(draft / "config.json", {"config": config, "provenance": made})
-    return draft.rename(home / source.name)
-
-
-def _files_of(source: Path, turns: set[str]) -> Iterator[Path]:
-    """What a run's turns, and other stages, have left: data, policies and figures."""
-    figures = ("data_{}.json", "eval_{}.json", "residual_{}.json")
-    names = ("{}", "D_{}", *figures, "checkpoints/policy_{}.pt")
-    for name in names:
-        yield from (path for i in sorted(turns) if (path := source / name.format(i)).exists())
-
-
-def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
-    """What a cell's options change in the settings of the run it starts from.
-
-    Raises:
-        ValueError: An option is none of the settings.
-    """
-    changed: dict[str, Any] = {"variant": cell.label, "eval_splits": list(cell.variant.splits)}
-    words: Sequence[str] = cell.variant.options
-    for index, word in enumerate(words):
-        if not word.startswith("--"):
-            continue
-        name, value = word[2:].replace("-", "_"), (*words, "")[index + 1]
-        if name not in config and name.removeprefix("no_") in config:
-            changed[name.removeprefix("no_")] = False
-        elif name not in config:
-            raise ValueError(f"{word} is no setting of {cell.script}")
-        else:
-            kind = type(config[name])
-            changed[name] = True if kind is bool else kind(value)
-    return changed

@@ -15,23 +15,16 @@ from test_cells import STUB, cell
 
 from benchmark.cells import Cell
 from benchmark.endurance import strike
+from benchmark.place import CellFailed, Place, command
 from benchmark.run import run_cells, todo
+from benchmark.sharing import changed_settings, fork
 from benchmark.summaries import read_summary, status, summary_path
 from benchmark.variants import PARENT, Variant
-from benchmark.work import (
-    CellFailed,
-    Place,
-    changed_settings,
-    command,
-    fork,
-    locked,
-    work,
-)
+from benchmark.work import locked, work
 from dexfw_envs.progress import STATE, load
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills need Linux's processes")
 STAGES = [f"{name}_{i}" for i in (1, 2, 3) for name in ("data", "eval")]
-PATIENCE = 300.0  # [s]
 
 
 @pytest.fixture
@@ -48,13 +41,6 @@ def trace(place, one) -> list[str]:
 
 def stages(place, one) -> list[str]:
     return [line.split()[0] for line in trace(place, one)]
-
-
-def until(condition) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
 
 
 def summary(place, one) -> dict:

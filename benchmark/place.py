@@ -1,0 +1,69 @@
+"""Where a cell runs and leaves its files, and the command line that its script is called with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.cells import Cell, digest
+from benchmark.protocol import ROOT, results_of
+from benchmark.summaries import status
+from benchmark.variants import PARENT
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells run and leave their files; relative paths start at the clone."""
+
+    results: Path = Path("results")
+    runs: Path = Path("runs/cells")
+    root: Path = ROOT
+    threads: int = 1
+
+    def results_of(self, cell: Cell) -> Path:
+        """Folder of the results of a cell's preset."""
+        return results_of(self.root / self.results, cell.preset)
+
+    def home(self, cell: Cell) -> Path:
+        """Folder in which a cell's script runs; another digest has another one."""
+        return self.root / self.runs / f"{cell.name}-{digest(cell, self.root)}"
+
+
+class CellFailed(RuntimeError):
+    """The script ended with an error; its log says which."""
+
+
+class ScriptKilled(RuntimeError):
+    """The script was killed, such as for want of memory: it can be tried again."""
+
+
+def command(cell: Cell, place: Place) -> list[str]:
+    """The script's command line, without the interpreter."""
+    words = [given(cell, place) if word == PARENT else word for word in cell.options]
+    if cell.variant.measures is None:
+        words += ["--runs", str(place.runs / place.home(cell).name)]
+    records = results_of(place.results, cell.preset) / "records"
+    return [str(cell.script), *words, "--threads", str(place.threads), "--records", str(records)]
+
+
+def given(cell: Cell, place: Place) -> str:
+    """Folder of the finished run that a cell starts from, or its policy that is to be measured.
+
+    Raises:
+        CellFailed: It is not finished.
+    """
+    parent = cell.parent
+    assert parent is not None
+    run = run_in(place.home(parent))
+    if run is None or status(parent, place.results_of(parent), place.root) != "done":
+        raise CellFailed(f"{cell.name} needs the run of {parent.name}, which is not done here")
+    turn = cell.variant.measures
+    path = run if turn is None else run / "checkpoints" / f"policy_{turn}.pt"
+    return os.path.relpath(path, place.root)
+
+
+def run_in(home: Path) -> Path | None:
+    """The run in a cell's folder; the last one if a start was cut before its folder was whole."""
+    found = sorted(path.parent for path in home.glob("[!.]*/config.json"))
+    return found[-1] if found else None
