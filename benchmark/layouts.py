@@ -155,9 +155,10 @@ def _per_object(last: int) -> Iterator[Place]:
             yield (task, name), "objects combined %", asked
 
 
-def _by_group(name: str) -> tuple[int, str]:
-    """Groups by mass first, then the paper's objects and shape families by name."""
-    return (THIRDS.index(name) if name in THIRDS else len(THIRDS), name)
+def _by_group(pair: tuple[str, str]) -> tuple[int, str, int]:
+    """Groups by mass first, then the paper's objects and shape families by name; then tasks."""
+    task, name = pair
+    return (THIRDS.index(name) if name in THIRDS else len(THIRDS), name, TASKS.index(task))
 
 
 def _residual(last: int) -> Iterator[Place]:
@@ -166,7 +167,7 @@ def _residual(last: int) -> Iterator[Place]:
             asked = Asked("residual ratio", FULL, "", turn, "combined", task)
             yield (f"residual / base %, turn {turn}", ""), task, asked
     ours = [(task, name) for task in TASKS for name in groups(task)]
-    for task, name in sorted({*ours, *JOINT_DIFFERENCE}, key=lambda pair: _by_group(pair[1])):
+    for task, name in sorted({*ours, *JOINT_DIFFERENCE}, key=_by_group):
         asked = Asked("joint difference", FULL, "", last, "combined", task, name)
         yield ("joint difference [rad]", name), task, asked
 
