@@ -1,4 +1,7 @@
-"""Runs that were made by hand and are just those of a cell: taken over instead of run again."""
+"""Runs that were made by hand and are just those of a cell: taken over instead of run again.
+
+They may lie in another clone: their records come along.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,18 @@ import json
 import os
 import shlex
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell, digest, method_version, version_in
 from benchmark.protocol import SPLITS, USUAL_PRESET
-from benchmark.residuals import measure_run
+from benchmark.scripts import load_script
 from benchmark.variants import GRID
-from benchmark.work import UNKNOWN, Place, keep
+from benchmark.work import UNKNOWN, Place, finished, keep
+from dexfw_envs.cli import parse
 from dexfw_envs.progress import METRICS, STAGES, STATE, load
+from dexfw_envs.records import by_place, read_record_file, write_records
 from dexfw_envs.runs import RunFolder, atomic_write_json
 
 # Options of a script that change no result, by how many values they take.
@@ -44,22 +50,30 @@ def cell_of(run: RunFolder) -> Cell:
     """
     words = shlex.split(run.provenance["command"])
     script = next((Path(word) for word in words if word.endswith(".py")), Path())
-    wanted, config = options_of(words), run.config
+    found, config = options_of(words), run.config
+    measured = set(found.pop("--eval-splits", ()))  # more than the grid asks for do no harm
     for row in GRID:
         cell = Cell(row, config["task"], config["seed"], config["preset"])
-        if row.method == script.stem and options_of(list(cell.options)) == wanted:
+        wanted = options_of(list(cell.options))
+        needed = set(wanted.pop("--eval-splits", ()))
+        if row.method == script.stem and wanted == found and needed <= measured:
             return cell
     raise ValueError(f"{run.path} is no run of the grid; its command: {run.provenance['command']}")
 
 
-def adopt(path: Path, place: Place) -> Cell:
-    """Make the summary of a finished run, so that its cell counts as done.
+def adopt(path: Path, place: Place, records: Path | None = None) -> Cell:
+    """Copy the records of a finished run and make its summary, so that its cell counts as done.
 
-    The METHOD_VERSION is that of the script at the run's commit. The records must have been written
-    by the run itself.
+    The METHOD_VERSION is that of the script at the run's commit.
+
+    Args:
+        path: The run's folder.
+        place: Where the cell's results and files go.
+        records: Folder of the records that the run wrote, default where it says that they are.
 
     Raises:
-        ValueError: It is no run of the grid, not finished, or of another METHOD_VERSION.
+        ValueError: It is no run of the grid, not finished, of another METHOD_VERSION or of other
+            settings than the script has now, or its records are not there.
         FileNotFoundError: There is no run.
     """
     run = RunFolder.open(path)
@@ -67,24 +81,73 @@ def adopt(path: Path, place: Place) -> Cell:
     version = version_at(run.provenance["commit"], cell.script, place.root)
     if version != method_version(place.root / cell.script):
         raise ValueError(f"{path} is of METHOD_VERSION {version}, the script's is another by now")
+    if other := changed_since(run, cell, place.root):
+        raise ValueError(f"{path} has other settings than the script has now: {', '.join(other)}")
     _complete_stages(run)
-    last = f"eval_{cell.variant.last_turn(cell.preset)}"
-    if last not in json.loads((run.path / STAGES).read_text()):
-        raise ValueError(f"{path} is not finished: no {last} yet")
-    turn, policy = cell.variant.last_turn(cell.preset), cell.variant.policy
-    name = f"i{turn}-{policy}-{SPLITS[0]}-seed{cell.seed}.parquet"
-    records = place.results_of(cell) / "records" / cell.variant.method / cell.task
-    if not (records / "-".join(filter(None, (cell.label, name)))).is_file():
-        raise ValueError(f"no records of {path} in {records}: copy them there first")
+    if not finished(run.path, cell):
+        last = cell.variant.last_turn(cell.preset)
+        raise ValueError(f"{path} is not finished: no eval_{last} yet")
+    copy_records(run, cell, records or written_to(run), place.results_of(cell) / "records")
     home = place.home(cell)
     home.mkdir(parents=True, exist_ok=True)
     link = home / run.name
     if not link.exists():  # where cells that share its first stages look for it
         link.symlink_to(os.path.relpath(run.path.resolve(), home.resolve()))
     made_by = {"digest": digest(cell, place.root), "method_version": version}
-    measure_run(run, place.root, place.threads)
-    keep(run, cell, place.results_of(cell), made_by)
+    keep(run, cell, place, made_by)
     return cell
+
+
+def changed_since(run: RunFolder, cell: Cell, root: Path) -> list[str]:
+    """Return the settings in which a run differs from what its cell would be run with now.
+
+    Options that one of the two does not have are left to METHOD_VERSION.
+    """
+    script = load_script(cell.variant.method, root)
+    now = parse(script.Args, cell.options, script.PRESETS, script.TASKS)
+    values = json.loads(json.dumps(asdict(now)))
+    free = {name[2:].replace("-", "_") for name in (*IDLE, "--eval-splits")}
+    common = (values.keys() & run.config.keys()) - free
+    return sorted(name for name in common if values[name] != run.config[name])
+
+
+def written_to(run: RunFolder) -> Path:
+    """Return the folder of the records that a run wrote, beside the runs of the clone it ran in.
+
+    Raises:
+        ValueError: It wrote none, or has been moved since.
+    """
+    home = run.path.resolve().parent
+    clone = Path(str(home).removesuffix(os.path.normpath(run.config["runs"])))
+    found = clone / run.config["records"]
+    if not run.config["records"] or (clone / run.config["runs"]).resolve() != home:
+        raise ValueError(f"cannot tell where {run.path} left its records: name --records")
+    return found
+
+
+def copy_records(run: RunFolder, cell: Cell, source: Path, target: Path) -> None:
+    """Copy the records of a run's own evaluations, those of the splits that its cell has.
+
+    Raises:
+        ValueError: The last ones are not there, or some are of another run.
+    """
+    folder = source / cell.variant.method / cell.task
+    first = "-".join(filter(None, (cell.label, "i")))
+    found = {
+        path.name: read_record_file(path)
+        for split in cell.variant.splits
+        for path in sorted(folder.glob(f"{first}[0-9]-*-{split}*-seed{cell.seed}.parquet"))
+    }
+    last = f"{first}{cell.variant.last_turn(cell.preset)}-{cell.variant.policy}-{SPLITS[0]}"
+    if f"{last}-seed{cell.seed}.parquet" not in found:
+        raise ValueError(f"no records of {run.path} in {folder}: where they are says --records")
+    for name, rows in found.items():
+        if {row["commit"] for row in rows} != {run.provenance["commit"]}:
+            raise ValueError(f"{folder / name} is of another run than {run.path}: their commits")
+    for rows in found.values():
+        known = {k: rows[0][k] for k in ("method", "variant", "task", "iteration", "policy")}
+        made = {k: rows[0][k] for k in ("commit", "command")}
+        write_records(by_place(rows), target, **known, **made)
 
 
 def version_at(commit: str, script: Path, root: Path) -> int:

@@ -1,8 +1,9 @@
 """The grid: which script runs with which options, for which tables. A cell is one run of a script.
 
 A cell gives the figures of all its turns, policies and splits. It is known by its digest: of its
-options, of the environment's version and of the script's METHOD_VERSION, which is raised whenever
-results can change. What has the same digest need not run again.
+options, of what its preset and task change of the script's settings, of the environment's version
+and of the script's METHOD_VERSION, which is raised whenever results can change otherwise. What has
+the same digest need not run again.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import ast
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET
-from benchmark.variants import GRID, PARENT, PRESET_COST, TASK_COST, Variant, variant
+from benchmark.variants import GRID, MAIN, PARENT, PRESET_COST, TASK_COST, Variant, variant
 from dexfw_envs.registry import entry
 
 
@@ -44,16 +48,34 @@ class Cell:
         return "-".join((*filter(None, parts), self.preset))
 
     @property
+    def kept_as(self) -> Path:
+        """Folder of its policies, and of its films, among the results: method and variant, task."""
+        return Path("-".join(filter(None, (self.variant.method, self.label)))) / self.task
+
+    @property
+    def shown(self) -> bool:
+        """Whether policies and films of it are kept: the first seed of the methods compared."""
+        first = self.seed == SEEDS[0]
+        return first and ("baselines" in self.variant.tables or self.variant.key in MAIN)
+
+    @property
     def order(self) -> str:
         """Letter by which cells are sorted: the first seed of what matters most comes first."""
-        first = self.seed == SEEDS[0]
-        return "b" if self.variant.order == "a" and not first else self.variant.order
+        later = {"a": "b", "c": "d"} if self.seed != SEEDS[0] else {}
+        return later.get(self.variant.order, self.variant.order)
 
     @property
     def turns(self) -> range:
         """Turns whose policies are measured: 1, 2, ..., or 0 alone for a reference policy."""
         last = self.variant.last_turn(self.preset)
         return range(min(1, last), last + 1)
+
+    @property
+    def own_turns(self) -> range:
+        """Turns that it is measured after itself: not those that it shares with its parent."""
+        if self.variant.shares is None or self.parent is None:
+            return self.turns
+        return range(int(self.variant.shares[1].rpartition("_")[2]) + 1, self.turns.stop)
 
     @property
     def script(self) -> Path:
@@ -105,6 +127,7 @@ def method_version(script: Path) -> int | None:
     return version_in(script.read_text(encoding="utf-8"), str(script))
 
 
+@cache
 def version_in(source: str, name: str) -> int:
     """Read METHOD_VERSION from a script's text.
 
@@ -126,13 +149,31 @@ def version_in(source: str, name: str) -> int:
     raise ValueError(f"{name} sets no METHOD_VERSION")
 
 
+@cache
+def tables_in(source: str) -> dict[str, Any]:
+    """Read the tables of settings, PRESETS and TASKS, from a script's text without running it.
+
+    Only assignments at its top level whose values need no import count; others set nothing.
+    """
+    known: dict[str, Any] = {"__builtins__": {}}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            node = ast.copy_location(ast.Assign([node.target], node.value), node)
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            with suppress(NameError, AttributeError):
+                exec(compile(ast.Module([node], []), "settings", "exec"), known)
+    return {name: known.get(name, {}) for name in ("PRESETS", "TASKS")}
+
+
 def digest(cell: Cell, root: Path = ROOT) -> str | None:
     """Return the hash that says whether a cell has to run again; None without its script."""
     version = method_version(root / cell.script)
     if version is None:
         return None
-    parts = [cell.variant.method, version, entry(cell.task).env_id, cell.options]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    tables = tables_in((root / cell.script).read_text(encoding="utf-8"))
+    settings = [tables["PRESETS"].get(cell.preset, {}), tables["TASKS"].get(cell.task, {})]
+    parts = [cell.variant.method, version, entry(cell.task).env_id, cell.options, settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def grid(

@@ -77,9 +77,11 @@ class Choice:
 class Cells(Choice):
     """List the grid: what is done, what is not, and what that would cost.
 
-    A cell is one run of a script; it gives the figures of all its turns, policies and splits. The
-    order says what runs first: a main results and comparison, first seed; b their other seeds;
-    c ablations; d other settings; e DexPIE and others on its data; f what is asked about it.
+    A cell is one run of a script; it gives the figures of its turns ("iterations", without those
+    that it shares with another cell), of all policies and splits. The order says what runs first:
+    a main results and comparison, first seed; b their other seeds; c ablations; d other settings
+    and seeds; e DexPIE and others on its data; f what is asked about it.
+    Partial are cells of whose run only the figures were kept: they run again, or are adopted.
     Minutes are those of the run itself where it is done, of another seed where one is done, else a
     rough guess for one core ("~").
     """
@@ -123,7 +125,7 @@ def _row(cell: Cell, options: Choice) -> dict:
         "task": cell.task,
         "seed": cell.seed,
         "preset": cell.preset,
-        "iterations": list(cell.turns),
+        "iterations": list(cell.own_turns),
         "tables": list(cell.variant.tables),
         "status": status(cell, options.folder(cell)),
         "minutes": round(cost, 1),
@@ -165,7 +167,9 @@ def run(options: Run) -> int:
     for script in sorted(absent):
         print(f"no script {script}: its cells are left out", file=sys.stderr)
     needed = todo(chosen, place.results_of, ROOT)
-    print(f"{len(needed)} of {len(chosen)} cells to run", flush=True)
+    hours = sum(minutes(cell, place.results_of(cell))[0] for cell in needed) / 60
+    words = f"{len(needed)} of {len(chosen)} cells to run: about {hours:.1f} hours of one core"
+    print(words, flush=True)
     outcome = run_cells(needed, place, options.workers, lambda line: print(line, flush=True))
     for cell in chosen[:1]:
         write_manifest(place.results_of(cell))
@@ -178,11 +182,14 @@ def run(options: Run) -> int:
 class Adopt:
     """Count runs made by hand as cells of the grid: those called with just a cell's options.
 
-    The runs' records must be among the results already (--records results/records).
+    Their records are copied, their residuals measured, and of the first seed policies and films
+    kept. `python docs/generate.py` then brings the pages up to date.
     """
 
     paths: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of finished runs."""
+    records: Path | None = None
+    """Folder of the runs' records; without it where each run left them, also in another clone."""
     results: Path = Path("results")
     """Folder of records, summaries, tables."""
     runs: Path = Path("runs/cells")
@@ -193,7 +200,7 @@ def adopt(options: Adopt) -> int:
     """Adopt every run and return the exit code."""
     place = Place(options.results, options.runs)
     for path in options.paths:
-        cell = adopting.adopt(path, place)
+        cell = adopting.adopt(path, place, options.records)
         print(f"done     {cell.name}")
         write_manifest(place.results_of(cell))
     return 0

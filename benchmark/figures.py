@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from statistics import NormalDist
@@ -122,7 +122,7 @@ def _over_seeds(scores: tuple[tuple[float, ...], ...]) -> dict[str, float]:
 def difference(results: Results, *each: Asked) -> Measured | None:
     """DexFlyWheel less another method, on T_OEP episode by episode; tasks weigh the same."""
     pairs: list[tuple[bool, bool, str]] = []
-    sources = []
+    sources, rates = [], []
     for asked in each:
         last = best(asked, results.turns)
         both = [results.records(one, "T_OEP") for one in (last, asked)]
@@ -131,8 +131,17 @@ def difference(results: Results, *each: Asked) -> Measured | None:
         if not common:
             return None
         pairs += [(ours[k]["success"], theirs[k]["success"], asked.task) for k in common]
+        each_seed = {k[0]: [j for j in common if j[0] == k[0]] for k in common}
+        rates.append({s: _gap(ours, theirs, keys) for s, keys in each_seed.items()})
         sources += [side[k] for side in (ours, theirs) for k in common]
     first, second, tasks = zip(*pairs, strict=True)
     found = paired_difference(first, second, tasks)
+    seeds = sorted(set.intersection(*(set(of_task) for of_task in rates)))
+    scores = tuple(tuple(of_task[seed] for seed in seeds) for of_task in rates)
     ends = (100 * end for end in (found.value, found.low, found.high))
-    return Measured(*ends, len(pairs), **_sources(sources))
+    return Measured(*ends, len(pairs), **(_sources(sources) | _over_seeds(scores)))
+
+
+def _gap(ours: Mapping, theirs: Mapping, keys: Sequence[tuple[int, str]]) -> float:
+    """Mean difference in success over some scenes."""
+    return float(np.mean([ours[k]["success"] - theirs[k]["success"] for k in keys]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.paper import FULL, Asked
+from benchmark.paper import Asked
 from benchmark.protocol import TRAJECTORIES
 from benchmark.stats import wilson
 from benchmark.stored import Measured, Results
@@ -19,7 +19,7 @@ def _of_runs(values: Sequence[float], runs: Sequence[Summary]) -> Measured | Non
     """Mean over runs."""
     if not values:
         return None
-    known = [(r.get("method", FULL), r["variant"], r["task"], r["seed"]) for r in runs]
+    known = [(r["method"], r["variant"], r["task"], r["seed"]) for r in runs]
     return Measured(
         float(np.mean(values)), n=len(values), runs=tuple(known),
         seeds=tuple(run["seed"] for run in runs),
@@ -80,7 +80,7 @@ def hours_of_run(results: Results, asked: Asked) -> Measured | None:
 def objects_handled(results: Results, asked: Asked) -> Measured | None:
     """Objects of which the last turn's data hold a success; mean over runs."""
     turn = str(asked.iteration)
-    runs = [run for run in results.runs(asked) if run.get("objects", {}).get(turn)]
+    runs = [run for run in results.runs(asked) if run["objects"].get(turn)]
     return _of_runs([len(run["objects"][turn]) for run in runs], runs)
 
 
@@ -92,7 +92,7 @@ def trajectories(results: Results, asked: Asked) -> Measured | None:
 
 def _kept(run: Summary, turn: int) -> int:
     """Trajectories that a turn kept; where nobody counted, what the settings leave of them."""
-    if found := run.get("objects", {}).get(str(turn)):
+    if found := run["objects"].get(str(turn)):
         return sum(found.values())
     made = list(run["data"].get(str(turn), {}).values())[-1:]
     return min(made[0]["successes"], TRAJECTORIES[:turn][-1]) if made else 0
@@ -101,7 +101,7 @@ def _kept(run: Summary, turn: int) -> int:
 def residual(results: Results, asked: Asked) -> Measured | None:
     """What runs keep of their residuals, by the quantity's name."""
     turn, name = str(asked.iteration), asked.quantity.replace(" ", "_")
-    kept = [(run, run.get("residual", {}).get(turn, {}).get(name)) for run in results.runs(asked)]
+    kept = [(run, run["residual"].get(turn, {}).get(name)) for run in results.runs(asked)]
     if asked.object:
         kept = [(run, (value or {}).get(asked.object)) for run, value in kept]
     kept = [(run, value) for run, value in kept if isinstance(value, int | float)]

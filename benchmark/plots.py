@@ -125,11 +125,12 @@ def coverage(results: Results) -> Figure:
     """Where the palms go in the demonstration and in the data of each turn, from above."""
     figure, each = panels()
     for task, axes in each:
-        runs = [r for r in results.summaries.get((FULL, "", task), []) if r.get("coverage")]
+        runs = [r for r in results.summaries.get((FULL, "", task), []) if r["coverage"]]
         for turn, colour in reversed(((1, ORANGE), (2, GREEN), (3, SKY))):
             points = np.array(runs[0]["coverage"].get(str(turn)) or []) if runs else np.empty(0)
             if len(points):
                 style = {"s": 1.5, "color": colour, "linewidths": 0, "label": f"D_{turn}"}
+                style |= {"rasterized": True}  # thousands of points: as a picture in the SVG too
                 axes.scatter(points[:, 1] / 10, points[:, 0] / 10, **style)
         if not runs:
             say_not_run(axes)
@@ -147,7 +148,7 @@ def learning(results: Results) -> Figure:
     figure, each = panels()
     kinds = (("base", ORANGE), ("scheduled", GREEN), ("residual", BLUE))
     for task, axes in each:
-        runs = [r for r in results.summaries.get((FULL, "", task), []) if r.get("curves")]
+        runs = [r for r in results.summaries.get((FULL, "", task), []) if r["curves"]]
         for run in runs:
             for name, colour in kinds:
                 points = np.array(run["curves"].get(f"charts/{name}_success") or np.empty((0, 2)))
@@ -209,7 +210,7 @@ def write_plots(results: Results) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         for name, (make, _) in PLOTS.items():
             figure = make(results)
-            for suffix, options in (("png", {"dpi": 200}), ("svg", {})):
+            for suffix, options in (("png", {"dpi": 200}), ("svg", {"dpi": 300})):
                 image = io.BytesIO()
                 # Neither date nor version, so that the same figures make the same bytes.
                 known = {"Date": None} if suffix == "svg" else {"Software": None}

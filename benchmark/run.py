@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from benchmark.cells import Cell
 from benchmark.summaries import status, write_manifest
-from benchmark.work import Place, die_with_parent, work
+from benchmark.work import Place, ScriptKilled, die_with_parent, work
 
 TRIES = 3  # of a cell whose worker was killed
 
@@ -38,6 +39,8 @@ def _worker(cell: Cell, place: Place, harness: int) -> None:
         sys.exit(1)
     try:
         work(cell, place)
+    except ScriptKilled:  # as if it had been the worker
+        os.kill(os.getpid(), signal.SIGKILL)
     except (OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

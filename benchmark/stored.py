@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from benchmark.paper import FULL, Asked
+from benchmark.paper import Asked
 from benchmark.protocol import TURNS, USUAL_PRESET, results_of
 from benchmark.summaries import Summary, read_summaries
 from dexfw_envs.records import Record, read_records
@@ -70,17 +69,11 @@ class Results:
 
     @cached_property
     def summaries(self) -> dict[tuple[str, str, str], list[Summary]]:
-        """Summaries by method, variant and task; older files hold all runs of a task."""
-        found: dict[tuple[str, str, str, int], Summary] = {}
-        for path in sorted((self.root / "runs").glob("*.json")):
-            for run in json.loads(path.read_text(encoding="utf-8")):
-                found[FULL, run["variant"], run["task"], run["seed"]] = run
-        for run in read_summaries(self.root):
-            variant = "" if run["variant"] == self.preset else run["variant"]
-            found[run["method"], variant, run["task"], run["seed"]] = run
+        """Summaries by method, variant and task, in the order of their seeds."""
         groups: dict[tuple[str, str, str], list[Summary]] = {}
-        for key in sorted(found):
-            groups.setdefault(key[:3], []).append(found[key])
+        for run in sorted(read_summaries(self.root), key=lambda run: run["seed"]):
+            variant = "" if run["variant"] == self.preset else run["variant"]
+            groups.setdefault((run["method"], variant, run["task"]), []).append(run)
         return groups
 
     def records(self, asked: Asked, split: str) -> list[Record]:

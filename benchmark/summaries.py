@@ -1,7 +1,8 @@
 """What a finished run tells beside its records: time, data, curves; one small file per cell.
 
 `results/runs/<method>/<task>/<variant or main>-seed<n>.json` is written last, so a cell with a
-summary of the right digest is done. `results/manifest.json` lists them all.
+summary of the right digest is done. `results/manifest.json` lists them all. A summary without a
+digest holds the figures that were kept of a run whose folder was not: it is shown, and not done.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from benchmark.cells import Cell, digest
 from benchmark.critics import critic_curves
 from benchmark.protocol import ROOT
+from benchmark.variants import MAIN
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.progress import METRICS, STAGES
 from dexfw_envs.registry import entry
@@ -40,19 +42,26 @@ def read_summary(path: Path) -> Summary | None:
         return None
 
 
-def read_summaries(results: Path) -> list[Summary]:
-    """Read all summaries, in the order of their files."""
-    paths = sorted((results / "runs").glob("*/*/*.json"))
+def read_summaries(results: Path, method: str = "*", task: str = "*") -> list[Summary]:
+    """Read all summaries, or those of a method or task, in the order of their files."""
+    paths = sorted((results / "runs").glob(f"{method}/{task}/*.json"))
     return [found for found in map(read_summary, paths) if found is not None]
 
 
 def status(cell: Cell, results: Path, root: Path = ROOT) -> str:
-    """Return "done", "stale" (settings or method have changed), "missing" or "no script"."""
+    """Return what a cell's summary says of it.
+
+    Returns:
+        "done"; "stale": settings or method have changed; "partial": figures without the rest of the
+        run; "missing"; or "no script".
+    """
     if (wanted := digest(cell, root)) is None:
         return "no script"
     found = read_summary(summary_path(cell, results))
     if found is None:
         return "missing"
+    if found["digest"] is None:
+        return "partial"
     return "done" if found["digest"] == wanted else "stale"
 
 
@@ -66,7 +75,7 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
     """
     path = run.path
     stages = json.loads((path / STAGES).read_text())
-    turns = cell.turns
+    turns, drawn = cell.turns, cell.shown and cell.variant.key in MAIN  # the plots show no others
     return {
         **_known(cell),
         **made_by,
@@ -75,11 +84,11 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "data": _read_turns(path, "data", turns),
         "objects": {str(i): _objects(path / f"D_{i}") for i in turns},
-        "coverage": {str(i): _coverage(path / f"D_{i}") for i in turns},
+        "coverage": {str(i): _coverage(path / f"D_{i}") for i in turns} if drawn else {},
         "residual": _read_turns(path, "residual", turns),
         "success": [_without_objects(row) for i in turns for row in _rows(path, i)],
-        "curves": _curves(path / METRICS),
-        "critic": critic_curves(run),
+        "curves": _curves(path / METRICS) if cell.variant.key in MAIN else {},
+        "critic": critic_curves(run) if drawn else {},
     }
 
 

@@ -189,16 +189,22 @@ def _flat(found: Sequence[dict], name: str) -> str:
     return " ; ".join(sorted(texts))
 
 
-def write_tables(results: Results) -> tuple[pandas.DataFrame, list[Path]]:
-    """Write every table in three forms below `tables/`; return the frame and the files."""
-    whole, paths = frame(results), []
+def make_tables(results: Results) -> tuple[pandas.DataFrame, dict[str, bytes]]:
+    """Return the frame, and every table in three forms by the name of its file."""
+    whole, made = frame(results), {}
     for layout in LAYOUTS:
         rows = whole[whole["table"] == layout.name]
         forms = {"md": markdown(rows, layout, results), "tex": latex(rows, layout, results)}
         for suffix, content in (forms | {"csv": csv(rows, results)}).items():
-            path = results.root / "tables" / f"{layout.name}.{suffix}"
-            atomic_write_bytes(path, (content + "\n").encode())
-            paths.append(path)
+            made[f"{layout.name}.{suffix}"] = (content + "\n").encode()
+    return whole, made
+
+
+def write_tables(results: Results) -> tuple[pandas.DataFrame, list[Path]]:
+    """Write every table in three forms below `tables/`; return the frame and the files."""
+    whole, made = make_tables(results)
+    for name, content in made.items():
+        atomic_write_bytes(results.root / "tables" / name, content)
     missing = int((~whole["run"]).sum())
     print(f"{len(whole) - missing} of {len(whole)} figures are there", file=sys.stderr)
-    return whole, paths
+    return whole, [results.root / "tables" / name for name in made]

@@ -19,7 +19,7 @@ class Variant:
         name: Variant as in the records, "" for the method itself.
         title: Name in tables and plots.
         tables: Tables and plots that need it.
-        order: Which cells come first: "a" (then "b" for the seeds after the first), "c", "d", ...
+        order: Which cells come first: "a" (seeds after the first "b"), "c" (these "d"), "d", ...
         minutes: Rough wall time of Grasp on one core with the usual preset [min].
         options: Options of the script beside those of every cell.
         policy: The policy that the method ends with.
@@ -72,11 +72,13 @@ def variant(method: str, name: str = "") -> Variant:
 
 def _baseline(method: str, name: str, title: str, minutes: float) -> Variant:
     tables = ("baselines", "differences", "generation", "objects")
-    return Variant(method, name, title, tables, "a", minutes, policy="base", seeds=SEEDS)
+    usual = {"policy": "base", "seeds": SEEDS, "splits": SPLITS[:1]}
+    return Variant(method, name, title, tables, "a", minutes, **usual)
 
 
 def _flywheel(name: str, title: str, order: str, minutes: float, *options: str, **more) -> Variant:
-    table = "ablations" if order == "c" else "variants"
+    table, seeds = ("ablations", SEEDS) if order == "c" else ("variants", SEEDS[:1])
+    more = {"seeds": seeds, "splits": SPLITS[:1]} | more
     return Variant("dexflywheel", name, title, (table,), order, minutes, options, **more)
 
 
@@ -109,6 +111,7 @@ FULL = Variant(
      "ablations", "variants", "residual"),
     "a", 28.0, seeds=SEEDS,
 )  # fmt: skip
+MAIN = (("dexflywheel", ""), ("dexpie", "dexpie"))  # the methods that all else is compared with
 # What DexPIE is compared with: title, and the round whose policy it is.
 COMPARED = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1),
             "recap": ("RECAP", 1), "dexpie": ("DexPIE", 1)}  # fmt: skip
@@ -123,7 +126,7 @@ GRID: tuple[Variant, ...] = (
     _baseline("dexmimicgen", "default", "DexMimicGen, 1 source", 8.0),
     _baseline("dexmimicgen", "enhanced", "DexMimicGen, 10 sources", 8.0),
     _flywheel("no-residual-no-aep", "without both", "c", 8.0, "--no-residual", "--no-aep",
-              policy="base"),
+              policy="base", shares=("no-residual", "eval_1")),
     _flywheel("no-residual", "without residual", "c", 10.0, "--no-residual", policy="base"),
     _flywheel("no-aep", "without A_EP", "c", 24.0, "--no-aep", shares=("", "eval_1")),
     _flywheel("sac", "residual by SAC, dense reward", "d", 50.0, "--residual-algo", "sac"),

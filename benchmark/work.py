@@ -22,17 +22,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell, digest, method_version
-from benchmark.protocol import ROOT, SEEDS, results_of
+from benchmark.protocol import ROOT, results_of
 from benchmark.residuals import measure_run
 from benchmark.summaries import status, summarise, summary_of_measurement, summary_path
 from benchmark.variants import PARENT
-from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
-from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
+from dexfw_envs.runs import (
+    TEMPORARY_SUFFIX,
+    RunFolder,
+    atomic_write_bytes,
+    atomic_write_json,
+    provenance,
+)
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
 UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
-KEPT_VIDEOS = 2  # successes, and failures, of each policy and turn
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class CellFailed(RuntimeError):
     """The script ended with an error; its log says which."""
 
 
+class ScriptKilled(RuntimeError):
+    """The script was killed, such as for want of memory: it can be tried again."""
+
+
 def work(cell: Cell, place: Place) -> None:
     """Run what is missing of a cell.
 
@@ -64,12 +72,13 @@ def work(cell: Cell, place: Place) -> None:
         FileNotFoundError: There is no such script.
         BlockingIOError: Another process is at work on the cell.
         CellFailed: The script ended with an error.
+        ScriptKilled: It was killed.
     """
     if (wanted := digest(cell, place.root)) is None:
         raise FileNotFoundError(f"no script {cell.script}")
-    home = place.home(cell)
-    home.mkdir(parents=True, exist_ok=True)
+    (home := place.home(cell)).mkdir(parents=True, exist_ok=True)
     with locked(home / "lock") as lock:
+        _sweep(cell, place.results_of(cell))
         made_by = {"digest": wanted, "method_version": method_version(place.root / cell.script)}
         if cell.variant.measures is not None:
             _measure_policy(cell, place, lock, made_by)
@@ -78,29 +87,43 @@ def work(cell: Cell, place: Place) -> None:
             fork(source, cell, place)
         _call_script(cell, place, home, lock)
         run = RunFolder.open(_run_in(home) or home)
-        measure_run(run, place.root, place.threads)
-        keep(run, cell, place.results_of(cell), made_by)
+        keep(run, cell, place, made_by)
 
 
-def keep(run: RunFolder, cell: Cell, results: Path, made_by: dict[str, Any]) -> None:
-    """Put what is kept of a finished run among the results; the summary last."""
+def _sweep(cell: Cell, results: Path) -> None:
+    """Remove what killed processes left half-written of a cell's results; needs its lock."""
+    records = results / "records" / cell.variant.method / cell.task
+    first, seed = "-".join(filter(None, (cell.label, "i"))), f"-seed{cell.seed}."
+    summary = summary_path(cell, results)
+    for folder, name in (
+        (summary.parent, f".{summary.name}.*"),
+        (records, f".{first}[0-9]*{seed}parquet.*"),
+        (results / "policies" / cell.kept_as, f".*{seed}safetensors.*"),
+    ):
+        for path in folder.glob(name + TEMPORARY_SUFFIX):
+            path.unlink()
+
+
+def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> None:
+    """Measure the residuals of a finished run and put what is kept of it among the results.
+
+    The summary comes last. Its records are there already.
+    """
+    results = place.results_of(cell)
+    measure_run(run, place.root, place.threads)
     found = summarise(run, cell, made_by)
-    if filmed(cell):
-        keep_videos(run.path / "videos", cell, results)
-        keep_policies(run.path / "checkpoints", cell, results)
+    checkpoints = run.path / "checkpoints"
+    if cell.shown and any(checkpoints.glob("policy_*.pt")):
+        from benchmark.kept import film_policies, keep_policies
+
+        keep_policies(checkpoints, cell, results)
+        film_policies(cell, results, place.root, place.threads)
     atomic_write_bytes(summary_path(cell, results), json.dumps(found).encode() + b"\n")
-
-
-def filmed(cell: Cell) -> bool:
-    """Whether the report shows films of the cell."""
-    first = cell.seed == SEEDS[0] and cell.variant.measures is None
-    return first and bool({"baselines", "pie"} & set(cell.variant.tables))
 
 
 def command(cell: Cell, place: Place) -> list[str]:
     """The script's command line, without the interpreter."""
     words = [given(cell, place) if word == PARENT else word for word in cell.options]
-    words += ["--capture-video"] if filmed(cell) else []
     if cell.variant.measures is None:
         words += ["--runs", str(place.runs / place.home(cell).name)]
     records = results_of(place.results, cell.preset) / "records"
@@ -134,7 +157,17 @@ def _call_script(cell: Cell, place: Place, home: Path, lock: int) -> None:
     if (run := _run_in(home)) is not None:
         resumed = os.path.relpath(run, place.root)
         words = [str(cell.script), "--resume", resumed, "--threads", str(place.threads)]
-    _call(words, cell, place, lock)
+    try:
+        _call(words, cell, place, lock)
+    except CellFailed:  # a demonstration's exit code also says whether the wheel turned
+        if (run := _run_in(home)) is None or not finished(run, cell):
+            raise
+
+
+def finished(run: Path, cell: Cell) -> bool:
+    """Whether a run has measured the last policy of its cell."""
+    path, last = run / STAGES, cell.variant.last_turn(cell.preset)
+    return path.is_file() and f"eval_{last}" in json.loads(path.read_text())
 
 
 def _measure_policy(cell: Cell, place: Place, lock: int, made_by: dict[str, Any]) -> None:
@@ -156,6 +189,8 @@ def _call(words: Sequence[str], cell: Cell, place: Place, lock: int) -> None:
             [sys.executable, *words], cwd=place.root, stdout=output, stderr=output, check=False,
             stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, pass_fds=[lock],
         )  # fmt: skip
+    if done.returncode < 0:
+        raise ScriptKilled(f"{cell.name}: killed by signal {-done.returncode}")
     if done.returncode:
         last = " ".join(log.read_text(errors="replace").splitlines()[-1:])
         raise CellFailed(f"{cell.name}: exit code {done.returncode}, see {log}: {last}")
@@ -218,9 +253,8 @@ def fork(source: Path, cell: Cell, place: Place) -> Path:
     ends = json.loads((source / STAGES).read_text())
     names = list(ends)[: list(ends).index(cell.variant.shares[1]) + 1]
     kept = {name: ends[name] for name in names}
-    turns = {name.rpartition("_")[2] for name in kept}
     (draft / "checkpoints").mkdir(parents=True)
-    for path in _files_of(source, turns):
+    for path in _files_of(source, {name.rpartition("_")[2] for name in names}):
         copy = shutil.copytree if path.is_dir() else shutil.copy2
         copy(path, draft / path.relative_to(source))
     curves = (source / METRICS).read_bytes()[: int(ends[names[-1]]["metrics"])]
@@ -250,7 +284,7 @@ def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: An option is none of the settings.
     """
-    changed: dict[str, Any] = {"variant": cell.label}
+    changed: dict[str, Any] = {"variant": cell.label, "eval_splits": list(cell.variant.splits)}
     words: Sequence[str] = cell.variant.options
     for index, word in enumerate(words):
         if not word.startswith("--"):
@@ -264,32 +298,3 @@ def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
             kind = type(config[name])
             changed[name] = True if kind is bool else kind(value)
     return changed
-
-
-# --- films and policies
-
-
-def method_folder(cell: Cell) -> str:
-    """Name under which films and policies of a method's variant are kept."""
-    return "-".join(filter(None, (cell.variant.method, cell.label)))
-
-
-def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> None:
-    """Keep the policy of each turn, small enough to be handed on."""
-    target = results / "policies" / method_folder(cell) / cell.task
-    for path in sorted(checkpoints.glob("policy_*.pt")):
-        turn = path.stem.rpartition("_")[2]
-        write_policy(target / f"i{turn}-seed{cell.seed}.safetensors", read_policy(path))
-
-
-def keep_videos(folder: Path, cell: Cell, results: Path) -> None:
-    """Copy some successes and failures on T_OEP of each policy and turn."""
-    target = results / "videos" / method_folder(cell) / cell.task
-    for source in sorted(folder.glob("*-T_OEP-*")):
-        turn, _, policy = source.name.split("-", 2)
-        films = sorted(source.glob("episode-*.mp4"))
-        won = [film for film in films if film.stem.endswith("-success")]
-        lost = [film for film in films if film not in won]
-        for film in (*won[:KEPT_VIDEOS], *lost[:KEPT_VIDEOS]):
-            name = film.name.removeprefix("episode-")
-            atomic_write_bytes(target / f"i{turn}-{policy}-{name}", film.read_bytes())

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import tyro
 
 from dexfw_envs import runs
+from dexfw_envs.backends import check_backend
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
 from dexfw_envs.evaluation import evaluate, summary, write_records
@@ -103,8 +104,9 @@ def parse(
     Raises:
         SystemExit: An unknown option or value.
         FileNotFoundError: There is no run to resume.
-        ValueError: Options that do not go together, a device that is not there, an unknown split,
-            or records of changed settings without a variant.
+        ValueError: Options that do not go together, a device that is not there, an unknown split
+            or backend, or records of changed settings without a variant.
+        MissingRequirementError: Something that the backend needs is missing.
         OSError: The records cannot be written where they shall go.
         ImportError: Records are asked for and pyarrow is not installed.
     """
@@ -178,6 +180,7 @@ def _check_values(args: ScriptArgs) -> None:
             raise ValueError(
                 f"{_flags([name])} must be at least {least}, got {getattr(args, name)}"
             )
+    check_backend(args.backend)
     import torch
 
     try:

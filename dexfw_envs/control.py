@@ -51,8 +51,17 @@ class PoseCodec:
         return 12 * self.arms
 
     def decode(self, action: np.ndarray) -> Targets:
-        """Return the targets that an action asks for."""
+        """Return the targets that an action asks for.
+
+        Raises:
+            ValueError: The action is of another number of arms, or of another control mode.
+        """
         a = np.asarray(action, dtype=float)
+        if a.shape[-1:] != (self.size,):
+            raise ValueError(
+                f"an ee_pose action of {self.arms} arm(s) has {self.size} numbers, "
+                f"got shape {a.shape}"
+            )
         a = a.reshape(*a.shape[:-1], self.arms, 12)
         turn = tf.quat_from_rotvec(a[..., 3:6] * self._turn)
         return Targets(

@@ -1,13 +1,16 @@
 """Trained policies in small files, which anyone can evaluate or watch without training.
 
-A `.safetensors` file holds the matrices as 8-bit whole numbers with one scale per row, all other
-tensors as they are, and the checkpoint's other entries as JSON: no code runs when it is read, and
-it is a quarter of the checkpoint's size. torch and safetensors are imported when called.
+A `.safetensors` file holds the matrices as whole numbers up to 31 with one scale per row, Huffman
+coded; all other tensors as they are, and the checkpoint's other entries as JSON. No code runs when
+it is read, and it is less than a fifth of the checkpoint's size. Actions change by less than half a
+percent of their range, a small part of what the policy differs from its data. torch and safetensors
+are imported when called.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from dexfw_envs.runs import atomic_write_bytes
 
 SUFFIX = ".safetensors"
 ENTRIES = "dexfw_policy"  # key of the JSON in the file's metadata
-SCALE = "/scale"  # ends the name of the scales of a matrix
+SCALE, SHAPE = "/scale", "/shape"  # end the names of what belongs to a matrix
+LARGEST = 31  # of the whole numbers, which lie in -31 .. 31
 SMALLEST = 4096  # numbers; smaller tensors are not worth the loss
 
 
@@ -57,12 +61,11 @@ def read_policy(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             state = json.loads((file.metadata() or {})[ENTRIES])
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        values = _unpacked(kept)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, zlib.error) as error:
         raise ValueError(f"{path} is no policy, or a damaged one: {error}") from error
-    for name, value in kept.items():
-        if not name.endswith(SCALE):
-            scale = kept.get(name + SCALE)
-            _put(state, name.split("/"), value if scale is None else value * scale[:, None])
+    for name, value in values.items():
+        _put(state, name.split("/"), value)
     return state
 
 
@@ -84,16 +87,42 @@ def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], 
 
 
 def _pack(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A large matrix as 8-bit rows and their scales, anything else as it is."""
+    """A large matrix as coded bytes, scales and shape, anything else as it is."""
     import torch
 
     value = value.detach().cpu()
     if value.ndim != 2 or value.numel() < SMALLEST or value.dtype != torch.float32:
         yield name, value.contiguous()
         return
-    scale = value.abs().amax(1).clamp(min=1e-12) / 127
-    yield name, torch.round(value / scale[:, None]).to(torch.int8)
+    scale = value.abs().amax(1).clamp(min=1e-12) / LARGEST
+    whole = torch.round(value / scale[:, None]).to(torch.int8)
+    coder = zlib.compressobj(9, strategy=zlib.Z_HUFFMAN_ONLY)  # nothing in them repeats
+    coded = coder.compress(whole.numpy().tobytes()) + coder.flush()
+    yield name, torch.frombuffer(bytearray(coded), dtype=torch.uint8)
     yield name + SCALE, scale
+    yield name + SHAPE, torch.tensor(value.shape)
+
+
+def _unpacked(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """All tensors of a file as they were."""
+    packed = {name.removesuffix(SCALE) for name in kept if name.endswith(SCALE)}
+    aside = {name + end for name in packed for end in (SCALE, SHAPE)}
+    whole = [name for name in kept if name not in aside]
+    return {name: _unpack(name, kept) if name in packed else kept[name] for name in whole}
+
+
+def _unpack(name: str, kept: Mapping[str, Any]) -> Any:
+    """Turn what `_pack` made of a large matrix back into it.
+
+    Raises:
+        zlib.error: The bytes are damaged.
+        RuntimeError: They are not as many as the shape says.
+    """
+    import torch
+
+    plain = bytearray(zlib.decompress(kept[name].numpy().tobytes()))
+    whole = torch.frombuffer(plain, dtype=torch.int8).reshape(kept[name + SHAPE].tolist())
+    return whole * kept[name + SCALE][:, None]
 
 
 def _put(state: dict[str, Any], keys: list[str], value: Any) -> None:

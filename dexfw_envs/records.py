@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "measures": (str, "what the task reports beside success, at the episode's end, as JSON"),
     "env_id": (str, "Gymnasium id"),
     "env_version": (int, "version in the id"),
-    "commit": (str, "git commit, with -dirty where tracked files differ from it"),
+    "commit": (str, "git commit, with -dirty where tracked code differs from it"),
     "command": (str, "command that made the record"),
     "wall_time_s": (float, "the episode's share of the evaluation's wall time [s]"),
 }
@@ -85,6 +85,30 @@ def scenario_of(record: Mapping[str, Any]) -> Scenario:
     if reference(found.to_json(), split, int(seed), int(episode)) != text:
         raise ValueError(f"split {split} has changed since the record of {text!r} was made")
     return found
+
+
+def by_place(records: Sequence[Record]) -> list[Record]:
+    """Name the scenarios of older records, all of one split and seed, by their places in it.
+
+    Records of the same scene can only be paired if they name it alike. What is not in its place in
+    the split, since the split has changed or the scene was another seed's, stays whole.
+    """
+    from dexfw_envs.catalog import splits
+
+    if not any(row["scenario"].startswith("{") for row in records):
+        return list(records)
+    first = records[0]
+    count = max(row["episode"] for row in records) + 1
+    drawn = splits.split(first["task"], first["split"], count, first["seed"])
+    texts = [scenario.to_json() for scenario in drawn]
+    return [_renamed(row, texts[row["episode"]]) for row in records]
+
+
+def _renamed(row: Record, text: str) -> Record:
+    if not row["scenario"].startswith("{") or json.loads(row["scenario"]) != json.loads(text):
+        return row
+    name = reference(text, row["split"], row["seed"], row["episode"])
+    return {**row, "scenario": name}
 
 
 def mean_measures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -181,8 +205,13 @@ def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
     schema = arrow.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
     sink = arrow.BufferOutputStream()
     table = arrow.Table.from_pylist(rows, schema)
-    # Statistics of every column would be a third of so small a file.
-    arrow.parquet.write_table(table, sink, compression="zstd", write_statistics=False)
+    # Half of so small a file would be statistics of every column, a second form of the schema, and
+    # dictionaries of columns that hardly repeat a value.
+    options = {"write_statistics": False, "store_schema": False, "compression_level": 19}
+    repeating = [
+        name for name in COLUMNS if name not in ("episode", "scenario", "jerk", "measures")
+    ]
+    arrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=repeating, **options)
     runs.atomic_write_bytes(path, sink.getvalue().to_pybytes())
 
 

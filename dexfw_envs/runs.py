@@ -140,6 +140,8 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """Return the git commit of this code, "-dirty" added if tracked files differ from it.
 
+    Those under `results/` do not count: a run that is repeated writes its records there.
+
     Returns:
         The hash, or "unknown" where the code is not under git (an installed wheel).
     """
@@ -149,7 +151,8 @@ def commit() -> str:
     head = _git("rev-parse", "HEAD")
     if not head:
         return "unknown"
-    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    changed = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
+    return head + ("-dirty" if _git(*changed) else "")
 
 
 def _git(*arguments: str) -> str | None:

@@ -267,12 +267,11 @@ class DexVectorEnv(gym.vector.VectorEnv):
         """
         mask = checks.mask(mask, self.num_envs)
         states = np.asarray(states, dtype=float)
+        checks.scenarios(scenarios, int(mask.sum()), self.task)
         sizes = [part.shape[1] for part in self._state_parts()]
-        if states.shape != (mask.sum(), sum(sizes)):
-            raise ValueError(
-                f"states have shape {states.shape}, expected {(mask.sum(), sum(sizes))}"
-            )
-        checks.scenarios(scenarios, len(states), self.task)
+        expected = (int(mask.sum()), sum(sizes))
+        if states.shape != expected:
+            raise ValueError(f"states have shape {states.shape}, expected {expected}")
         simulator, command, memory = np.split(states, np.cumsum(sizes)[:-1], axis=1)
         self.backend.set_state(mask, simulator, scenarios)
         self.controller.set_state(mask, command)

@@ -23,6 +23,7 @@ from dexfw_envs.catalog import splits as catalog_splits
 from dexfw_envs.catalog.curricula import iterations, new_objects
 from dexfw_envs.catalog.shapes import reach
 from dexfw_envs.demos.transfer import transfer_table
+from dexfw_envs.experts.measure import told
 from dexfw_envs.registry import TASKS, TaskEntry, entry
 
 DOCS = Path(__file__).resolve().parent
@@ -134,6 +135,16 @@ def success(item: TaskEntry) -> str:
     )
 
 
+def expert(item: TaskEntry) -> str:
+    """How often the scripted expert succeeds, from the measured file."""
+    path = RESULTS / "experts" / f"{item.name}.json"
+    if not path.is_file():
+        return "Not run.\n"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    made = f"commit `{short(found['commit'])}`, `{found['command']}`"
+    return f"It solves {told(found)}. By {made}.\n"
+
+
 # --- the catalogue
 
 
@@ -243,7 +254,7 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         overview = partial(overview_table, [item.name for item in TASKS], RESULTS / "records")
         return {"overview": overview, "speed": speed}
     if page.parent.name == "tasks":
-        makers = (summary, observation, action, joint_action, reward, success)
+        makers = (summary, observation, action, joint_action, reward, success, expert)
         item = entry(page.stem.capitalize())
         made = {name: partial(make, item.name, RESULTS) for name, make in TASK_TABLES.items()}
         made["policy film"] = partial(policy_film, item.name, DOCS / "videos")

@@ -23,6 +23,9 @@ from dexfw_envs.vector_env import DexVectorEnv
 IMAGES = Path(__file__).resolve().parent / "images"
 FINER = 3  # drawn this many times larger, for smooth edges
 GAP = 4  # [px]
+# Where the lamp shines on the sheets of objects: on the sides that are seen. Straight down, as in
+# the neutral surroundings, it grazes upright walls, and the shadow map draws stripes on them.
+LAMP = (-0.3, 0.4, -1.0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Pictures:
 PICTURES = {
     "Grasp": Pictures(
         suffix="",
-        close_up=(slice(215, 345), slice(152, 330)),
+        close_up=(slice(215, 352), slice(152, 330)),
         columns=6,
         scenes=(
             ("apple_large", "oak_table", 0),
@@ -49,7 +52,7 @@ PICTURES = {
     ),
     "Pour": Pictures(
         suffix="_pour",
-        close_up=(slice(208, 390), slice(120, 395)),
+        close_up=(slice(208, 390), slice(122, 408)),
         columns=4,
         scenes=(
             ("tumbler", "oak_table", 0),
@@ -60,7 +63,7 @@ PICTURES = {
     ),
     "Lift": Pictures(
         suffix="_lift",
-        close_up=(slice(160, 375), slice(135, 385)),
+        close_up=(slice(140, 395), slice(135, 385)),
         columns=6,
         scenes=(
             ("football", "oak_table", 0),
@@ -71,7 +74,7 @@ PICTURES = {
     ),
     "Handover": Pictures(
         suffix="_handover",
-        close_up=(slice(180, 365), slice(145, 300)),
+        close_up=(slice(165, 365), slice(145, 300)),
         columns=7,
         scenes=(
             ("drink_carton", "oak_table", 0),
@@ -130,10 +133,15 @@ def save(image: np.ndarray, name: str) -> None:
     print(f"{path.relative_to(IMAGES.parent.parent)}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def scenes(worlds: Sequence[Scenario], width: int, height: int) -> list[np.ndarray]:
-    """Draw scenes as they are right after a reset."""
+def scenes(
+    worlds: Sequence[Scenario], width: int, height: int, lamp: Sequence[float] | None = None
+) -> list[np.ndarray]:
+    """Draw scenes as they are right after a reset, or with their lamp turned."""
     env = DexVectorEnv(worlds[0].task, num_envs=len(worlds))
     env.reset(options={"scenarios": worlds})
+    if lamp is not None:
+        env.backend.batch.expand("light_dir")[:, 0] = lamp / np.linalg.norm(lamp)
+        env.backend.batch.forward()
     painter = Painter(env, width, height)
     images = [painter.draw(world) for world in range(len(worlds))]
     painter.close()
@@ -145,7 +153,7 @@ def objects_sheet(task: str) -> np.ndarray:
     show = PICTURES[task]
     items = [get_object(name) for name in objects_for(task, iterations(task))]
     worlds = [make_scenario(task, item.id, "neutral", 0, seed=1) for item in items]
-    images = [image[show.close_up] for image in scenes(worlds, 440, 440)]
+    images = [image[show.close_up] for image in scenes(worlds, 440, 440, LAMP)]
     pairs = zip(images, (item.label for item in items), strict=True)
     return sheet([labelled(*pair) for pair in pairs], show.columns)
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
 from benchmark.show import cells, figures  # noqa: E402
+from benchmark.summaries import read_summaries  # noqa: E402
 from dexfw_envs.records import Record, mean_measures, read_records  # noqa: E402
 
 METHOD = "dexflywheel"
@@ -179,8 +180,7 @@ NOT_COUNTED = "–"  # first tries, in runs made before they were
 
 def generation_table(task: str, results: Path) -> str:
     """What every turn collected and how its motions compare with the seed's; means over runs."""
-    path = results / "runs" / f"{task}.json"
-    kept = [r for r in json.loads(path.read_text()) if not r["variant"]] if path.exists() else []
+    kept = [run for run in read_summaries(results, METHOD, task) if not run["variant"]]
     if not kept:
         return "Not run.\n"
     lines = [

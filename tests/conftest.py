@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dexfw_envs import runs
 from dexfw_envs.backends import BACKENDS
 
 PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "omnigibson", "isaacsim", "torch")
@@ -40,7 +41,7 @@ class Report:
 
     def __init__(self, config):
         self.path, self.backend = config.getoption("--report"), config.getoption("--backend")
-        self.tests, self.stopped = {}, ""
+        self.tests, self.stopped, self.commit = {}, "", runs.commit()
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call" or report.outcome != "passed":
@@ -64,6 +65,7 @@ class Report:
             "backend": self.backend,
             "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "machine": machine(),
+            "commit": self.commit,
             "versions": {name: known_version(name) for name in PACKAGES},
             "stopped": self.stopped,
             "counts": {name: outcomes.count(name) for name in ("passed", "failed", "skipped")},

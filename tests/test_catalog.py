@@ -275,6 +275,25 @@ def test_no_objects_are_new_beyond_the_curriculum():
         new_objects("Grasp", 4)
 
 
+@EACH_TASK
+def test_cells_differ_and_move_outward(task):
+    entry = curriculum(task)
+    places = np.array(entry.cells)[:, :2]
+    assert len({tuple(cell) for cell in entry.cells}) == len(entry.cells)
+    away = np.hypot(*(places - places[0]).T)
+    for before, after in itertools.pairwise((0, *entry.poses)):
+        assert away[:before].max(initial=0.0) <= away[before:after].min() + 1e-9
+
+
+@pytest.mark.parametrize("task", ["Lift", "Handover"])
+def test_two_armed_tasks_have_five_places_on_a_line_across_the_table(task):
+    x, y, yaw = np.array(curriculum(task).cells).T
+    assert not x.any() and not yaw.any()
+    gaps = np.diff(np.sort(y))
+    assert len(y) == 5 and np.allclose(gaps, gaps[0]) and gaps[0] > 0.039
+    assert y[0] == np.median(y), "the first is the middle one"
+
+
 def test_grasp_cells_move_outward_and_stay_inside():
     entry = curriculum("Grasp")
     reaches = np.abs(entry.cells) + entry.jitter

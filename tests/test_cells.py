@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.__main__ import main
-from benchmark.cells import Cell, digest, grid, method_version, version_in
+from benchmark.cells import Cell, digest, grid, method_version, tables_in, version_in
 from benchmark.protocol import ROOT, SEEDS, TASKS
 from benchmark.summaries import status, summary_path
 from benchmark.variants import GRID, variant
@@ -36,8 +36,16 @@ def test_every_cell_is_there_once_and_what_matters_comes_first():
     whole = [c for c in cells if c.variant.name == ""]
     assert {(c.task, c.seed) for c in whole} == {(t, s) for t in TASKS for s in SEEDS}
     assert {c.order for c in whole} == {"a", "b"}
+    left_out = [c for c in cells if c.variant.name == "no-aep"]
+    assert {(c.order, c.seed) for c in left_out} == {("c", 1), ("d", 2), ("d", 3)}
     methods = {"dexflywheel", "human_demo", "dexmimicgen", "dexpie"}
     assert {row.method for row in GRID} == methods
+
+
+def test_shared_turns_belong_to_the_parent():
+    assert list(cell("no-aep").own_turns) == list(cell("no-residual-no-aep").own_turns) == [2, 3]
+    assert list(cell("five-turns", preset="quick").own_turns) == [1, 2, 3, 4, 5]  # no third there
+    assert list(cell().own_turns) == [1, 2, 3]
 
 
 def test_the_grid_is_narrowed_by_what_is_named():
@@ -51,9 +59,10 @@ def test_the_grid_is_narrowed_by_what_is_named():
 def test_options_are_those_of_the_script_and_of_the_protocol():
     options = " ".join(cell("no-aep", seed=2).options)
     assert options == (
-        "--task Grasp --preset laptop --seed 2 --eval-splits T_OEP T_O --eval-episodes 200 "
+        "--task Grasp --preset laptop --seed 2 --eval-splits T_OEP --eval-episodes 200 "
         "--no-aep --variant no-aep"
     )
+    assert "--eval-splits T_OEP T_O --eval-episodes" in " ".join(cell().options)
     assert "--variant" not in cell().options
     assert cell(preset="quick").label == "quick"  # scripts refuse such records as their own
     assert cell("enhanced", "dexmimicgen").options[-2:] == ("--variant", "enhanced")
@@ -100,11 +109,31 @@ def test_the_digest_changes_with_options_method_and_environment(root, monkeypatc
         script.read_text().replace("METHOD_VERSION, CONTROL_MODE = 7", "METHOD_VERSION, X = 8")
     )
     assert digest(cell(), root) != known
+    known = digest(cell(), root)
+    settings = '\nSLOW = {"a": 1}\nTASKS: dict = {"Grasp": {}, "Lift": SLOW | {"b": (2,)}}\n'
+    settings += 'OTHER = load("x")\nPRESETS = {"quick": {"preset": "quick"}}\n'
+    script.write_text(script.read_text() + settings)
+    lift, quick = digest(cell(task="Lift"), root), digest(cell(preset="quick"), root)
+    assert digest(cell(), root) == known
+    script.write_text(script.read_text().replace('"a": 1', '"a": 3'))
+    assert digest(cell(), root) == known and digest(cell(task="Lift"), root) != lift
+    assert digest(cell(preset="quick"), root) == quick
     from benchmark import cells as module
 
     raised = replace(module.entry("Grasp"), version=5)
     monkeypatch.setattr(module, "entry", lambda task: raised)
     assert digest(cell(), root) != known
+
+
+def test_settings_of_the_scripts_are_read_without_running_them():
+    pytest.importorskip("diffusers", reason="the script needs the extra train")
+    from test_dexflywheel import fw
+
+    found = tables_in((ROOT / "baselines" / "dexflywheel.py").read_text())
+    assert found == {"PRESETS": fw.PRESETS, "TASKS": fw.TASKS}
+    for method in ("human_demo", "dexmimicgen", "dexpie"):
+        found = tables_in((ROOT / "baselines" / f"{method}.py").read_text())
+        assert set(found["PRESETS"]) == {"quick", "laptop", "paper"}
 
 
 def test_the_method_version_is_read_without_running_the_script(tmp_path):
@@ -123,6 +152,7 @@ def test_status_follows_the_summary(root):
     for text, expected in (
         (json.dumps({"digest": digest(one, root)}), "done"),
         (json.dumps({"digest": "older"}), "stale"),
+        (json.dumps({"digest": None}), "partial"),
         ('{"digest": "to', "missing"),  # damaged: runs again
     ):
         path.write_text(text)
@@ -135,7 +165,7 @@ def test_cells_are_listed_with_their_cost(tmp_path, capsys):
     assert main([*words, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     five = next(row for row in rows if row["variant"] == "five-turns")
-    assert five["iterations"] == [1, 2, 3, 4, 5]
+    assert five["iterations"] == [4, 5]  # the others are those of the method itself
     assert (five["status"], five["measured"], five["order"]) == ("missing", False, "d")
     known = summary_path(cell(seed=2), tmp_path)
     known.parent.mkdir(parents=True)

@@ -88,6 +88,7 @@ def test_options_that_would_be_ignored_are_refused():
         (("--evaluate", "policy.pt", "--episodes", "0"), "--episodes must be at least 1, got 0"),
         (("--seed", "-3"), "--seed must be at least 0, got -3"),
         (("--threads", "0"), "--threads must be at least 1, got 0"),
+        (("--backend", "bullet"), "unknown backend 'bullet'; choose one of .*'mujoco'"),
         (("--device", "abacus"), "--device abacus cannot be used here: .*cpu, cuda"),
     ],
 )

@@ -87,12 +87,21 @@ def test_what_cannot_be_cut_is_left_out_and_told():
 
 @pytest.mark.parametrize(
     ("task", "object_id", "cells"),
-    [("Lift", "milk_case", (0, 3, 4)), ("Handover", "drink_carton", (0, 3, 4))],
+    [
+        ("Pour", "tumbler", (0, 8, 9)),
+        ("Lift", "milk_case", (0, 3, 4)),
+        ("Handover", "drink_carton", (0, 3, 4)),
+    ],
 )
 def test_the_seed_is_carried_over_to_other_places(task, object_id, cells):
     seed = load_seed(task)
     steps = seed.length + 60
     env = make(len(cells), task, autoreset=False, max_episode_steps=steps)
     scenes = [scene(object_id, cell=cell, seed=3, task=task) for cell in cells]
-    made = list(augment(env, [seed], scenes, np.random.default_rng(0), failures=True))
-    assert len(made) == 3 and sum(episode.success for episode in made) >= 2
+    run = augment(env, [seed], scenes, np.random.default_rng(0), failures=True)
+    made = list(run)
+    won = [episode.success for episode in made]
+    assert len(made) == 3 and sum(won) >= 2
+    assert (run.tally.attempts, run.tally.successes) == (3, sum(won))
+    assert sum(run.tally.reasons.values()) == 3 - sum(won)
+    assert [bool(episode.failure) for episode in made] == [not flag for flag in won]

@@ -63,17 +63,42 @@ def test_published_lengths_and_axes(degrees, position, forward):
     assert np.allclose(tf.quat_rotate(quaternion[0], np.array([0.0, 0.0, 1.0])), forward)
 
 
-def test_kinematics_agree_with_the_makers_library():
+@pytest.fixture
+def maker():
+    """The maker's own library for this arm, without a robot."""
     sdk = pytest.importorskip(
         "Robotic_Arm.rm_robot_interface", reason="the maker's Robotic_Arm wheel is not installed"
     )
-    algo = sdk.Algo(sdk.rm_robot_arm_model_e.RM_MODEL_RM_75_E, sdk.rm_force_type_e.RM_MODEL_RM_SF_E)
+    return sdk.Algo(sdk.rm_robot_arm_model_e.RM_MODEL_RM_75_E, sdk.rm_force_type_e.RM_MODEL_RM_SF_E)
+
+
+def test_kinematics_agree_with_the_makers_library(maker):
     q = random_joints(50)
     position, quaternion = bare_arm().forward(q)
     for row in range(len(q)):
-        pose = algo.rm_algo_forward_kinematics(np.degrees(q[row]).tolist(), 0)
-        assert np.allclose(position[row], pose[:3], atol=1e-5)
-        assert abs(abs(quaternion[row] @ pose[3:7]) - 1.0) < 1e-5
+        pose = np.array(maker.rm_algo_forward_kinematics(np.degrees(q[row]).tolist(), 0))
+        turn = quaternion[row] * np.sign(quaternion[row] @ pose[3:7])
+        off = np.abs(np.concatenate([position[row], turn]) - pose[:7])
+        assert off.max() < 5e-6, "equal to five decimals, positions and orientations"
+
+
+def test_lengths_and_limits_are_those_of_the_makers_library(maker):
+    arm, dh = ROBOT.arm, maker.rm_algo_get_dh()
+    assert np.allclose(dh["d"], [d for _, _, d in arm.dh], atol=1e-6)
+    assert np.allclose(dh["a"], [a for a, _, _ in arm.dh])
+    assert np.allclose(maker.rm_algo_get_joint_max_limit(), np.degrees(arm.upper))
+    assert np.allclose(maker.rm_algo_get_joint_min_limit(), np.degrees(arm.lower))
+    # The robot description rounds 180 and 225 degrees per second to hundredths of a radian.
+    assert np.allclose(maker.rm_algo_get_joint_max_speed(), np.degrees(arm.velocity), rtol=2e-3)
+
+
+def test_figures_of_the_arm_are_those_published():
+    arm = ROBOT.arm
+    assert np.allclose(np.degrees(arm.upper), (178, 130, 178, 135, 178, 128, 360))
+    assert arm.lower == tuple(-limit for limit in arm.upper)
+    assert arm.effort == (60, 60, 30, 30, 10, 10, 10)  # [Nm]
+    assert np.allclose(arm.masses[:6], (1.57, 1.22, 1.11, 0.69, 0.62, 0.60), atol=0.006)  # [kg]
+    assert arm.masses[6] > 0.11, "the flange with the force sensor outweighs the bare one"
 
 
 @pytest.mark.parametrize("arm", [0, 1])
@@ -255,17 +280,3 @@ def test_proprioception_is_in_the_order_of_its_table():
             (f"{side} end-effector position", world.end_effector_position),
         ):
             assert np.allclose(found[name], values[0, arm], atol=1e-5), name
-
-
-# --- bad input
-
-
-def test_an_action_for_one_arm_is_refused():
-    env = started([scene("gift_box", task="Lift")])
-    with pytest.raises(ValueError, match=r"actions have shape \(1, 12\), expected \(1, 24\)"):
-        env.step(np.zeros((1, 12)))
-
-
-def test_an_unknown_side_is_refused():
-    with pytest.raises(ValueError, match=r"a hand 'top'; choose one of \('right', 'left'\)"):
-        dataclasses.replace(ROBOT.mounts[0], side="top")

@@ -8,7 +8,10 @@ import pytest
 from scenes import actions, equal, make, play, scene, started
 
 from dexfw_envs.backends import make_backend
+from dexfw_envs.demos.augment import augment
 from dexfw_envs.demos.seeds import load_seed, seed_path
+from dexfw_envs.demos.source import Source
+from dexfw_envs.demos.stages import stages_of
 from dexfw_envs.demos.store import load_episode
 from dexfw_envs.env import DexEnv
 from dexfw_envs.tasks.grasp import GraspTask
@@ -187,16 +190,75 @@ def test_backend_checks_its_own_input():
         backend.set_state(np.ones(2, bool), np.zeros((2, 3)), [scene()] * 2)
 
 
-# --- demonstrations
+# --- demonstrations, and actions, of another robot
 
 
-def test_a_demonstration_of_another_robot_is_refused():
-    with pytest.raises(ValueError, match=r"DexFW/Grasp-v0.*DexFW/Lift-v0|DexFW/Lift-v0.*Grasp-v0"):
-        load_episode(seed_path("Grasp"), env_id="DexFW/Lift-v0", control_mode="ee_pose")
-    seed = load_seed("Grasp")
-    env = make(1, "Lift", autoreset=False)
-    with pytest.raises(ValueError, match=r"cannot run in Lift|states have shape"):
-        env.set_state_vectors(seed.states[:1], [seed.scenario])
+TWO_ARMS = {"Lift": "milk_case", "Handover": "drink_carton"}
+
+
+def other_world(task):
+    """A world of a task, after its reset."""
+    items = {"Grasp": "baseball", "Pour": "tumbler", **TWO_ARMS}
+    return started([scene(items[task], task=task)])
+
+
+@pytest.mark.parametrize(("task", "seed"), [("Lift", "Grasp"), ("Grasp", "Lift")])
+def test_a_demonstration_of_another_robot_is_refused(task, seed):
+    with pytest.raises(ValueError, match=rf"DexFW/{seed}-v0', but 'DexFW/{task}-v0' is needed"):
+        load_episode(seed_path(seed), env_id=f"DexFW/{task}-v0", control_mode="ee_pose")
+    episode, env = load_seed(seed), other_world(task)
+    before = env.state_vectors()
+    with pytest.raises(ValueError, match=f"a scenario of {seed} cannot run in {task}"):
+        env.set_state_vectors(episode.states[:1], [episode.scenario])
+    with pytest.raises(ValueError, match=f"a scenario of {seed} cannot run in {task}"):
+        stages_of(env, episode)
+    has, needs = episode.actions.shape[1], env.codec.size
+    with pytest.raises(
+        ValueError, match=rf"actions have shape \(1, {has}\), expected \(1, {needs}"
+    ):
+        env.step(episode.actions[:1])
+    with pytest.raises(
+        ValueError, match=rf"of {needs // 12} arm\(s\) has {needs} numbers, got .*{has}"
+    ):
+        Source.from_episode(episode, env.codec)
+    assert np.array_equal(env.state_vectors(), before), "nothing moved"
+
+
+@pytest.mark.parametrize(
+    ("task", "seed"),
+    [("Lift", "Grasp"), ("Grasp", "Lift"), ("Handover", "Lift"), ("Pour", "Grasp")],
+)
+def test_only_demonstrations_of_the_task_are_edited(task, seed):
+    env, rng = other_world(task), np.random.default_rng(0)
+    with pytest.raises(ValueError, match=f"'{seed.lower()}' of {seed} cannot be edited for {task}"):
+        augment(env, [load_seed(seed)], list(env.scenarios), rng)
+
+
+def test_motions_of_other_arms_or_objects_are_not_edited():
+    rng, grasp = np.random.default_rng(0), other_world("Grasp")
+    for task, message in (
+        ("Lift", r"of 2 arm\(s\) among 1 object\(s\), here are 1 and 1"),
+        ("Pour", r"of 1 arm\(s\) among 2 object\(s\), here are 1 and 1"),
+    ):
+        motion = Source.from_episode(load_seed(task), other_world(task).codec, label="theirs")
+        with pytest.raises(ValueError, match=f"'theirs' is {message}"):
+            augment(grasp, [motion], list(grasp.scenarios), rng)
+
+
+@pytest.mark.parametrize("task", ["Grasp", *TWO_ARMS])
+@pytest.mark.parametrize("mode", ["ee_pose", "joint"])
+def test_an_action_for_another_number_of_arms_is_refused(task, mode):
+    env = make(1, task, control_mode=mode)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"actions have shape \(1, 12\), expected \(1, 24\)"):
-        env.step(seed.actions[:1])
+    before, (right,) = env.state_vectors(), env.single_action_space.shape
+    wrong = right // 2 if task in TWO_ARMS else right * 2
+    with pytest.raises(ValueError, match=rf"shape \(1, {wrong}\), expected \(1, {right}\)"):
+        env.step(np.zeros((1, wrong)))
+    assert np.array_equal(env.state_vectors(), before), "nothing moved"
+
+
+@pytest.mark.parametrize("side", ["top", "Left", ""])
+def test_an_unknown_side_of_a_hand_is_refused(side):
+    mount = other_world("Lift").backend.robot.mounts[0]
+    with pytest.raises(ValueError, match=rf"of a hand '{side}'; choose one of \('right', 'left'\)"):
+        dataclasses.replace(mount, side=side)

@@ -17,6 +17,7 @@ from dexfw_envs.evaluation import evaluate, per_object, summary, wilson
 from dexfw_envs.experts.lift import LiftExpert
 from dexfw_envs.records import (
     COLUMNS,
+    by_place,
     mean_measures,
     read_record_file,
     read_records,
@@ -282,6 +283,19 @@ def test_a_record_names_its_scenario_by_its_place_in_the_split(task, split):
         record = {"task": task, "scenario": reference(scenario.to_json(), split, 3, k)}
         assert scenario_of(record) == scenario and len(record["scenario"]) < 30
     assert scenario_of({"task": task, "scenario": scenarios[0].to_json()}) == scenarios[0]
+
+
+def test_older_records_are_named_by_place_too():
+    drawn = draw_split("Grasp", "T_OEP", 3, seed=2)
+    rows = [
+        {"task": "Grasp", "split": "T_OEP", "seed": 2, "episode": k, "scenario": scene.to_json()}
+        for k, scene in enumerate([*drawn[:2], drawn[0]])
+    ]
+    first, second, other = by_place(rows)
+    assert [scenario_of(row) for row in (first, second)] == drawn[:2]
+    assert first["scenario"].startswith("T_OEP 2 0 ") and rows[0]["scenario"].startswith("{")
+    assert other == rows[2]  # it is not the third scene of the split
+    assert by_place([first, second]) == [first, second]
 
 
 def test_a_split_that_has_changed_is_noticed():

@@ -1,6 +1,7 @@
 """The Pour task: its success, its reward, its balls, its expert, and what must not count."""
 
 import dataclasses
+import itertools
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog import get_object, make_scenario, objects_for
+from dexfw_envs.catalog.object_spec import SURFACES
 from dexfw_envs.catalog.vessels import PARTS, POUR_BOWLS, POUR_CUPS
 from dexfw_envs.demos.record import record
 from dexfw_envs.demos.seeds import load_seed
@@ -212,9 +214,17 @@ def test_vessels_are_complete(spec):
     foot, rim, floor, top = spec.opening
     assert 0 < foot <= rim and floor < top
     assert 0.01 <= spec.mass <= 0.5
+    assert 0.8 <= spec.friction <= 1.0 and (spec.friction, spec.rolling) == SURFACES[spec.surface]
+    assert len(spec.source) > 20
     assert spec.resting_height + floor == pytest.approx(
         0.006 if spec.category == "cup" else 0.008
     ), "the floor is one base above the table"
+
+
+def vessel_figures(spec):
+    """Foot, rim, depth [m], mass [kg], friction, and number of solids."""
+    foot, rim, floor, top = spec.opening
+    return np.array([foot, rim, top - floor, spec.mass, spec.friction, len(spec.parts)])
 
 
 def test_cups_and_bowls_are_as_many_as_in_the_paper_and_differ():
@@ -222,6 +232,9 @@ def test_cups_and_bowls_are_as_many_as_in_the_paper_and_differ():
     sizes = np.array([(s.opening[1], s.opening[3] - s.opening[2], s.mass) for s in POUR_CUPS])
     assert (sizes.max(axis=0) / sizes.min(axis=0) > (1.7, 1.4, 10)).all()
     assert len({len(s.parts) for s in POUR_CUPS}) >= 3
+    for one, other in itertools.combinations(POUR_CUPS, 2):
+        unlike = vessel_figures(one) / vessel_figures(other)
+        assert np.maximum(unlike, 1 / unlike).max() > 1.1, f"{one.id} is nearly {other.id}"
     assert {make_scenario("Pour", c, "neutral", 0, 0).objects[1] for c in CUPS} == {
         s.id for s in POUR_BOWLS
     }

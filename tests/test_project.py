@@ -127,6 +127,12 @@ def test_no_baseline_imports_another():
                 )
 
 
+def test_what_is_kept_of_results_stays_small():
+    sizes = {path: path.stat().st_size for path in ROOT.glob("results/**/*") if path.is_file()}
+    assert sum(sizes.values()) < 30e6
+    assert all(size <= 4e6 for path, size in sizes.items() if path.suffix == ".safetensors")
+
+
 def test_data_files_are_not_ignored():
     """The seed demonstrations must reach the wheel, which holds what git does not ignore."""
     patterns = (ROOT / ".gitignore").read_text().split()

@@ -11,6 +11,8 @@ from scenes import actions, equal, need_drawing, run_fresh
 
 from dexfw_envs.backends.mujoco.scene import CAMERAS
 from dexfw_envs.catalog.curricula import curriculum
+from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.stages import stages_of
 from dexfw_envs.experts import make_expert
 from dexfw_envs.registry import TASKS, entry, register_all
 from dexfw_envs.vector_env import DexVectorEnv
@@ -149,6 +151,28 @@ def test_restored_runs_go_on_equally(item):
     other.set_state(state)
     assert equal([other.step(action) for action in commands[10:]], expected)
     assert equal(env.reset(), other.reset())
+
+
+@EACH_TASK
+def test_the_demonstration_has_every_stage_and_goes_on_from_each(item):
+    """Started where each later stage is first reached, side by side, the rest of it succeeds."""
+    seed = load_seed(item.name)
+    assert (seed.env_id, seed.source, seed.success) == (item.env_id, "scripted", True)
+    later = list(range(1, len(item.make().stages)))
+    env = make_vec(item, len(later), autoreset=False)
+    found = stages_of(env, seed)
+    assert found[0] == 0 and set(found) == {0, *later}
+    first = np.array([np.argmax(found == stage) for stage in later])
+    seen = env.set_state_vectors(seed.states[first], [seed.scenario] * len(later))
+    assert env.task.stage(env.world, env.memory).tolist() == later
+    for name, values in seen.items():
+        assert np.allclose(values, seed.observations[name][first], atol=1e-5), name
+    won, step = np.zeros(len(later), bool), 0
+    while not won.all() and step < seed.length:
+        at = np.minimum(first + step, seed.length - 1)
+        won |= env.step(seed.actions[at])[4]["success"]
+        step += 1
+    assert won.all(), env.task.stages
 
 
 # --- observations, resets, rewards

@@ -174,9 +174,14 @@ def test_commit_inside_git(tmp_path, monkeypatch):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     assert runs.commit() == "unknown"  # a repository, but not this file's
-    subprocess.run([*git, "add", "runs.py"], check=True)
+    record = tmp_path / "results" / "record.txt"
+    record.parent.mkdir()
+    record.write_text("first")
+    subprocess.run([*git, "add", "runs.py", "results"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
     clean = runs.commit()
     assert len(clean) == 40
+    record.write_text("again")
+    assert runs.commit() == clean  # a result that was made again changes no code
     copy.write_text(copy.read_text() + "\n")
     assert runs.commit() == f"{clean}-dirty"

@@ -44,6 +44,13 @@ HELD_OUT_DIGESTS = {
     ("Handover", "T_OEP"): "a37c934e805f6d24",
     ("Handover", "T_VAL"): "eba071165643aa8f",
 }
+# All splits as scenes: `T_O(i)`, `objects` and the held-out sets, with places, turns and jitter.
+SCENE_DIGESTS = {
+    "Grasp": "ec848601bd39fb5d",
+    "Pour": "6bde268151a27e79",
+    "Lift": "c6e3342122cb0822",
+    "Handover": "d75cf1962c52b46c",
+}
 
 
 def combination(scenario):
@@ -92,6 +99,18 @@ def test_unknown_cells_are_refused(pose):
 def test_held_out_sets_are_frozen(task, name):
     text = json.dumps(held_out(task, name))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == HELD_OUT_DIGESTS[task, name]
+
+
+@EACH_TASK
+def test_the_scenes_of_all_splits_are_frozen(task):
+    """Another cell, jitter, order of objects or resting height is a new version of the task."""
+    rows = [
+        [name, s.objects, s.surroundings, s.pose, (np.round(s.object_poses, 6) + 0.0).tolist()]
+        for name in split_names(task)
+        for s in split(task, name, 40, seed=0)
+    ]
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    assert digest == SCENE_DIGESTS[task]
 
 
 def test_every_task_has_its_held_out_sets_pinned():
@@ -180,10 +199,11 @@ def test_splits_repeat_evenly_with_new_seeds(task):
         assert split(task, name, 7, seed=1) != drawn[:7]
 
 
-def test_fixed_scene_splits_hold_the_new_objects():
+@EACH_TASK
+def test_fixed_scene_splits_hold_the_new_objects(task):
     for i in (1, 2, 3):
-        drawn = split("Grasp", f"T_O({i})", 22, seed=0)
-        assert {s.objects[0] for s in drawn} == set(new_objects("Grasp", i))
+        drawn = split(task, f"T_O({i})", 22, seed=0)
+        assert {s.objects[0] for s in drawn} == set(new_objects(task, i))
         assert {(s.surroundings, s.pose) for s in drawn} == {("neutral", 0)}
 
 

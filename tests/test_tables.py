@@ -13,12 +13,21 @@ pytest.importorskip("pyarrow", reason="records need pyarrow")
 
 from benchmark.__main__ import main  # noqa: E402
 from benchmark.figures import measure  # noqa: E402
-from benchmark.layouts import LAYOUTS  # noqa: E402
+from benchmark.layouts import LAYOUTS, SETTING  # noqa: E402
 from benchmark.paper import Asked, published  # noqa: E402
-from benchmark.protocol import TASKS  # noqa: E402
+from benchmark.protocol import ROOT, TASKS  # noqa: E402
 from benchmark.stats import wilson  # noqa: E402
 from benchmark.stored import Results  # noqa: E402
-from benchmark.tables import csv, escape, frame, grid_of, latex, markdown, text  # noqa: E402
+from benchmark.tables import (  # noqa: E402
+    csv,
+    escape,
+    frame,
+    grid_of,
+    latex,
+    make_tables,
+    markdown,
+    text,
+)
 from benchmark.variants import FULL, GRID, PIE_TASKS, variant  # noqa: E402
 from dexfw_envs.records import (  # noqa: E402
     COLUMNS,
@@ -26,8 +35,10 @@ from dexfw_envs.records import (  # noqa: E402
     read_record_file,
     write_records,
 )
+from dexfw_envs.registry import entry  # noqa: E402
 
 EPISODES = 20
+STORED = ROOT / "results" / "tables"
 
 
 def write(root, successes, method="dexflywheel", task="Grasp", split="T_OEP", **labels):
@@ -113,9 +124,35 @@ def test_differences_pair_the_same_scenes_of_the_same_seeds(results):
     whole = measure(results, asked("difference", "mean", "base", mimic, 1))
     assert whole.value == pytest.approx(50.0) and whole.high - whole.low < found.high - found.low
     assert published(asked("difference", "mean", "base", mimic, 1)).value == 36.7
+    assert found.seed_low is None  # a single seed has no spread
     default = variant("dexmimicgen", "default")
     assert published(asked("difference", "mean", "base", default, 1)).value == 50.5
     assert measure(results, asked("difference", "Grasp", "base", default, 1)) is None
+
+
+def test_differences_have_an_interval_over_seeds(tmp_path):
+    for seed, won in ((1, 18), (2, 14), (3, 16)):
+        write(tmp_path, won, seed=seed)
+        write(tmp_path, 8, "dexmimicgen", variant="enhanced", iteration=1, policy="base", seed=seed)
+    mimic = variant("dexmimicgen", "enhanced")
+    found = measure(Results(tmp_path), asked("difference", "Grasp", "base", mimic, 1))
+    assert found.value == pytest.approx(40.0) and found.n == 60
+    assert 30.0 <= found.seed_low < 40.0 < found.seed_high <= 50.0
+
+
+def test_notes_say_how_long_episodes_are():
+    usual, longer = (entry(task).make().max_episode_steps for task in ("Grasp", "Handover"))
+    assert f"episodes of {usual} steps at 20 Hz (Handover {longer})" in SETTING
+    assert {entry(task).make().max_episode_steps for task in ("Pour", "Lift")} == {usual}
+
+
+@pytest.mark.skipif(not STORED.is_dir(), reason="no tables are kept yet")
+def test_the_kept_tables_are_those_of_the_records():
+    kept = {path.name: path.read_bytes() for path in STORED.iterdir()}
+    _, made = make_tables(Results(ROOT / "results"))
+    other = sorted(name for name in made if made[name] != kept.get(name))
+    assert not other, "run: python -m benchmark report"
+    assert made.keys() == kept.keys()
 
 
 def test_figures_of_runs(results):
@@ -203,6 +240,8 @@ def test_published_figures_are_those_of_the_paper():
     assert published(asked(task="mean")).value == 81.9
     assert published(asked(task="Lift")).spread == 7.9
     assert published(asked(task="Lift", object="milk_case")) is None
+    assert published(asked("objects", object="cube", turn=2)).value == 20.0
+    assert published(asked(object="cube")) is None  # only the split that meets it equally often
     five = variant("dexflywheel", "five-turns")
     assert published(asked(row=five, turn=5, task="Pour")) is None
     assert published(asked(row=five, turn=5, task="Lift")).value == 83.5

@@ -97,7 +97,7 @@ class ToyEnv:
         self.single_action_space = gym.spaces.Box(-1, 1, (12 * arms,), np.float64)
         self.scenarios = [None] * num_envs
         self.backend = SimpleNamespace(rest=lambda mask: None)
-        self.task = SimpleNamespace(stages=("reach", "lift"))
+        self.task = SimpleNamespace(name="Toy", stages=("reach", "lift"))
         self.palm, self.turn = np.zeros((num_envs, arms, 3)), np.zeros((num_envs, arms, 4))
         self.object = np.zeros((num_envs, 1, 3))
         self.count, self.hold = np.zeros((2, num_envs), dtype=int)

@@ -16,13 +16,31 @@ def make_backend(name: str, needs: Any, num_worlds: int, **options: Any) -> Back
     Raises:
         ValueError: The backend is unknown or does not take an option; names the valid ones.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; choose one of {BACKENDS}")
+    _known(name)
     make, valid = _maker(name)
     unknown = sorted(set(options) - set(valid))
     if unknown:
         raise ValueError(f"unknown options {unknown} for backend {name!r}; it takes {valid}")
     return make(needs, num_worlds, **options)
+
+
+def check_backend(name: str) -> None:
+    """Find out before any work whether a backend can be had here; start and import nothing of it.
+
+    Raises:
+        ValueError: The backend is unknown; names the valid ones.
+        MissingRequirementError: Something that it needs is missing; says what to install.
+    """
+    _known(name)
+    if name == "omnigibson":
+        from dexfw_envs.backends.omnigibson import requirements
+
+        requirements.check(requirements.look())
+
+
+def _known(name: str) -> None:
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; choose one of {BACKENDS}")
 
 
 def _maker(name: str) -> tuple[Callable[..., Backend], tuple[str, ...]]:

@@ -153,6 +153,9 @@ class EditingPolicy:
         rng: Seeds the generators of the episodes.
         options: How to edit.
         choose: Picks a source for a scenario; default `choose_nearest(3)`.
+
+    Raises:
+        ValueError: There are no sources, or one of other arms or objects than the env's.
     """
 
     def __init__(
@@ -165,6 +168,8 @@ class EditingPolicy:
     ):
         if not sources:
             raise ValueError("no sources to edit")
+        for source in sources:
+            _check_fits(source, env)
         self.env, self.sources = env, tuple(sources)
         self.options, self.choose = options or EditOptions(), choose or choose_nearest()
         self.entropy = int(rng.integers(2**63))
@@ -210,6 +215,14 @@ class EditingPolicy:
             return Editor(source, arms, self.options, rng)
         targets: Targets = edit(source, objects, arms, rng, self.options)
         return self.env.codec.encode(targets)
+
+
+def _check_fits(source: Source, env: Any) -> None:
+    has = (source.arms, source.objects.shape[1])
+    needed = (env.codec.arms, env.world.object_position.shape[1])
+    if has != needed:
+        motion = "motion {!r} is of {} arm(s) among {} object(s), here are {} and {}"
+        raise ValueError(motion.format(source.label, *has, *needed))
 
 
 def _poses(world: Any) -> tuple[Array, Array]:
@@ -268,17 +281,20 @@ def augment(
         `failure` is the precise reason, `info["edited_from"]` the label of the source.
 
     Raises:
-        ValueError: No sources, a source in which no object was touched, or `observation_keys`
-            without those that reasons of failure are read from.
+        ValueError: No sources, a source in which no object was touched or that is of another task
+            or robot, or `observation_keys` without those that reasons of failure are read from.
     """
     if observation_keys is not None and not {"proprio", "object"} <= set(observation_keys):
         raise ValueError(f"observation_keys need 'proprio' and 'object', got {observation_keys}")
-    motions = [
-        source
-        if isinstance(source, Source)
-        else Source.from_episode(source, env.codec, label=getattr(source, "identifier", ""))
-        for source in sources
-    ]
+    motions = [source if isinstance(source, Source) else _motion(source, env) for source in sources]
     policy = EditingPolicy(env, motions, rng, options, choose)
     run = {"progress": progress, "observation_keys": observation_keys}
     return Augmentation(policy, scenarios, failures, **run)
+
+
+def _motion(episode: Any, env: Any) -> Source:
+    """Cut an episode, which must be of the env's own task."""
+    label, task = getattr(episode, "identifier", ""), episode.scenario.task
+    if task != env.task.name:
+        raise ValueError(f"demonstration {label!r} of {task} cannot be edited for {env.task.name}")
+    return Source.from_episode(episode, env.codec, label=label)

@@ -152,7 +152,7 @@ def _hold(values: Array, steps: int) -> Array:
 
 
 def end_effector_poses(proprio: Array, arms: int) -> Array:
-    """Cut the end-effector poses (..., A, 7) out of the proprio observation (..., 69 A or 130)."""
+    """Cut the end-effector poses (..., A, 7) out of the proprio observation (..., 69 A)."""
     end = proprio[..., -7 * arms :]
     position = end[..., : 3 * arms].reshape(*end.shape[:-1], arms, 3)
     quaternion = end[..., 3 * arms :].reshape(*end.shape[:-1], arms, 4)

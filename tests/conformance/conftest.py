@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dexfw_envs.backends.omnigibson import requirements
+from dexfw_envs.backends.omnigibson.assets import file_folder, need_files
+from dexfw_envs.backends.omnigibson.plans import FRANKA_FILES
 from dexfw_envs.registry import TASKS
 from dexfw_envs.vector_env import DexVectorEnv
 
@@ -14,7 +16,8 @@ def what_the_backend_needs(backend_name):
     """Stop with the one message that says what is missing."""
     if backend_name == "omnigibson":
         try:
-            requirements.check(requirements.look())
+            requirements.check(requirements.look(), FRANKA_FILES)
+            need_files(file_folder(None), own_robot=True)
         except requirements.MissingRequirementError as error:
             pytest.exit(str(error), returncode=4)
 

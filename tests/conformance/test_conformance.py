@@ -15,8 +15,10 @@ from scenes import need_drawing
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.layout import CAMERAS
 from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.experts import make_expert
 from dexfw_envs.registry import entry
 from dexfw_envs.robots.tree import robot_tree
+from dexfw_envs.rollout import run_episodes
 
 GRAVITY = 9.81
 AWAY = (-0.6, 0.0, 0.8)  # a palm command far from objects, for one arm
@@ -296,6 +298,16 @@ def test_success_is_judged_on_what_is_there(make, task):
     env.backend.reset(EVERY, [moved(scenario, (0.6, 0.0, 0.0)) for scenario in given])
     lost = env.task.lost(env.backend.world(), env.memory)
     assert lost["dropped"].all()
+
+
+def test_the_expert_reaches_success(make, task):
+    """A script that knows the scene: whether the task can be done here at all."""
+    env = make(task)
+    given = scenarios(task, 2, seed=3)
+    episodes = [*run_episodes(env, make_expert(env), given, trajectories=False)]
+    ends = [(episode.failure or "success", episode.length) for episode in episodes]
+    print(f"{task}: {', '.join(f'{end} after {length} steps' for end, length in ends)}")
+    assert any(end == "success" for end, _ in ends)
 
 
 # --- pictures

@@ -117,6 +117,13 @@ def recorder(monkeypatch):
     def pose(self, position=None, orientation=None, frame="world"):
         calls.append(("pose", self.name, position, orientation, frame))
 
+    def place(self):
+        import torch
+
+        return torch.tensor([10.0 * og.sim.scenes.index(self), 0.0, 0.0]), torch.tensor(
+            [0, 0, 0, 1]
+        )
+
     def robots(self):
         kinds = [obj for obj in added.get(id(self), []) if isinstance(obj, ManipulationRobot)]
         return sorted(kinds, key=lambda robot: robot.name)
@@ -125,6 +132,7 @@ def recorder(monkeypatch):
     monkeypatch.setattr(og, "launch", launch)
     monkeypatch.setattr(Scene, "add_object", add_object)
     monkeypatch.setattr(Scene, "robots", property(robots))
+    monkeypatch.setattr(Scene, "get_position_orientation", place)
     for kind in (XFormPrim, EntityPrim, ManipulationRobot):
         monkeypatch.setattr(kind, "set_position_orientation", pose)
     monkeypatch.setattr(VisionSensor, "load", lambda self, s: calls.append(("load", self.name)))

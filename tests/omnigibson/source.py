@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -14,17 +15,18 @@ from dexfw_envs.backends.omnigibson.requirements import TESTED, package_folder
 ROOT = Path(__file__).parents[2]
 VARIABLE = "DEXFW_OMNIGIBSON_SOURCE"
 MISSING = (
-    f"the source of omnigibson {TESTED} is not here: run `make test-omnigibson`, which installs it "
-    f"in an environment of its own, or set {VARIABLE} to its package folder"
+    f"the source of omnigibson {TESTED} is not here: `make test` and `make test-omnigibson` fetch "
+    f"it, or set {VARIABLE} to its package folder"
 )
 
 
 @cache
 def source_folder() -> Path | None:
-    """The package's folder: named, installed, or in the environment that make builds."""
+    """The package's folder: named, installed, or where make put it."""
     places = [Path(os.environ[VARIABLE])] if VARIABLE in os.environ else []
     installed = package_folder()
     places += [installed] if installed else []
+    places.append(ROOT / ".venv-omnigibson-source" / "omnigibson")
     places += sorted(ROOT.glob(".venv-omnigibson*/lib/python3*/site-packages/omnigibson"))
     return next((place for place in places if (place / "macros.py").is_file()), None)
 
@@ -56,7 +58,9 @@ class Source:
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             name = ".".join(part for part in parts if part != "__init__")
-            self.modules[name] = ast.parse(path.read_text())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # its escapes in strings
+                self.modules[name] = ast.parse(path.read_text())
             self._collect(self.modules[name], name, name)
 
     def _collect(self, node: ast.AST, path: str, module: str) -> None:

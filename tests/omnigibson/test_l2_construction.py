@@ -9,6 +9,11 @@ from real import need_package
 from dexfw_envs.backends.omnigibson import configs, plans
 from dexfw_envs.backends.omnigibson.frames import to_scene
 from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME, dual_arm_class
+from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
+from dexfw_envs.backends.omnigibson.scene_class import scene_class
+from dexfw_envs.backends.omnigibson.usd import write_object
+from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.catalog.shapes import volume
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.lift import LiftTask
@@ -22,6 +27,10 @@ TASKS = {"grasp": (GraspTask, None), "pour": (PourTask, None), "lift": (LiftTask
 @pytest.fixture
 def og():
     package = need_package()
+    from omnigibson.scenes.scene_base import Scene
+
+    if SCENE not in package.REGISTERED_SCENES:
+        scene_class(Scene, lambda index: None)
     if CLASS_NAME not in package.REGISTERED_ROBOTS:
         from omnigibson.robots.manipulation_robot import ManipulationRobot
         from omnigibson.utils.python_utils import classproperty
@@ -102,6 +111,31 @@ def test_the_classes_have_the_names_that_we_read(og, name):
         assert len(robot.disabled_collision_pairs) > 100
         with pytest.raises(ValueError, match="no discrete actions"):
             robot._create_discrete_action_space()
+
+
+def test_bodies_balance_where_omnigibson_finds_it(og, tmp_path):
+    """It takes a body's centre of mass from the shapes, by its own meshes, not from the file."""
+    pytest.importorskip("pxr", reason="usd-core is not installed here")
+    import torch
+    from omnigibson.utils import transform_utils
+    from omnigibson.utils.usd_utils import get_mesh_volume_and_com
+    from pxr import Usd
+
+    for name in ("egg", "cube", "pint_glass", "baseball"):
+        write_object(get_object(name), tmp_path / f"{name}.usda")
+        stage = Usd.Stage.Open(str(tmp_path / f"{name}.usda"))
+        volumes, centres = [], []
+        for prim in stage.GetPrimAtPath("/object/base_link/collisions").GetChildren():
+            size, centre = get_mesh_volume_and_com(prim)
+            turn = prim.GetAttribute("xformOp:orient").Get()
+            turn = torch.tensor([*turn.GetImaginary(), turn.GetReal()], dtype=torch.float32)
+            place = torch.tensor(prim.GetAttribute("xformOp:translate").Get(), dtype=torch.float32)
+            volumes.append(size)
+            centres.append(transform_utils.quat2mat(turn) @ centre + place)
+        found = np.average(np.array([c.numpy() for c in centres]), axis=0, weights=volumes)
+        assert np.linalg.norm(found) < 1e-4, name
+        parts = [part for part in get_object(name).parts if part.role != "hull"]
+        assert sum(volumes) == pytest.approx(sum(map(volume, parts)), rel=0.05), name
 
 
 # --- controllers

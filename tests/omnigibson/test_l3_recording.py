@@ -3,6 +3,7 @@
 import copy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -12,8 +13,10 @@ from source import ROOT
 
 from dexfw_envs.backends.layout import CAMERAS
 from dexfw_envs.backends.omnigibson import backend, configs, plans, requirements, session
-from dexfw_envs.backends.omnigibson.api import OmniGibson
+from dexfw_envs.backends.omnigibson.api import RERENDERS, OmniGibson
+from dexfw_envs.backends.omnigibson.contract import SCENE_MARGIN
 from dexfw_envs.backends.omnigibson.frames import to_scene
+from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
 from dexfw_envs.registry import TASKS, entry
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.lift import LiftTask
@@ -66,7 +69,7 @@ def test_every_task_is_loaded_whole(started, task):
     config = config_of(kind, cameras=tuple(CAMERAS[kind().needs.robot.arms]))
     facade.open([config])
     [[kind_of_scene, scene]] = flat(calls, "import_scene")
-    assert kind_of_scene == "Scene" and not scene._use_skybox
+    assert kind_of_scene == SCENE and not scene._use_skybox
     added = [thing.name for _, thing in flat(calls, "add_object")]
     expected = [e["name"] for e in (*config["robots"], *config["objects"])]
     assert added == expected, "robots first, then objects, as 1.1.1 does"
@@ -117,10 +120,102 @@ def test_an_object_is_added_while_the_simulator_plays(started):
     assert np.allclose(place, to_scene(spot), atol=1e-6) and turn.tolist() == [0, 0, 0, 1]
 
 
+# --- scenes side by side
+
+
+class FakePrim:
+    """A scene's prim: remembers where it was put."""
+
+    def __init__(self, relative_prim_path, name):
+        self.prim_path = f"/World{relative_prim_path}"
+
+    def load(self, scene):
+        pass
+
+    def set_position_orientation(self, position, orientation=None):
+        import torch
+
+        self.position = torch.as_tensor(position, dtype=torch.float32)
+
+    def get_position_orientation(self):
+        import torch
+
+        return self.position, torch.tensor([0.0, 0.0, 0.0, 1.0])
+
+
+@pytest.fixture
+def load_scenes(recorder, monkeypatch):  # noqa: F811
+    """The release's own loading of three scenes of a class, with USD's own bounding boxes."""
+    pytest.importorskip("pxr", reason="usd-core is not installed here")
+    from omnigibson.scenes import scene_base
+    from pxr import Usd, UsdGeom
+
+    stage = Usd.Stage.CreateInMemory()
+    UsdGeom.Xform.Define(stage, "/World")
+    sim = SimpleNamespace(stage=stage, is_stopped=lambda: True, add_ground_plane=lambda **_: None)
+
+    def box(path):  # the scene's box at the stage's origin; Isaac Sim gives an empty one inverted
+        prim = stage.GetPrimAtPath(path)
+        cache = UsdGeom.BBoxCache(Usd.TimeCode.Default(), ["default"])
+        found = cache.ComputeWorldBound(prim).ComputeAlignedRange() if prim else None
+        empty = found is None or found.IsEmpty()
+        return ([3.4e38] * 3, [-3.4e38] * 3) if empty else (found.GetMin(), found.GetMax())
+
+    context = SimpleNamespace(compute_path_world_bounding_box=box)
+    usd = SimpleNamespace(get_context=lambda: context)
+    monkeypatch.setattr(scene_base, "lazy", SimpleNamespace(omni=SimpleNamespace(usd=usd)))
+    monkeypatch.setattr(scene_base, "XFormPrim", FakePrim)
+    monkeypatch.setattr(recorder.og, "sim", sim)
+
+    def load(kind):
+        places, edge = [], None
+        for index in range(3):
+            scene = kind(use_skybox=False)
+            edge = scene.load(index, last_scene_edge=edge, initial_scene_prim_z_offset=-100.0,
+                              scene_margin=SCENE_MARGIN)  # fmt: skip
+            places.append(scene._scene_prim.position.tolist())
+        return places
+
+    return load
+
+
+def test_scenes_are_put_side_by_side(load_scenes, recorder):  # noqa: F811
+    OmniGibson(headless=True)
+    places = np.array(load_scenes(recorder.og.REGISTERED_SCENES[SCENE]))
+    assert np.allclose(places[:, 0], SCENE_MARGIN * np.arange(3), atol=0.05)
+    assert np.allclose(places[:, 1:], 0.0)
+
+
+def test_why_the_scene_is_of_a_class_of_our_own(load_scenes, recorder):  # noqa: F811
+    places = np.array(load_scenes(recorder.og.REGISTERED_SCENES["Scene"]))
+    assert not np.isfinite(places[1:, 0]).any() or np.abs(places[1:, 0]).min() > 1e30
+
+
+def test_scenes_in_one_another_are_refused(started, monkeypatch):
+    import torch
+    from omnigibson.scenes.scene_base import Scene
+
+    facade, _ = started
+    same = (torch.tensor([float("nan"), 0.0, 0.0]), torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    monkeypatch.setattr(Scene, "get_position_orientation", lambda self: same)
+    with pytest.raises(RuntimeError, match=r"put the scenes at x = \[nan, nan\] m"):
+        facade.open([config_of(GraspTask)] * 2)
+
+
+def test_pictures_are_drawn_until_they_are_up_to_date(started, monkeypatch):
+    facade, calls = started
+    facade.open([config_of(GraspTask)])
+    monkeypatch.setattr(type(facade._og.sim), "render", lambda self: calls.append(("render",)),
+                        raising=False)  # fmt: skip
+    calls.clear()
+    facade.render()
+    assert calls == [("render",)] * RERENDERS and RERENDERS == 3
+
+
 @pytest.fixture
 def whole(monkeypatch, recorder):  # noqa: F811
     """All checks pass and a process's session begins anew."""
-    monkeypatch.setattr(requirements, "check", lambda machine, files: "1.1.1")
+    monkeypatch.setattr(requirements, "check", lambda machine, files=(): "1.1.1")
     monkeypatch.setattr(backend, "need_files", lambda folder, own: None)
     monkeypatch.setattr(session, "_sessions", [])
     return recorder
@@ -138,19 +233,25 @@ def test_gymnasium_gets_as_far_as_isaac_sim(whole, task):
     assert len(flat(whole.calls, "post_play_load")) == 2
 
 
-def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch):
+def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch, tmp_path):
+    """`python baselines/dexflywheel.py --backend omnigibson --task Grasp`, its command line too."""
+    torch = pytest.importorskip("torch")
     for module in ("av", "diffusers", "safetensors", "tensorboard"):
         pytest.importorskip(module, reason=f"the extra [train] is not installed: no {module}")
     monkeypatch.syspath_prepend(str(ROOT / "baselines"))
     monkeypatch.delitem(sys.modules, "dexflywheel", raising=False)
     import dexflywheel
 
-    args = dexflywheel.Args(backend="omnigibson", task="Grasp", rl_envs=2)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: None)
+    command = ("--backend", "omnigibson", "--task", "Grasp", "--rl-envs", "2", "--runs")
     with pytest.raises((BoundaryError, AttributeError, TypeError)) as raised:
-        dexflywheel.make_env(args)
+        dexflywheel.main([*command, str(tmp_path)])
+    names = [step.name for step in raised.traceback]
+    assert names.index("build_data") < names.index("make_env"), "the first turn's first work"
     assert any(step.path.name == "reading.py" for step in raised.traceback)
     [[settings]] = flat(whole.calls, "launch")
     assert settings["physics_dt"] == pytest.approx(0.0025), "the script's own step"
+    assert len(flat(whole.calls, "import_scene")) == 2
     kinds = [call[0] for call in whole.calls]
-    assert flat(whole.calls, "threads") == [(args.threads,)]
+    assert flat(whole.calls, "threads") == [(dexflywheel.Args().threads,)]
     assert kinds.index("threads") < kinds.index("play")

@@ -5,6 +5,7 @@ import dataclasses
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from scenes import scene
 from source import ROOT
 from stub import StubSimulator
@@ -35,7 +36,7 @@ def stub(monkeypatch):
         monkeypatch.setattr(session, "_start", lambda release, headless: made[-1])
         return made[-1]
 
-    monkeypatch.setattr(requirements, "check", lambda machine, files: "1.1.1")
+    monkeypatch.setattr(requirements, "check", lambda machine, files=(): "1.1.1")
     monkeypatch.setattr(backend, "need_files", lambda folder, own: None)
     return begin
 
@@ -56,18 +57,32 @@ def loads(stub):
 # --- before anything is started
 
 
-def test_nothing_starts_without_omnigibson(monkeypatch):
-    missing = Machine((3, 11), None, False, None, False, None, (), None)
-    monkeypatch.setattr(requirements, "look", lambda: missing)
+WHOLE = Machine((3, 10), "1.1.1", True, "/isaac", False, "4.1.0", ("RTX A5000",), "/assets")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"omnigibson": None}, r"pip install omnigibson==1\.1\.1 torch"),
+        ({"omnigibson": "2.0.0"}, r"omnigibson 2\.0\.0 is installed"),
+        ({"python": (3, 12)}, r"runs on Python 3\.10, this is 3\.12"),
+        ({"isaac_path": None}, "Isaac Sim is not installed"),
+        ({"gpus": ()}, "no NVIDIA GPU"),
+        ({}, r"franka_inspire\.usd is not under"),
+    ],
+    ids=["package", "version", "python", "isaac", "gpu", "assets"],
+)
+def test_nothing_starts_where_something_is_missing(monkeypatch, change, message):
+    monkeypatch.setattr(requirements, "look", lambda: dataclasses.replace(WHOLE, **change))
     monkeypatch.setattr(session, "_start", lambda *_: pytest.fail("started"))
-    with pytest.raises(MissingRequirementError, match=r"pip install omnigibson==1\.1\.1"):
+    with pytest.raises(MissingRequirementError, match=message):
         gym.make("DexFW/Grasp-v0", backend="omnigibson")
-    with pytest.raises(MissingRequirementError, match=r"pip install omnigibson==1\.1\.1"):
-        gym.make_vec("DexFW/Lift-v0", num_envs=2, backend="omnigibson")
+    with pytest.raises(MissingRequirementError, match=message):
+        gym.make_vec("DexFW/Pour-v0", num_envs=2, backend="omnigibson")
 
 
 def test_nothing_starts_without_our_files(monkeypatch, tmp_path):
-    monkeypatch.setattr(requirements, "check", lambda machine, files: "1.1.1")
+    monkeypatch.setattr(requirements, "check", lambda machine, files=(): "1.1.1")
     monkeypatch.setattr(session, "_start", lambda *_: pytest.fail("started"))
     with pytest.raises(MissingRequirementError, match=r"write them with `python -m .*usd-core"):
         make(files=tmp_path)
@@ -118,6 +133,48 @@ def test_every_task_runs_unchanged(stub, task):
     assert set(info["failure"]) <= {"", "dropped", "spilled"}
     assert np.allclose(env.world.time, 0.15)
     assert [call for call in simulator.calls if call[0] == "open"] == [("open", 3)]
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_gymnasium_makes_one_world_or_many(stub, task):
+    stub(task)
+    env = gym.make(f"DexFW/{task}-v0", backend="omnigibson")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+    envs = gym.make_vec(f"DexFW/{task}-v0", num_envs=3, backend="omnigibson")
+    observations, _ = envs.reset(seed=0)
+    assert envs.observation_space.contains(observations) and envs.num_envs == 3
+
+
+def test_seeds_are_ours(stub):
+    """OmniGibson ignores them."""
+    stub("Pour")
+    env, starts = make("Pour"), []
+    for seed in (3, 3, 4):
+        env.reset(seed=seed)
+        starts.append(env.backend.get_state())
+    assert np.allclose(starts[0], starts[1], atol=1e-6)
+    assert not np.allclose(starts[0], starts[2], atol=1e-3)
+    mujoco = DexVectorEnv("Pour", 2, threads=1)
+    mujoco.reset(seed=4)
+    assert env.scenarios == mujoco.scenarios, "the same seed draws the same scenes"
+
+
+def test_time_limits_and_autoreset_are_ours(stub):
+    """A world whose time is up begins its next episode in the same step; the other goes on."""
+    simulator = stub()
+    env = DexVectorEnv("Grasp", 2, backend="omnigibson", max_episode_steps=3)
+    env.reset(options={"scenarios": [scene("egg"), scene("egg")]})
+    action = np.zeros((2, 12))
+    env.step(action)
+    env.reset(options={"reset_mask": np.array([False, True]), "scenarios": [scene("egg", cell=2)]})
+    env.step(action)
+    _, _, terminated, truncated, info = env.step(action)
+    assert truncated.tolist() == [True, False] and not terminated.any()
+    assert info["_final_obs"].tolist() == [True, False]
+    assert np.allclose(env.world.time, [0.0, 0.1])
+    assert env.scenarios[0] != scene("egg") and env.scenarios[1] == scene("egg", cell=2)
+    assert [call for call in simulator.calls if call[0] == "open"] == [("open", 2)]
 
 
 @pytest.mark.parametrize("task", NAMES)
@@ -400,13 +457,26 @@ def test_the_backend_can_be_made_directly(stub):
     assert all(value.shape[0] == 2 for value in arrays.values())
 
 
-def test_the_flywheel_script_makes_its_worlds(stub, monkeypatch):
-    """The script's own options, two environments of it at a time, and a film's frame."""
+def the_script(monkeypatch):
     for module in ("av", "diffusers", "safetensors", "tensorboard"):
         pytest.importorskip(module, reason=f"the extra [train] is not installed: no {module}")
     monkeypatch.syspath_prepend(str(ROOT / "baselines"))
     import dexflywheel
 
+    return dexflywheel
+
+
+def test_the_flywheel_script_says_what_is_missing_first(monkeypatch, tmp_path):
+    script = the_script(monkeypatch)
+    monkeypatch.setattr(requirements, "look", lambda: dataclasses.replace(WHOLE, isaac_path=None))
+    with pytest.raises(MissingRequirementError, match="Isaac Sim is not installed"):
+        script.main(["--backend", "omnigibson", "--task", "Grasp", "--runs", str(tmp_path)])
+    assert not list(tmp_path.iterdir()), "not even a run's folder"
+
+
+def test_the_flywheel_script_makes_its_worlds(stub, monkeypatch):
+    """The script's own options, two environments of it at a time, and a film's frame."""
+    dexflywheel = the_script(monkeypatch)
     simulator = stub()
     args = dexflywheel.Args(backend="omnigibson", task="Grasp", rl_envs=2, seed=1)
     env = dexflywheel.make_env(args, sampler_of=2)

@@ -16,9 +16,17 @@ from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.layout import CAMERAS, TABLE_CENTRE
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.backends.mujoco.scene import build_model
-from dexfw_envs.backends.omnigibson import configs, frames, plans, reading, requirements, strict
+from dexfw_envs.backends.omnigibson import (
+    configs,
+    frames,
+    importer,
+    plans,
+    reading,
+    requirements,
+    strict,
+)
 from dexfw_envs.backends.omnigibson.hands import HandFrames, joint_map
-from dexfw_envs.backends.omnigibson.importer import importer_yaml, robot_yaml
+from dexfw_envs.backends.omnigibson.importer import robot_yaml
 from dexfw_envs.backends.omnigibson.requirements import Machine, MissingRequirementError, check
 from dexfw_envs.backends.omnigibson.robot_class import finger_link_names, ignored_pairs
 from dexfw_envs.backends.omnigibson.states import Row, start_row, width
@@ -27,6 +35,7 @@ from dexfw_envs.catalog.surroundings import SURROUNDINGS
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.panda_inspire import panda_inspire, panda_inspire_upright
+from dexfw_envs.robots.tree import robot_tree
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.lift import LiftTask
 from dexfw_envs.tasks.pour import PourTask
@@ -80,6 +89,16 @@ def test_missing_assets_are_named(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     assert check(machine, files) == "1.1.1"
+
+
+def test_3_x_has_its_robots_elsewhere(tmp_path):
+    newer = dataclasses.replace(WHOLE, omnigibson="3.9.1", isaac_version="5.1.0", python=(3, 11))
+    assert check(newer, plans.FRANKA_FILES) == "3.", "nothing is set: it says itself what it misses"
+    told = dataclasses.replace(newer, assets=str(tmp_path))
+    with pytest.raises(MissingRequirementError, match="holds no omnigibson-robot-assets"):
+        check(told, plans.FRANKA_FILES)
+    (tmp_path / "omnigibson-robot-assets").mkdir()
+    assert check(told, plans.FRANKA_FILES) == "3."
 
 
 def test_looking_imports_nothing_and_reads_what_is_there(tmp_path, monkeypatch):
@@ -189,6 +208,11 @@ def test_balls_only_where_a_task_has_contents():
     ("where", "message"),
     [
         (lambda c: c.update(objcts=[]), r"configuration: unknown keys \['objcts'\]"),
+        (lambda c: c.pop("scene"), r"configuration: \['scene'\] are missing"),
+        (lambda c: c["robots"][0].pop("name"), "every robot and object needs a name"),
+        (lambda c: c["robots"][0].update(sensor_config={"VisionSensor": {"fov": 1}}),
+         r"robot 'right': what is in \['sensor_config'\] would not be checked"),
+        (lambda c: c["task"].update(reward_config={"speed": 1}), "task: what is in"),
         (lambda c: c["env"].update(physics_freq=1), r"env: unknown keys \['physics_freq'\]"),
         (lambda c: c["scene"].update(floor=True), r"scene: unknown keys \['floor'\]"),
         (lambda c: c["scene"].update(type="House"), r"unknown scene type 'House'"),
@@ -393,8 +417,13 @@ def test_yaml_files_name_the_robots_joints():
     assert len(read["default_joint_pos"]) == 38
     assert read["self_collisions"] is True
     assert ["right_palm", "right_index_distal"] in read["disabled_collision_pairs"]
-    read = yaml.safe_load(importer_yaml(robot, "robot.urdf"))
-    assert read["urdf_path"] == "robot.urdf" and read["merge_fixed_joints"] is False
+    assert set(read) == set(importer.ROBOT_KEYS), "read strictly: any other key is an error"
+    read = yaml.safe_load(importer.importer_yaml(robot, Path("robot.urdf")))
+    assert set(read) == set(importer.IMPORTER_KEYS) and read["merge_fixed_joints"] is False
+    assert read["urdf_path"] == str(Path("robot.urdf").resolve()), "the script wants the whole path"
+    links = {link.name for link in robot_tree(robot).links}
+    for entry in read["eef_vis_links"]:
+        assert entry["link"] in links and entry["parent_link"] is None
 
 
 def test_thumb_and_fingers_of_one_hand_touch_and_the_rest_of_a_side_does_not():

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import zlib
 
-import mujoco
 import numpy as np
 import pytest
 from stub import apart
 
 from dexfw_envs import transforms as tf
+from dexfw_envs.backends.layout import TABLE_HALF_SIZE
 from dexfw_envs.backends.mujoco.objects import object_fields
 from dexfw_envs.backends.omnigibson import assets, usd
+from dexfw_envs.backends.omnigibson.importer import lowest_point
 from dexfw_envs.backends.omnigibson.meshes import Mesh, part_mesh
 from dexfw_envs.backends.omnigibson.requirements import MissingRequirementError
 from dexfw_envs.catalog.objects import OBJECTS, get_object
@@ -124,7 +125,9 @@ def geometries(stage, group):
 def test_everything_is_written(folder):
     names = {path.name for path in folder.iterdir()}
     assert {f"{name}.usda" for name in OBJECTS} <= names
+    assert len(OBJECTS) == 82, "80 and the two bowls"
     assert {f"table_{around.id}.usda" for around in SURROUNDINGS} <= names
+    assert len(SURROUNDINGS) == 12
     assert {"content.usda", "column_1.usda", "column_2.usda", assets.MANIFEST} <= names
     assets.need_files(folder, own_robot=True)
 
@@ -179,23 +182,34 @@ def extent(parts):
 
 
 @need_usd
-def test_a_part_stands_as_in_mujoco(folder):
-    """A cup's leaning walls, the hardest poses there are."""
-    name = "pint_glass"
-    rows, stage = object_fields(name, 12), opened(folder / f"{name}.usda")
-    walls = [part for part in get_object(name).parts if part.role != "hull"]
-    for index, part in enumerate(walls):
-        prim = stage.GetPrimAtPath(f"/object/base_link/collisions/part{index}")
+@pytest.mark.parametrize("name", sorted(OBJECTS))
+def test_parts_stand_as_in_mujoco(folder, name):
+    """Kind, size and pose of every part that touches; the hulls of cups are MuJoCo's alone."""
+    item, stage = get_object(name), opened(folder / f"{name}.usda")
+    rows = object_fields(name, len(item.parts))
+    solid = [index for index, part in enumerate(item.parts) if part.role != "hull"]
+    for number, row in enumerate(solid):
+        prim = stage.GetPrimAtPath(f"/object/base_link/collisions/part{number}")
         place = np.array(prim.GetAttribute("xformOp:translate").Get())
-        turn = prim.GetAttribute("xformOp:orient").Get()
-        turn = np.array([turn.GetReal(), *turn.GetImaginary()])
-        assert np.allclose(place, rows["geom_pos"][index], atol=1e-9)
-        assert apart(turn, rows["geom_quat"][index]) < 1e-6
-        if part.kind == "box":
-            points = np.array(prim.GetAttribute("points").Get())
-            assert np.allclose(np.abs(points).max(axis=0), rows["geom_size"][index], atol=1e-7)
-        else:
-            assert rows["geom_type"][index] == int(mujoco.mjtGeom.mjGEOM_CYLINDER)
+        turn = as_array(prim.GetAttribute("xformOp:orient").Get())
+        assert np.allclose(place, rows["geom_pos"][row], atol=1e-9)
+        assert apart(turn, rows["geom_quat"][row]) < 1e-6
+        reached = reach_of(prim)
+        assert np.allclose(reached, rows["geom_aabb"][row][3:], rtol=1e-2, atol=1e-6), number
+        assert (prim.GetTypeName() == "Mesh") == (item.parts[row].kind not in PLAIN)
+
+
+PLAIN = {"sphere", "cylinder"}  # what PhysX has itself
+
+
+def reach_of(prim):
+    """How far a shape reaches along its own axes [m]."""
+    if prim.GetTypeName() == "Mesh":
+        return np.abs(np.array(prim.GetAttribute("points").Get())).max(axis=0)
+    radius = prim.GetAttribute("radius").Get()
+    if prim.GetTypeName() == "Sphere":
+        return np.full(3, radius)
+    return np.array([radius, radius, prim.GetAttribute("height").Get() / 2])
 
 
 @need_usd
@@ -205,6 +219,7 @@ def test_tables_have_their_friction_and_texture(folder):
     for around in SURROUNDINGS:
         stage = opened(folder / f"table_{around.id}.usda")
         [top] = geometries(stage, "collisions")
+        assert np.allclose(reach_of(top), TABLE_HALF_SIZE)
         material = bound(top, "physics")
         api = UsdPhysics.MaterialAPI(material)
         assert api.GetStaticFrictionAttr().Get() == pytest.approx(around.table_friction)
@@ -213,6 +228,8 @@ def test_tables_have_their_friction_and_texture(folder):
         assert bool(texture) == (around.table_texture != "flat")
         if texture:
             assert (folder / texture).read_bytes()[1:4] == b"PNG"
+        colour = shader.GetAttribute("inputs:diffuse_color_constant").Get()
+        assert np.allclose(colour, around.table_rgba[:3], atol=1e-6)
 
 
 @need_usd
@@ -248,6 +265,18 @@ def test_the_robot_is_the_tree(folder):
     for name, (place, turn) in expected.items():
         assert np.allclose(poses[name][0], place, atol=1e-5), name
         assert apart(tf.quat_normalize(poses[name][1]), turn) < 1e-3, name
+
+
+@need_usd
+def test_the_lowest_point_is_that_of_the_file(folder):
+    """By which the importer of later releases moves a robot."""
+    from pxr import Usd, UsdGeom
+
+    stage = opened(folder / "dual_rm75_inspire.usda")
+    cache = UsdGeom.BBoxCache(Usd.TimeCode.Default(), ["default"])
+    box = cache.ComputeWorldBound(stage.GetDefaultPrim()).ComputeAlignedRange()
+    lowest = lowest_point(robot_tree(dual_rm75_inspire()))
+    assert box.GetMin()[2] == pytest.approx(lowest, abs=0.005)  # curved parts are meshes there
 
 
 def as_array(quaternion):

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs.backends.omnigibson.api_robots import RobotCalls, array
+from dexfw_envs.backends.omnigibson.configs import SPACING
+from dexfw_envs.backends.omnigibson.scene_class import GRAIN, scene_class
 
 RERENDERS = 3  # frames by which the renderer lags behind physics
 
@@ -31,6 +33,7 @@ class OmniGibson(RobotCalls):
         from omnigibson.controllers.controller_base import ControlType as control_type
         from omnigibson.macros import gm
         from omnigibson.objects import REGISTERED_OBJECTS as registry
+        from omnigibson.scenes.scene_base import Scene
         from omnigibson.utils.usd_utils import RigidContactAPI as contacts
 
         self._og, self._torch, self._registry = og, torch, registry
@@ -40,6 +43,7 @@ class OmniGibson(RobotCalls):
             _set_macro(gm, name, value)
         self.worlds: list[Any] = []
         self.threads: int | None = None  # of physics; its own choice if None
+        scene_class(Scene, self._mark)
 
     def _macros(self, headless: bool) -> dict[str, bool]:
         """Return the macros: rigid bodies on the processor, and none of what we never ask for."""
@@ -62,6 +66,7 @@ class OmniGibson(RobotCalls):
             sim.stop()
         # `Environment` takes entries out of what it is given.
         self.worlds += self._environments([copy.deepcopy(dict(config)) for config in configs])
+        self._check_places()
 
     def _environments(self, configs: list[dict[str, Any]]) -> list[Any]:
         og = self._og
@@ -73,6 +78,33 @@ class OmniGibson(RobotCalls):
         for env in new:
             env.post_play_load()
         return new
+
+    def _mark(self, index: int) -> None:
+        """Put a grain below the floor of a scene under construction; see `scene_class`."""
+        import omnigibson.lazy as lazy
+
+        sim = self._og.sim
+        path, (side, height) = f"/World/scene_{index}", GRAIN
+        lazy.pxr.UsdGeom.Xform.Define(sim.stage, path)
+        grain = lazy.pxr.UsdGeom.Cube.Define(sim.stage, f"{path}/grain")
+        grain.CreateSizeAttr(side)
+        grain.AddTranslateOp().Set(lazy.pxr.Gf.Vec3d(0.0, 0.0, height))
+
+    def _check_places(self) -> None:
+        """Raise unless every scene stands apart from the others.
+
+        Raises:
+            RuntimeError: Names the places; physics would be that of scenes in one another.
+        """
+        places = []
+        for env in self.worlds:
+            scene = env.scene
+            places.append(array(scene.get_position_orientation()[0])[0])
+        if not (np.diff(sorted(places)) > 0.9 * SPACING).all():
+            raise RuntimeError(
+                f"OmniGibson put the scenes at x = {np.round(places, 2).tolist()} m, which is not "
+                f"{SPACING} m apart: please report it; see docs/omnigibson.md"
+            )
 
     def _set_threads(self) -> None:
         """Tell PhysX before it starts on how many threads to run."""

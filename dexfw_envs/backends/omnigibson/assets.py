@@ -93,7 +93,7 @@ def write_all(folder: Path) -> list[Path]:
     usd, urdf = (Path(name) for name in own_robot_files(folder))
     write_robot(robot_tree(dual), usd)
     urdf.write_text(to_urdf(dual))
-    (folder / f"{ROBOT}_import.yaml").write_text(importer_yaml(dual, urdf.name))
+    (folder / f"{ROBOT}_import.yaml").write_text(importer_yaml(dual, urdf))
     (folder / f"{ROBOT}_definition.yaml").write_text(robot_yaml(dual))
     (folder / MANIFEST).write_text(json.dumps({"definitions": fingerprint()}) + "\n")
     return sorted(path for path in folder.iterdir() if path.is_file())

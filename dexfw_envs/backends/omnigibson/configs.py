@@ -17,6 +17,7 @@ from dexfw_envs.backends.layout import CAMERAS, TABLE_CENTRE
 from dexfw_envs.backends.omnigibson.frames import look_at, placed
 from dexfw_envs.backends.omnigibson.plans import Plan
 from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME
+from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
 from dexfw_envs.backends.omnigibson.strict import check_config, check_object
 from dexfw_envs.catalog.surroundings import Surroundings
 from dexfw_envs.control import CONTROL_PERIOD, physics_steps
@@ -27,7 +28,9 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0)
 # Lamps are spheres near their own table: one from far away would light every scene of the stage.
 # Distance from the table's middle [m], radius [m], intensity of white; never seen, so guesses.
 LAMPS = {"key": (2.0, 0.30, 60_000.0), "ambient": (3.0, 1.00, 5_000.0)}
-PARKED = (-3.0, 0.55)  # nearest place beside the table for what is not in use, and spacing [m]
+PARKED = (-3.0, 1.1)  # nearest place beside the table for what is not in use, and spacing [m]
+ROWS = 16  # of parked things: they stand in a few columns, as scenes stand side by side along x
+SPACING = 10.0  # of scenes [m], OmniGibson's own margin
 FOCAL_LENGTH = 17.0  # [mm]; the aperture follows from the field of view
 
 
@@ -80,7 +83,7 @@ def scene_config(
             ] or None,
         },
         "render": {"viewer_width": VIEWER_SIZE[0], "viewer_height": VIEWER_SIZE[1]},
-        "scene": {"type": "Scene", "use_floor_plane": True, "use_skybox": False},
+        "scene": {"type": SCENE, "use_floor_plane": True, "use_skybox": False},
         "robots": _robots(plan),
         "objects": objects,
         "task": {"type": "DummyTask"},
@@ -211,9 +214,9 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
 
 def parking_place(index: int) -> np.ndarray:
     """Return where the index-th unused thing waits, in the table frame [m], (3,)."""
-    column, row = divmod(index, 8)
+    column, row = divmod(index, ROWS)
     nearest, spacing = PARKED
-    return np.array([nearest - spacing * column * 2.0, spacing * 2.0 * (row - 3.5), 0.0])
+    return np.array([nearest - spacing * column, spacing * (row - (ROWS - 1) / 2.0), 0.0])
 
 
 def _camera(name: str, arms: int) -> dict[str, Any]:

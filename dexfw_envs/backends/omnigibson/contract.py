@@ -62,7 +62,19 @@ MACROS = (
 
 # What the simulator inherits from Isaac Sim and what Isaac Sim's interfaces are asked for: no
 # source of them is public, so no test can look these up.
-OUTSIDE = ("sim.is_playing", "sim.current_time", "physics.update_simulation")
+OUTSIDE = ("sim.is_playing", "sim.current_time", "sim.stage", "physics.update_simulation")
+
+# What is reached through OmniGibson's own `lazy`, all of it Isaac Sim's and USD's; and whether the
+# release's source asks for the same, which is the nearest thing to a proof without Isaac Sim.
+LAZY: tuple[tuple[str, bool], ...] = (
+    ("carb.settings.get_settings", True),
+    ("omni.isaac.core.materials.PhysicsMaterial", True),
+    ("pxr.Gf.Vec3d", True),
+    ("pxr.PhysxSchema.PhysxMaterialAPI.Apply", False),
+    ("pxr.UsdGeom.Cube.Define", False),
+    ("pxr.UsdGeom.Xform.Define", False),
+)
+SCENE_MARGIN = 10.0  # by which the release puts scenes apart [m]
 
 USES: tuple[Use, ...] = (
     Use("og", "sim", "attribute", gives="sim"),
@@ -84,6 +96,7 @@ USES: tuple[Use, ...] = (
     Use("scene", "dump_state", "method", ("serialized",)),
     Use("scene", "load_state", "method", ("state", "serialized")),
     Use("scene", "prim_path", "property"),
+    Use("scene", "get_position_orientation", "method"),
     Use("robot", "name", "property"),
     Use("robot", "joints", "property"),
     Use("robot", "links", "property"),
@@ -122,6 +135,7 @@ USES: tuple[Use, ...] = (
 IMPORTS: tuple[tuple[str, str, str], ...] = (
     ("macros", "gm", "gm"),
     ("objects", "REGISTERED_OBJECTS", "registry"),
+    ("scenes.scene_base", "Scene", "scene"),
     ("utils.usd_utils", "RigidContactAPI", "contacts"),
     ("controllers.controller_base", "ControlType", "control_type"),
     ("robots.manipulation_robot", "ManipulationRobot", "robot"),
@@ -215,6 +229,12 @@ LIGHT_TYPES = ("Cylinder", "Disk", "Distant", "Dome", "Geometry", "Rect", "Spher
 MODALITIES = ("rgb", "depth", "depth_linear", "seg_instance")
 END_EFFECTORS = ("gripper", "allegro", "leap_right", "leap_left", "inspire")
 KIT_VERSIONS = ("4.0.0", "4.1.0")  # of Isaac Sim, that the release starts with
+
+# What is changed in the state of a scene, below "object_registry"; poses are in the scene frame.
+STATE_KEYS = {
+    "root_link": ("pos", "ori", "lin_vel", "ang_vel"),
+    "robot": ("joint_pos", "joint_vel", "joint_eff"),
+}
 
 # What a robot class must define, and the hand's names in the Franka with an Inspire hand.
 ROBOT_MEMBERS = (

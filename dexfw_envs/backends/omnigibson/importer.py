@@ -7,8 +7,12 @@ Written after public source; never run.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dexfw_envs import transforms as tf
 from dexfw_envs.backends.omnigibson.configs import controllers
 from dexfw_envs.backends.omnigibson.robot_class import (
     arm_joint_names,
@@ -16,23 +20,44 @@ from dexfw_envs.backends.omnigibson.robot_class import (
     hand_joint_names,
     ignored_pairs,
 )
+from dexfw_envs.catalog.shapes import reach
 from dexfw_envs.robots.spec import RobotSpec
+from dexfw_envs.robots.tree import Tree
 
 Yaml = dict[str, Any]
+# What the two files may hold, as far as public source shows; the robot's is read strictly.
+IMPORTER_KEYS = (
+    *("urdf_path", "name", "headless", "overwrite", "merge_fixed_joints", "base_motion"),
+    *("collision", "eef_vis_links", "camera_links", "lidar_links", "curobo"),
+)
+ROBOT_KEYS = (
+    *("raw_controller_order", "default_controllers", "default_joint_pos", "manipulation"),
+    *("disabled_collision_pairs", "self_collisions"),
+)
 
 
-def importer_config(robot: RobotSpec, urdf: str) -> Yaml:
-    """Return what the script `import_custom_robot` reads (3.7 and later)."""
+def importer_config(robot: RobotSpec, urdf: Path) -> Yaml:
+    """Return what the script `import_custom_robot` reads (3.7 and later).
+
+    Args:
+        robot: The robot.
+        urdf: Its URDF file; the script wants the whole path.
+    """
     palms = [f"{mount.side}_palm" for mount in robot.mounts]
     return {
-        "urdf_path": urdf,
+        "urdf_path": str(urdf.resolve()),
         "name": robot.name,
         "headless": True,
         "overwrite": True,
         "merge_fixed_joints": False,  # the palms are links of their own
         "base_motion": {"use_sphere_wheels": False, "use_holonomic_joints": False},
-        "collision": {"decompose_method": "convex", "hull_count": 1},
-        "eef_vis_links": [{"link": name, "parent_link": name} for name in palms],
+        "collision": {
+            "decompose_method": "convex",
+            "hull_count": 1,
+            **{f"{k}_links": [] for k in ("coacd", "convex", "no_decompose", "no_collision")},
+        },
+        # A link that is there has no `parent_link`: with one, a new link would be made.
+        "eef_vis_links": [{"link": name, "parent_link": None} for name in palms],
         "camera_links": [],
         "lidar_links": [],
         "curobo": None,
@@ -55,7 +80,6 @@ def robot_definition(robot: RobotSpec) -> Yaml:
     home = [q for mount in robot.mounts for q in (*mount.home, *(0.0,) * 12)]
     config = {key: value for side in sides for key, value in controllers(side).items()}
     return {
-        "model": robot.name,
         "raw_controller_order": groups,
         "default_controllers": {group: config[group]["name"] for group in groups},
         "default_joint_pos": home,
@@ -65,7 +89,18 @@ def robot_definition(robot: RobotSpec) -> Yaml:
     }
 
 
-def importer_yaml(robot: RobotSpec, urdf: str) -> str:
+def lowest_point(tree: Tree) -> float:
+    """Return the height of a robot's lowest point [m] with all joints at zero."""
+    poses, heights = tree.link_poses({}), []
+    for link in tree.links:
+        place, turn = poses[link.name]
+        down = tf.quat_rotate(tf.quat_conjugate(turn), np.array([0.0, 0.0, -1.0]))
+        if link.parts:
+            heights.append(place[2] - reach(link.parts, down))
+    return float(min(heights))
+
+
+def importer_yaml(robot: RobotSpec, urdf: Path) -> str:
     """Return the importer's configuration as YAML."""
     return _yaml(importer_config(robot, urdf))
 

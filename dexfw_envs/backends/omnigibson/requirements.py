@@ -37,23 +37,23 @@ class Machine:
     isaac_path: str | None  # folder of Isaac Sim
     isaac_package: bool  # whether it came from pip
     isaac_version: str | None
-    gpus: tuple[str, ...]  # names that the driver reports
-    assets: str | None  # folder of the robots
+    gpus: tuple[str, ...]  # names and driver versions, as the driver reports them
+    assets: str | None  # folder of the robots; for 3.x that of all data, None if not told
 
 
 def look() -> Machine:
     """Read what is installed here, importing none of it."""
     folder = package_folder()
-    isaac = os.environ.get("ISAAC_PATH")
+    isaac, version = os.environ.get("ISAAC_PATH"), _version("omnigibson")
     return Machine(
         python=sys.version_info[:2],
-        omnigibson=_version("omnigibson"),
+        omnigibson=version,
         torch=_found("torch"),
         isaac_path=isaac,
         isaac_package=_found("isaacsim"),
         isaac_version=_isaac_version(isaac),
         gpus=_gpus(),
-        assets=_assets(folder),
+        assets=_assets(folder, version or TESTED),
     )
 
 
@@ -85,7 +85,7 @@ def _gpus() -> tuple[str, ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    command = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -93,7 +93,9 @@ def _gpus() -> tuple[str, ...]:
     return tuple(line for line in done.stdout.splitlines() if line) if not done.returncode else ()
 
 
-def _assets(folder: Path | None) -> str | None:
+def _assets(folder: Path | None, version: str) -> str | None:
+    if version.startswith(SHIMMED):  # which says itself what is missing where nothing is set
+        return os.environ.get("OMNIGIBSON_DATA_PATH")
     chosen = os.environ.get("OMNIGIBSON_ASSET_PATH")
     if chosen:
         return chosen
@@ -129,7 +131,8 @@ def check(machine: Machine, asset_files: tuple[str, ...] = ()) -> str:
     if machine.omnigibson is None:
         raise MissingRequirementError(
             f"the omnigibson backend needs the package omnigibson, which is not installed: "
-            f"pip install omnigibson=={TESTED} torch, in an environment of its own; {GUIDE}"
+            f"pip install omnigibson=={TESTED} torch, in an environment of its own with Python "
+            f"3.10; {GUIDE}"
         )
     contract = contract_of(machine.omnigibson)
     checks: tuple[Callable[[Machine, str], str], ...] = (_python, _torch, _isaac, _gpu)
@@ -137,8 +140,20 @@ def check(machine: Machine, asset_files: tuple[str, ...] = ()) -> str:
         problem = find_problem(machine, contract)
         if problem:
             raise MissingRequirementError(f"{problem}; {GUIDE}")
-    check_files(machine.assets, asset_files)
+    if contract == TESTED:
+        check_files(machine.assets, asset_files)
+    elif asset_files and machine.assets is not None:
+        _check_data(machine.assets)
     return contract
+
+
+def _check_data(folder: str) -> None:
+    """Raise unless the robots of 3.x are in its folder of data."""
+    if not (Path(folder) / "omnigibson-robot-assets").is_dir():
+        raise MissingRequirementError(
+            f"OMNIGIBSON_DATA_PATH={folder} holds no omnigibson-robot-assets: download the robots' "
+            f"files as OmniGibson's own guide says; {GUIDE}"
+        )
 
 
 def _python(machine: Machine, contract: str) -> str:

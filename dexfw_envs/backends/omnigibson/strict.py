@@ -7,6 +7,7 @@ from typing import Any
 
 from dexfw_envs.backends.omnigibson import contract
 from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME, GROUPS
+from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
 from dexfw_envs.catalog.lookup import find
 
 ROBOT_CLASSES = {
@@ -16,11 +17,19 @@ ROBOT_CLASSES = {
 OBJECT_CLASSES = {
     name: contract.KEYS[name] for name in ("USDObject", "LightObject", "DatasetObject")
 }
-SCENE_CLASSES = {name: contract.KEYS[name] for name in ("Scene", "InteractiveTraversableScene")}
+SCENE_CLASSES = {
+    SCENE: contract.KEYS["Scene"],
+    "InteractiveTraversableScene": contract.KEYS["InteractiveTraversableScene"],
+}
 CONTROLLERS = {
     name: contract.KEYS[name] for name in ("JointController", "MultiFingerGripperController")
 }
 TOP = ("env", "render", "scene", "robots", "objects", "task")
+# Keys whose values are dictionaries that nothing here checks: nobody may use them.
+UNCHECKED = (
+    *("sensor_config", "load_config", "abilities", "noise_kwargs", "termination_config"),
+    *("reward_config", "scene_file"),
+)
 
 
 def check_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -30,10 +39,12 @@ def check_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
         ValueError: Names the first key or value that is not, and the valid ones.
     """
     _keys("configuration", config, TOP)
+    if missing := [name for name in TOP if name not in config]:
+        raise ValueError(f"configuration: {missing} are missing")
     for section, valid in contract.SECTIONS.items():
-        _keys(section, config.get(section, {}), valid)
+        _keys(section, config[section], valid)
     check_scene(config["scene"])
-    task = config.get("task", {"type": "DummyTask"})
+    task = config["task"]
     _value("task type", task.get("type"), ("DummyTask",))
     _keys("task", task, ("type", *contract.KEYS["DummyTask"]))
     for robot in config["robots"]:
@@ -57,7 +68,7 @@ def check_robot(robot: Mapping[str, Any]) -> None:
     name = f"robot {robot.get('name')!r}"
     keys = find(ROBOT_CLASSES, robot.get("type", ""), "robot class")
     _keys(name, robot, (*contract.POSE_KEYS["robots"], *keys))
-    if "__" in robot["name"]:
+    if "__" in robot.get("name", ""):
         raise ValueError(f"{name}: a name may not hold two underscores in a row")
     if "end_effector" in robot:
         _value(f"{name}: end_effector", robot["end_effector"], contract.END_EFFECTORS)
@@ -89,6 +100,8 @@ def _keys(where: str, given: Mapping[str, Any], valid: Iterable[str]) -> None:
     unknown = sorted(set(given) - set(valid))
     if unknown:
         raise ValueError(f"{where}: unknown keys {unknown}; valid: {', '.join(sorted(valid))}")
+    if deep := sorted(set(given) & set(UNCHECKED)):
+        raise ValueError(f"{where}: what is in {deep} would not be checked, so it may not be given")
 
 
 def _value(what: str, value: Any, valid: Iterable[str]) -> None:

@@ -1,0 +1,66 @@
+"""Commands: the one for a machine with a GPU, what it writes and how it stops; and make's."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from source import ROOT
+
+from dexfw_envs.backends.omnigibson import requirements
+
+
+def run(report: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, dict]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+    done = subprocess.run(
+        [*command, "--report", str(report)], cwd=ROOT, capture_output=True, text=True
+    )
+    return done, json.loads(report.read_text())
+
+
+def test_it_stops_with_one_message_where_something_is_missing(tmp_path):
+    try:
+        requirements.check(requirements.look())
+        pytest.skip("nothing is missing here")
+    except requirements.MissingRequirementError as error:
+        message = str(error)
+    done, report = run(tmp_path / "report.json", "tests/conformance", "--backend", "omnigibson")
+    assert done.returncode == 4
+    assert message in report["stopped"] and message in done.stdout
+    assert report["backend"] == "omnigibson" and report["counts"]["passed"] == 0
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_report_says_what_ran_where(tmp_path):
+    name = "tests/conformance/test_conformance.py::test_the_same_seed_begins_alike[Grasp]"
+    done, report = run(tmp_path / "report.json", name)
+    assert done.returncode == 0, done.stdout
+    assert report["backend"] == "mujoco" and report["stopped"] == ""
+    assert report["counts"] == {"passed": 1, "failed": 0, "skipped": 0}
+    [(test, result)] = report["tests"].items()
+    assert test == name and result["outcome"] == "passed"
+    assert report["versions"]["mujoco"] and report["machine"]["python"] and report["commit"]
+    assert set(report["machine"]) >= {"gpus", "isaac_sim", "system", "command"}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_builds_the_environments_from_nothing(tmp_path):
+    def plan(target, *variables):
+        places = (f"VENV={tmp_path / 'venv'}", f"OMNIGIBSON={tmp_path / 'og'}")
+        command = ["make", "-n", target, *places, *variables]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout  # fmt: skip
+
+    release = f"omnigibson=={requirements.TESTED}"
+    both = plan("test-omnigibson", "PYTHON310=/python3.10")
+    assert f"python3.11 -m venv {tmp_path / 'og'}\n" in both and release in both
+    assert f"/python3.10 -m venv {tmp_path / 'og'}-310\n" in both
+    assert both.count("-m pytest tests/omnigibson tests/test_urdf.py") == 2
+    alone = plan("test-omnigibson", "PYTHON310=")
+    assert "-310/bin" not in alone and "no Python 3.10 here" in alone
+    fetched = f"--target {tmp_path / 'og'}-source {release}"
+    everything = plan("test")
+    assert everything.index(fetched) < everything.index("-m pytest -n 2")

@@ -1,0 +1,56 @@
+"""How often the scripted experts succeed: measured, written down, told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dexfw_envs.catalog import objects_for
+from dexfw_envs.catalog.curricula import iterations
+from dexfw_envs.experts import EXPERTS, SEED_STYLES
+from dexfw_envs.experts.measure import Args, main, told
+from dexfw_envs.registry import TASKS
+
+RESULTS = Path(__file__).parents[1] / "results" / "experts"
+LEAST = {"Grasp": 0.90, "Pour": 0.90, "Lift": 0.90, "Handover": 0.80}
+
+
+def rate(wins, n):
+    return {"success": wins / n, "n": n}
+
+
+def test_every_task_has_an_expert_and_a_style_of_its_seed():
+    names = {item.name for item in TASKS}
+    assert set(EXPERTS) == set(SEED_STYLES) == set(LEAST) == names
+
+
+def test_the_command_measures_and_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for worlds in (2, 3):
+        main(Args("Lift", episodes=3, seed=4, num_envs=worlds, threads=1))
+        found.append(json.loads((tmp_path / "results" / "experts" / "Lift.json").read_text()))
+    assert found[0] == found[1], "it does not depend on the number of worlds"
+    assert found[0]["n"] == 3 and list(found[0]["per_object"]) == list(objects_for("Lift", 3))[:3]
+    assert found[0]["command"].endswith("experts.measure --task Lift --episodes 3 --seed 4")
+    assert {"commit", "versions", "machine"} <= found[0].keys()
+    assert "the expert solves" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="unknown task 'Juggle'"):
+        main(Args("Juggle"))
+
+
+def test_what_is_told_names_what_was_missed():
+    found = {"success": 0.9, "low": 0.8, "high": 0.95, "n": 30}
+    found |= {"per_object": {"pear": rate(10, 10), "egg": rate(9, 10), "cube": rate(8, 10)}}
+    text = told(found | {"reasons": {"timeout": 2, "dropped": 1}})
+    assert text.startswith("90.0 % [80.0, 95.0] of 30 episodes, evenly over all 3 objects")
+    assert text.endswith("; failed: `cube` 2 of 10, `egg` 1 of 10 (timeout 2, dropped 1)")
+    won = found | {"success": 1.0, "per_object": {"pear": rate(10, 10)}, "reasons": {}}
+    assert "failed" not in told(won)
+
+
+@pytest.mark.parametrize("task", LEAST)
+def test_the_recorded_rates_are_high_enough_over_the_whole_catalogue(task):
+    found = json.loads((RESULTS / f"{task}.json").read_text())
+    assert found["n"] >= 200 and found["success"] >= LEAST[task]
+    assert set(found["per_object"]) == set(objects_for(task, iterations(task)))
