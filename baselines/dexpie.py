@@ -88,9 +88,10 @@ class Args(ScriptArgs):
     patience: float = 1.5  # times the longest stage of most demonstrations: a stall
     reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
     # critic
-    critic_steps: int = 2_000  # gradient steps
+    critic_steps: int = 400  # gradient steps; 2000 learn the episodes by heart
     critic_batch: int = 512  # batch size
     critic_lr: float = 5e-4  # learning rate, falling as a cosine
+    critic_noise: float = 0.5  # on its normalised state in training, as `obs_noise`
     critic_hand: bool = True  # it sees the finger joints (the paper's does not)
     critic_touch: bool = False  # it feels the fingertip forces
     critic_split: Literal["crossfit", "heldout"] = "crossfit"  # two halves, or a fifth left out
@@ -170,7 +171,7 @@ PRESETS: dict[str, dict] = {
         "width": 1024, "layers": 6, "chunk": 24, "lookahead": 24,
         "prediction": "epsilon", "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
         "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "obs_noise": 0.0,
-        "bf16": False, "chunk_smoothing": 0.0, "demonstrations": 43,
+        "critic_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0, "demonstrations": 43,
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {task: {} for task in CURRICULA}  # no task has settings of its own
@@ -280,8 +281,7 @@ class DiffusionPolicy(nn.Module):
         self.scheduler = DDIMScheduler(LEVELS, **kind)
         self.scheduler.set_timesteps(args.sampling_steps)
         self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))
-        sizes = {"mean": state, "std": state, "centre": action, "reach": action}
-        for name, size in sizes.items():
+        for name, size in {"mean": state, "std": state, "centre": action, "reach": action}.items():
             self.register_buffer(name, torch.ones(size))
 
     # Copied from baselines/dexflywheel.py: BasePolicy.fit_normaliser
@@ -536,7 +536,7 @@ class Critic(nn.Module):
 
     def __init__(self, inputs: int, args: Args):
         super().__init__()
-        self.args = args
+        self.args = replace(args, obs_noise=args.critic_noise)
         self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
         inner = [inputs + 384 * (args.obs == "image"), *[args.width] * 3, BINS]
         self.net = mlp(inner, nn.SiLU, norm=True)

@@ -46,8 +46,7 @@ def work(cell: Cell, place: Place) -> None:
     """
     if (wanted := digest(cell, place.root)) is None:
         raise FileNotFoundError(f"no script {cell.script}")
-    home = place.home(cell)
-    home.mkdir(parents=True, exist_ok=True)
+    (home := place.home(cell)).mkdir(parents=True, exist_ok=True)
     with locked(home / "lock") as lock:
         _sweep(cell, place.results_of(cell))
         made_by = {"digest": wanted, "method_version": method_version(place.root / cell.script)}

@@ -326,7 +326,7 @@ def test_a_demonstration_and_starts_from_it_are_judged_by_the_same_critic():
 
 
 def test_the_critic_learns_values():
-    args = replace(TINY, width=64, obs_noise=0.0)
+    args = replace(TINY, width=64, critic_noise=0.0)
     critic = dp.Critic(3, args)
     critic.mean = torch.zeros(3)
     state = torch.rand(256, 3)
@@ -336,6 +336,14 @@ def test_the_critic_learns_values():
         dp.descend(optimizer, critic.loss(state, torch.empty(256, 0), target), 10.0)
     value = critic.eval().value(state, torch.empty(256, 0))
     assert (value - target).abs().mean() < 0.03
+
+
+def test_policy_and_critic_have_their_own_noise():
+    args = replace(TINY, obs_noise=0.0, critic_noise=3.0)
+    critic, net, none = dp.Critic(STATE, args), policy(obs_noise=0.0).train(), torch.empty(0)
+    state = torch.zeros(40, STATE)
+    assert critic.condition(state, none).std() == pytest.approx(3.0, rel=0.1)
+    assert critic.eval().condition(state, none).std() == net.condition(state, none).std() == 0.0
 
 
 def test_what_the_critic_sees():
