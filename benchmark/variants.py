@@ -148,6 +148,8 @@ GRID: tuple[Variant, ...] = (
          "--action-space", "absolute"),
     _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 8.0,
          "--prefix-exposure", "0.5"),
+    _pie("bc-long", "cloning, as many steps as the others", "pie_ablations", 4.0,
+         "--base-steps", "10000", turns=0, seeds=SEEDS),
     _pie("dexpie-linear", "linear indicator", "pie_ablations", 4.0, *DATA, "--indicator", "linear"),
     _pie("dexpie-unguided", "no guidance", "pie_ablations", 4.0, *DATA, "--beta", "1"),
     _pie("dexpie-blind", "critic without the hand", "pie_ablations", 4.0, *DATA,

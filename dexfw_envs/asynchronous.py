@@ -163,8 +163,8 @@ class ChunkExecutor:
         look: Completes the observation of the worlds (k,) that plan, such as by a picture.
 
     Attributes:
-        planned: Chunks executed so far.
-        late: Steps for which the last command was held since a result was late.
+        planned: Chunks executed so far; worlds that stand idle at the end are counted too.
+        late: Steps for which the last command was held since a result was late, likewise.
 
     Raises:
         ValueError: An unknown mode, or a prefix that leaves nothing of a chunk to execute.

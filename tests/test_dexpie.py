@@ -165,6 +165,25 @@ def test_a_policy_learns_one_motion_and_goes_on_from_its_prefix():
         assert (found - data["chunk"]).abs().mean() < 0.1
 
 
+def test_a_policy_does_what_was_good():
+    """In the same places one half of the chunks was good and the other bad."""
+    args = replace(TINY, width=128, sampling_steps=10, drop=0.3, beta=1.0)
+    net, obs = dp.DiffusionPolicy(STATE, 4, args, guided=True), observation(16)
+    data = batch(32, action=4) | {"state": dp.features(obs).repeat(2, 1)}
+    data["optimality"] = torch.arange(2.0).repeat_interleave(16)
+    data["chunk"] = (data["optimality"] - 0.5)[:, None, None].repeat(1, 8, 4)
+    net.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(200):
+        dp.descend(optimizer, net.loss(**data), 10.0)
+    net.eval()
+    nothing = torch.zeros(16, 2, 4), torch.zeros(16).long(), torch.zeros(16, 8, 4)
+    wanted = net.sample(obs, *nothing)
+    assert (wanted - 0.5).abs().mean() < 0.1
+    net.guided = False
+    assert net.sample(obs, *nothing).mean() < 0.4, "the null condition knows of both"
+
+
 def test_policy_and_critic_see_pictures():
     args = replace(TINY, obs="image", image_size=32)
     net, critic = dp.DiffusionPolicy(STATE, 15, args, guided=True), dp.Critic(3, args)
