@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, whereve
 
 from benchmark.show import cells, figures  # noqa: E402
 from benchmark.summaries import read_summaries  # noqa: E402
+from benchmark.variants import GRID  # noqa: E402
 from dexfw_envs.records import Record, mean_measures, read_records  # noqa: E402
 
 METHOD = "dexflywheel"
@@ -43,8 +44,8 @@ def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
     return f"{success:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def _read(task: str, records: Path) -> list[Record]:
-    return read_records(records, METHOD, task) if (records / METHOD / task).is_dir() else []
+def _read(task: str, records: Path, method: str = METHOD) -> list[Record]:
+    return read_records(records, method, task) if (records / method / task).is_dir() else []
 
 
 def flywheel_table(task: str, records: Path) -> str:
@@ -72,29 +73,27 @@ def flywheel_table(task: str, records: Path) -> str:
 
 
 def overview_table(tasks: Sequence[str], records: Path) -> str:
-    """Success on T_OEP of every task, turn by turn, and the mean of the tasks where all ran."""
-    found = [r for task in tasks for r in _read(task, records) if r["variant"] == ""]
+    """Success on T_OEP of every method, the flywheel turn by turn; means where all tasks ran."""
+    others = [row for row in GRID if "baselines" in row.tables and row.method != METHOD]
+    asked = [(row.title, (*row.key, 1, row.policy)) for row in others]
+    asked += [(f"DexFlyWheel, i = {i}", (METHOD, "", i, "combined")) for i in (1, 2, 3)]
+    asked += [("DexFlyWheel, i = 3, `base` alone", (METHOD, "", 3, "base"))]
+    methods = {key[0] for _, key in asked}
+    found = [row for task in tasks for name in methods for row in _read(task, records, name)]
     groups = cells([record for record in found if record["split"] == "T_OEP"])
-    lines = [
-        "| Task | Policy | i = 1 | i = 2 | i = 3 | Episodes, seeds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for task in tasks:
-        for policy in ("base", "combined"):
-            keys = [(METHOD, "", task, i, policy, "T_OEP") for i in (1, 2, 3)]
-            rows = [row for key in keys for row in groups.get(key, [])]
-            seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
-            size = f"{len(groups[keys[-1]])}; {seeds}" if keys[-1] in groups else ""
-            lines.append(_row(task, policy, *(_cell(groups, key) for key in keys), size))
-    means = []
-    for i in (1, 2, 3):
-        keys = [(METHOD, "", task, i, "combined", "T_OEP") for task in tasks]
-        ran = all(key in groups for key in keys)
-        rates = [figures(groups[key])["success"] for key in keys if ran]
-        means.append(f"{100 * np.mean(rates):.1f}" if ran else "not run")
-    lines.append(_row("**mean**", "combined", *means, ""))
-    commits = ", ".join(f"`{short(c)}`" for c in sorted({record["commit"] for record in found}))
-    return "\n".join(lines) + f"\n\nCommits {commits or 'none'}; the commands are on the pages.\n"
+    lines, shown = [_row("Success %", *tasks, "mean"), "|---" * (len(tasks) + 2) + "|"], []
+    for title, (method, variant, i, policy) in asked:
+        keys = [(method, variant, task, i, policy, "T_OEP") for task in tasks]
+        there = [groups[key] for key in keys if key in groups]
+        rates = [100 * figures(rows)["success"] for rows in there]
+        mean = f"{np.mean(rates):.1f}" if len(rates) == len(tasks) else "not run"
+        lines.append(_row(title, *(_cell(groups, key) for key in keys), mean))
+        shown += there
+    sizes = sorted({len(rows) for rows in shown})
+    commits = sorted({record["commit"] for rows in shown for record in rows})
+    told = ", ".join(f"`{short(commit)}`" for commit in commits) or "none"
+    size = " or ".join(map(str, sizes)) or "no"
+    return "\n".join(lines) + f"\n\n{size} episodes a cell. Commits {told}.\n"
 
 
 def _row(*cells: str) -> str:

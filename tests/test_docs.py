@@ -121,16 +121,22 @@ def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
     tables = sys.modules["tables"]
     known = {"method": "dexflywheel", "variant": "", "split": "T_OEP", "policy": "combined"}
     known |= {"jerk": 0.1, "length": 9, "commit": "a" * 40, "seed": 1, "measures": "{}"}
+    other = {"method": "dexmimicgen", "variant": "default", "iteration": 1, "policy": "base"}
     rows = {
-        "Grasp": [known | {"task": "Grasp", "iteration": i, "success": True} for i in (1, 2)],
-        "Lift": [known | {"task": "Lift", "iteration": 2, "success": False}],
+        ("dexflywheel", "Grasp"): [
+            known | {"task": "Grasp", "iteration": i, "success": True} for i in (1, 2)
+        ],
+        ("dexflywheel", "Lift"): [known | {"task": "Lift", "iteration": 2, "success": False}],
+        ("dexmimicgen", "Grasp"): [known | other | {"task": "Grasp", "success": True}],
     }
-    for task in rows:
-        (tmp_path / "dexflywheel" / task).mkdir(parents=True)
-    monkeypatch.setattr(tables, "read_records", lambda _, method, task: rows[task])
+    for method, task in rows:
+        (tmp_path / method / task).mkdir(parents=True)
+    monkeypatch.setattr(tables, "read_records", lambda _, *key: rows[key])
     text = tables.overview_table(["Grasp", "Lift"], tmp_path)
-    assert "| **mean** | combined | not run | 50.0 | not run |  |" in text
-    assert "| Lift | base | not run | not run | not run |  |" in text
+    lines = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert lines["| DexFlyWheel, i = 2"].endswith("| 50.0 |")
+    assert lines["| DexFlyWheel, i = 1"].endswith("| not run | not run |")
+    assert lines["| DexMimicGen, 1 source"].endswith("| 100.0 [20.7, 100.0] | not run | not run |")
 
 
 def test_speed_table_follows_the_records(tmp_path):
