@@ -6,12 +6,14 @@ Every plot is made from what is stored; a panel without figures says so.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark import pie_plots
@@ -144,18 +146,13 @@ def coverage(results: Results) -> Figure:
 
 
 def learning(results: Results) -> Figure:
-    """Success during reinforcement learning; a thin line for every seed."""
+    """Success during reinforcement learning turn by turn: thin for a seed, bold for their mean."""
     figure, each = panels()
-    kinds = (("base", ORANGE), ("scheduled", GREEN), ("residual", BLUE))
     for task, axes in each:
-        runs = [r for r in results.summaries.get((FULL, "", task), []) if r["curves"]]
-        for run in runs:
-            for name, colour in kinds:
-                points = np.array(run["curves"].get(f"charts/{name}_success") or np.empty((0, 2)))
-                label = {"base": "base", "residual": "full residual"}.get(name, name)
-                style = {"color": colour, "lw": 0.7, "alpha": 0.8}
-                mark = "" if name == "scheduled" else "o"
-                axes.plot(points[:, 0] / 1e3, 100 * points[:, 1], marker=mark, label=label, **style)
+        runs = [r["curves"] for r in results.summaries.get((FULL, "", task), []) if r["curves"]]
+        begins = sorted({x for run in runs for x, _ in run.get("charts/base_success", [])})
+        for turn in pairwise([*begins, np.inf]):
+            _learning_in_turn(axes, runs, turn)
         if not runs:
             say_not_run(axes)
         axes.set_ylim(0, 105)
@@ -163,6 +160,30 @@ def learning(results: Results) -> Figure:
     figure.supylabel("success [%]", fontsize=7)
     legend(figure)
     return figure
+
+
+def _learning_in_turn(axes: Axes, runs: Sequence[dict], turn: tuple[float, float]) -> None:
+    """Draw the curves of all seeds in a turn, given by the steps where it and the next begin."""
+    kinds = {"scheduled": GREEN, "base": ORANGE, "full residual": BLUE}
+    curves: dict[str, list[dict[float, float]]] = {}  # of every seed: thousands of steps, success
+    for label in kinds:
+        name = f"charts/{label.rpartition(' ')[2]}_success"
+        each = ({x / 1e3: 100 * y for x, y in run.get(name, []) if turn[0] <= x < turn[1]}
+                for run in runs)  # fmt: skip
+        curves[label] = [curve for curve in each if curve]
+    last = max((x for seeds in curves.values() for curve in seeds for x in curve), default=0.0)
+    for label in ("scheduled", "full residual"):
+        thin = {"color": kinds[label], "lw": 0.5, "alpha": 0.4}
+        for k, curve in enumerate(curves[label]):
+            shown = label if k == 0 and label == "scheduled" else None
+            axes.plot(list(curve), list(curve.values()), label=shown, **thin)
+    for label in ("base", "full residual"):
+        shared = sorted(set.intersection(*map(set, curves[label]))) if curves[label] else []
+        mean = [float(np.mean([curve[x] for curve in curves[label]])) for x in shared]
+        mark = "o"
+        if label == "base" and mean:
+            shared, mean, mark = [shared[0], last], mean[:1] * 2, ""
+        axes.plot(shared, mean, color=kinds[label], marker=mark, label=label)
 
 
 def wall_time(results: Results) -> Figure:
