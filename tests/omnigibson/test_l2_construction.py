@@ -29,14 +29,17 @@ def og():
     package = need_package()
     from omnigibson.scenes.scene_base import Scene
 
-    if SCENE not in package.REGISTERED_SCENES:
+    known = dict(package.REGISTERED_SCENES)
+    if SCENE not in known:
         scene_class(Scene, lambda index: None)
     if CLASS_NAME not in package.REGISTERED_ROBOTS:
         from omnigibson.robots.manipulation_robot import ManipulationRobot
         from omnigibson.utils.python_utils import classproperty
 
         dual_arm_class(ManipulationRobot, classproperty, "/files/robot.usda", "/files/robot.urdf")
-    return package
+    yield package
+    package.REGISTERED_SCENES.clear()  # the facade registers its own, which marks
+    package.REGISTERED_SCENES.update(known)
 
 
 def built(entry, registry, kind):
