@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +35,8 @@ h1 {{ margin-bottom: 0; }} h2 {{ margin-top: 2.5rem; border-bottom: 1px solid #d
 nav a {{ margin-right: .9rem; }} a {{ color: #0072b2; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }}
-th, td {{ padding: .25rem .6rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid #eee; }}
+th, td {{ padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #eee; }}
+td small, .label {{ white-space: nowrap; }} td small {{ color: #555; }}
 th {{ border-bottom: 2px solid #888; }} .label {{ text-align: left; }}
 .absent {{ color: #8a8a8a; }}
 .note, summary {{ color: #555; font-size: 13px; }}
@@ -55,6 +56,8 @@ figure {{ margin: 0; }} figcaption {{ font-size: 13px; color: #555; max-width: 2
 </body>
 </html>
 """
+# A figure or that it was not run, an interval, the published figure.
+PARTS_OF_CELL = re.compile(rf"{NOT_RUN}|(?:seeds )?\[.*?\]|\(.*?\)|\S+")
 # The parts of the page beside the tables, by their anchor; the first comes before them.
 PARTS = {"plots": "Plots", "films": "Films", "again": "Making it again"}
 
@@ -81,7 +84,10 @@ def _cells(line: Sequence[str], labels: int, tag: str) -> str:
     for index, words in enumerate(line):
         kind = "label" if index < labels else "absent" if words.startswith(NOT_RUN) else ""
         name = f' class="{kind}"' if kind else ""
-        found.append(f"<{tag}{name}>{html.escape(words)}</{tag}>")
+        parts = [words] if index < labels or tag == "th" else PARTS_OF_CELL.findall(words)
+        first, *more = map(html.escape, parts or [""])  # lines break between parts alone
+        shown = " ".join([first, *(f"<small>{part}</small>" for part in more)])
+        found.append(f"<{tag}{name}>{shown}</{tag}>")
     return "<tr>" + "".join(found) + "</tr>"
 
 
