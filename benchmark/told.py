@@ -1,0 +1,138 @@
+"""Does a baseline fail where its policy cannot tell objects apart? It sees where one is, not what.
+
+    python -m benchmark.told runs/NAME
+
+trains the policy of a finished run of `dexmimicgen.py` or `human_demo.py` again on the same
+demonstrations, told which object it has before it (a column per object beside the state), and tests
+it in the same scenes. `--record` keeps the figures of both in `results/told/`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmark.protocol import ROOT, SPLITS
+from benchmark.scripts import load_script
+from dexfw_envs.catalog.curricula import iterations, objects_for
+from dexfw_envs.catalog.lookup import find
+from dexfw_envs.cli import from_dict
+from dexfw_envs.progress import load
+from dexfw_envs.runs import RunFolder, atomic_write_json, provenance
+
+STORES = {"dexmimicgen": "D_1", "human_demo": "demos"}  # of the demonstrations, by script
+WHICH = "which"  # observation: which object it is, (N, number of objects), one of them 1
+
+
+@dataclass(frozen=True)
+class Args:
+    run: tyro.conf.Positional[Path]
+    """Folder of a finished run."""
+    threads: int = 1
+    """Threads of MuJoCo and torch."""
+    record: bool = False
+    """Keep the figures among the results."""
+
+
+def tell(script: ModuleType, task: str) -> None:
+    """Change a script so that its policy also sees which object is before it; it films nothing."""
+    import torch
+
+    names = objects_for(task, iterations(task))
+    features, measure = script.features, script.measure
+    columns = dict(zip(names, np.eye(len(names)), strict=True))
+
+    def wider(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+        return torch.cat([features(obs, whole), torch.as_tensor(obs[WHICH]).float()], dim=1)
+
+    class Acting(script.ChunkPolicy):  # type: ignore[name-defined,misc]
+        def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+            which = [columns[scene.objects[0]] for scene in self.env.scenarios]
+            return super().act({**obs, WHICH: np.stack(which)})
+
+    class Run(script.Run):  # type: ignore[name-defined,misc]
+        def data(self) -> Iterator[Any]:
+            for episode in super().data():
+                obs, which = episode.observations, columns[episode.scenario.objects[0]]
+                which = np.tile(which, (len(episode.actions) + 1, 1))
+                yield replace(episode, observations={**obs, WHICH: which})
+
+    def unfilmed(*given: Any, films: Path, **known: Any) -> list[dict[str, Any]]:
+        return measure(*given, **known)
+
+    script.features, script.ChunkPolicy, script.Run = wider, Acting, Run
+    script.measure = unfilmed
+
+
+def learn_again(run: RunFolder, method: str, threads: int) -> list[dict[str, Any]]:
+    """Train and test the policy that is told; return the rows of its evaluation."""
+    import torch
+
+    script = load_script(method)
+    args = from_dict(script.Args, run.config)
+    tell(script, args.task)
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        changed = {"runs": folder, "records": "", "threads": threads, "capture_video": False}
+        again = script.Run(replace(args, **changed, eval_splits=SPLITS[:1]))
+        store = STORES[method]
+        (again.path / store).symlink_to((run.path / store).resolve(), target_is_directory=True)
+        again.stage("base_1", script.train_base)
+        again.stage("eval_1", script.evaluate_policy)
+        again.metrics.close()
+        found: list[dict[str, Any]] = json.loads((again.path / "eval_1.json").read_text())
+    return found
+
+
+def compare(path: Path, threads: int) -> dict[str, Any]:
+    """Success of a run's policy as it is, and told which object it has before it.
+
+    Raises:
+        ValueError: It is no finished run of one of the scripts.
+        FileNotFoundError: There is no run.
+    """
+    run = RunFolder.open(path)
+    if not (path / "eval_1.json").is_file():
+        raise ValueError(f"{path} has no eval_1.json: not finished, or of another script")
+    method = load(run.read_checkpoint("policy_1.pt"))["method"]
+    find(STORES, method, "script whose policies can be told")
+    known = {name: run.config[name] for name in ("task", "variant", "seed")}
+    rows = {
+        "as it is": json.loads((path / "eval_1.json").read_text()),
+        "told": learn_again(run, method, threads),
+    }
+    keys = ("success", "n", "low", "high", "per_object")
+    figures = {
+        name: {key: row[key] for key in keys}
+        for name, each in rows.items()
+        for row in each
+        if row["split"] == SPLITS[0]
+    }
+    return {"method": method, **known, "split": SPLITS[0], **figures}
+
+
+def main(args: Args) -> int:
+    """Compare, print, and return the exit code."""
+    try:
+        found = compare(args.run, args.threads)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found))
+    if args.record:
+        name = "{method}-{variant}-{task}-seed{seed}.json".format(**found)
+        atomic_write_json(ROOT / "results" / "told" / name, {**provenance(), **found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=__doc__)))

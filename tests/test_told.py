@@ -1,0 +1,68 @@
+"""Policies that are told which object they have before them."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="policies need torch")
+pytest.importorskip("diffusers", reason="the scripts need the extra train")
+
+from benchmark import told  # noqa: E402
+from benchmark.scripts import load_script  # noqa: E402
+
+SMALL = {"demonstrations": 2, "num_envs": 2, "threads": 1, "base_steps": 3, "base_batch": 8,
+         "width": 32, "layers": 1, "sampling_steps": 2, "eval_episodes": 2, "eval_splits": "T_OEP",
+         "variant": "enhanced-tiny"}  # fmt: skip
+OBJECTS = 22  # of Grasp
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    words = [word for name, value in {**SMALL, "runs": runs}.items()
+             for word in ("--" + name.replace("_", "-"), str(value))]  # fmt: skip
+    script = load_script("human_demo")
+    measure = script.measure
+    script.measure = lambda *given, films, **known: measure(*given, **known)
+    assert script.main(words) == 0
+    (made,) = runs.iterdir()
+    return made
+
+
+def test_the_policy_sees_a_column_per_object_and_is_tested_in_the_same_scenes(run, monkeypatch):
+    seen, usual = [], told.load_script
+
+    def watched(method):
+        script = usual(method)
+        learn = script.train_base
+
+        def train_base(again):
+            episodes = list(again.data())
+            assert [len(e.observations[told.WHICH]) for e in episodes] == [
+                len(e.actions) + 1 for e in episodes
+            ]
+            learn(again)
+            seen.append(len(again.load("policy_1.pt")["base"]["mean"]))
+
+        script.train_base = train_base
+        return script
+
+    monkeypatch.setattr(told, "load_script", watched)
+    found = told.compare(run, threads=1)
+    before = told.load(told.RunFolder.open(run).read_checkpoint("policy_1.pt"))
+    assert seen == [len(before["base"]["mean"]) + OBJECTS]
+    assert found["as it is"]["n"] == found["told"]["n"] == 2
+    assert {name: row["n"] for name, row in found["told"]["per_object"].items()} == {
+        name: row["n"] for name, row in found["as it is"]["per_object"].items()
+    }
+    assert (found["method"], found["task"], found["split"]) == ("human_demo", "Grasp", "T_OEP")
+
+
+def test_what_is_no_finished_run_is_named(run, tmp_path, capsys):
+    assert told.main(told.Args(tmp_path / "none")) == 1
+    assert "none" in capsys.readouterr().err
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    (cut / "config.json").write_text(json.dumps({"config": {}, "provenance": {}}))
+    assert told.main(told.Args(cut)) == 1
+    assert "no eval_1.json" in capsys.readouterr().err
