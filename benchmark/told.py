@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class Args:
     """Keep the figures among the results."""
 
 
-def tell(script: ModuleType, task: str) -> None:
+def tell(script: Any, task: str) -> None:
     """Change a script so that its policy also sees which object is before it; it films nothing."""
     import torch
 
@@ -54,12 +53,12 @@ def tell(script: ModuleType, task: str) -> None:
     def wider(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
         return torch.cat([features(obs, whole), torch.as_tensor(obs[WHICH]).float()], dim=1)
 
-    class Acting(script.ChunkPolicy):  # type: ignore[name-defined,misc]
+    class Acting(script.ChunkPolicy):
         def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
             which = [columns[scene.objects[0]] for scene in self.env.scenarios]
             return super().act({**obs, WHICH: np.stack(which)})
 
-    class Run(script.Run):  # type: ignore[name-defined,misc]
+    class Run(script.Run):
         def data(self) -> Iterator[Any]:
             for episode in super().data():
                 obs, which = episode.observations, columns[episode.scenario.objects[0]]
