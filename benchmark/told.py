@@ -29,6 +29,7 @@ from dexfw_envs.progress import load
 from dexfw_envs.runs import RunFolder, atomic_write_json, provenance
 
 STORES = {"dexmimicgen": "D_1", "human_demo": "demos"}  # of the demonstrations, by script
+KEYS = ("success", "low", "high")
 WHICH = "which"  # observation: which object it is, (N, number of objects), one of them 1
 
 
@@ -109,14 +110,34 @@ def compare(path: Path, threads: int) -> dict[str, Any]:
         "as it is": json.loads((path / "eval_1.json").read_text()),
         "told": learn_again(run, method, threads),
     }
-    keys = ("success", "n", "low", "high", "per_object")
     figures = {
-        name: {key: row[key] for key in keys}
+        name: {key: row[key] for key in (*KEYS, "n", "per_object")}
         for name, each in rows.items()
         for row in each
         if row["split"] == SPLITS[0]
     }
     return {"method": method, **known, "split": SPLITS[0], **figures}
+
+
+def table(results: Path) -> str:
+    """What was recorded, as a Markdown table; a line says so where nothing was."""
+    known = [json.loads(path.read_text()) for path in sorted((results / "told").glob("*.json"))]
+    if not known:
+        return "Not run.\n"
+    lines = ["| Policy | Task | Seed | as it is % | told % |", "|---|---|---|---|---|"]
+    for found in known:
+        both = (found["as it is"], found["told"])
+        cells = (
+            "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[key] for key in KEYS)) for row in both
+        )
+        line = (f"{found['method']} {found['variant']}", found["task"], str(found["seed"]), *cells)
+        lines.append("| " + " | ".join(line) + " |")
+    sizes = sorted({str(found["told"]["n"]) for found in known})
+    commits = ", ".join(f"`{commit[:12]}`" for commit in sorted({row["commit"] for row in known}))
+    return (
+        "\n".join(lines)
+        + f"\n\n{' or '.join(sizes)} episodes of `T_OEP` each. Commits {commits}.\n"
+    )
 
 
 def main(args: Args) -> int:

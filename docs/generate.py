@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from tables import TASK_TABLES, overview_table, policy_film, short, speed_table
 
+from benchmark.told import table as told_table
 from dexfw_envs import control
 from dexfw_envs.backends.starts import START_NOISE
 from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
@@ -253,6 +254,8 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         speed = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
         overview = partial(overview_table, [item.name for item in TASKS], RESULTS / "records")
         return {"overview": overview, "speed": speed}
+    if page.name == "harness.md":
+        return {"told": partial(told_table, RESULTS)}
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success, expert)
         item = entry(page.stem.capitalize())
@@ -270,6 +273,7 @@ def pages() -> list[Path]:
     return [
         readme,
         DOCS / "catalogue.md",
+        DOCS / "harness.md",
         *(DOCS / "tasks" / f"{i.name.lower()}.md" for i in TASKS),
     ]
 

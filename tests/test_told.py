@@ -66,3 +66,15 @@ def test_what_is_no_finished_run_is_named(run, tmp_path, capsys):
     (cut / "config.json").write_text(json.dumps({"config": {}, "provenance": {}}))
     assert told.main(told.Args(cut)) == 1
     assert "no eval_1.json" in capsys.readouterr().err
+
+
+def test_the_table_says_what_was_recorded(tmp_path):
+    assert told.table(tmp_path) == "Not run.\n"
+    figures = {"success": 0.5, "low": 0.25, "high": 0.75, "n": 200}
+    found = {"method": "dexmimicgen", "variant": "default", "task": "Lift", "seed": 3}
+    found |= {"commit": "c" * 40, "as it is": figures, "told": figures | {"success": 0.625}}
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "a.json").write_text(json.dumps(found))
+    text = told.table(tmp_path)
+    assert "| dexmimicgen default | Lift | 3 | 50.0 [25.0, 75.0] | 62.5 [25.0, 75.0] |\n" in text
+    assert text.endswith(f"200 episodes of `T_OEP` each. Commits `{'c' * 12}`.\n")
