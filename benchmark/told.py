@@ -10,6 +10,7 @@ it in the same scenes. `--record` keeps the figures of both in `results/told/`.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -116,7 +117,10 @@ def compare(path: Path, threads: int) -> dict[str, Any]:
         for row in each
         if row["split"] == SPLITS[0]
     }
-    return {"method": method, **known, "split": SPLITS[0], **figures}
+    place = Path(run.config["runs"]) / run.name  # as its script was told, in whatever clone
+    command = shlex.join(["python", "-m", "benchmark.told", place.as_posix(), "--record"])
+    made = provenance() | {"command": command}
+    return {**made, "method": method, **known, "split": SPLITS[0], **figures}
 
 
 def table(results: Path) -> str:
@@ -150,7 +154,7 @@ def main(args: Args) -> int:
     print(json.dumps(found))
     if args.record:
         name = "{method}-{variant}-{task}-seed{seed}.json".format(**found)
-        atomic_write_json(ROOT / "results" / "told" / name, {**provenance(), **found})
+        atomic_write_json(ROOT / "results" / "told" / name, found)
     return 0
 
 

@@ -93,7 +93,8 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
     commits = sorted({record["commit"] for rows in shown for record in rows})
     told = ", ".join(f"`{short(commit)}`" for commit in commits) or "none"
     size = " or ".join(map(str, sizes)) or "no"
-    return "\n".join(lines) + f"\n\n{size} episodes a cell. Commits {told}.\n"
+    note = f"{size} episodes a cell; commands in `results/tables/`. Commits {told}."
+    return "\n".join([*lines, "", note, ""])
 
 
 def _row(*cells: str) -> str:

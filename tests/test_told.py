@@ -56,6 +56,7 @@ def test_the_policy_sees_a_column_per_object_and_is_tested_in_the_same_scenes(ru
         name: row["n"] for name, row in found["as it is"]["per_object"].items()
     }
     assert (found["method"], found["task"], found["split"]) == ("human_demo", "Grasp", "T_OEP")
+    assert found["command"] == f"python -m benchmark.told {run} --record"
 
 
 def test_what_is_no_finished_run_is_named(run, tmp_path, capsys):
