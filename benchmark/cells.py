@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET
+from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET, name_in_records
 from benchmark.variants import GRID, MAIN, PARENT, PRESET_COST, TASK_COST, Variant, variant
 from dexfw_envs.registry import entry
 
@@ -34,12 +34,8 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The variant's name in the records.
-
-        Scripts refuse records of other presets as their method's own, so those carry the preset.
-        """
-        usual = self.preset == USUAL_PRESET
-        return self.variant.name or ("" if usual else self.preset)
+        """The variant's name in the records."""
+        return name_in_records(self.variant.name, self.preset)
 
     @property
     def name(self) -> str:

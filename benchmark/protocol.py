@@ -39,3 +39,16 @@ def check_preset(preset: str) -> str:
 def results_of(results: Path, preset: str) -> Path:
     """Folder of a preset's results: the usual one's is the folder itself, others lie within."""
     return results if check_preset(preset) == USUAL_PRESET else results / preset
+
+
+def name_in_records(variant: str, preset: str) -> str:
+    """A variant's name in the records.
+
+    Scripts refuse records of other presets as their method's own, so those carry the preset.
+    """
+    return "-".join(filter(None, (variant, preset if preset != USUAL_PRESET else "")))
+
+
+def name_in_grid(recorded: str, preset: str) -> str:
+    """The variant of the grid that a name in a preset's records stands for."""
+    return "" if recorded == preset else recorded.removesuffix(f"-{preset}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from benchmark.paper import Asked
-from benchmark.protocol import TURNS, USUAL_PRESET, results_of
+from benchmark.protocol import TURNS, USUAL_PRESET, name_in_grid, results_of
 from benchmark.summaries import Summary, read_summaries
 from dexfw_envs.records import Record, read_records
 
@@ -54,13 +55,13 @@ class Results:
 
     def __post_init__(self) -> None:
         self.root = results_of(self.folder, self.preset)
-        for row in read_records(self.root / "records"):
-            self._groups.setdefault(self._key(row), []).append(row)
-
-    def _key(self, row: Record) -> tuple:
         names = ("method", "variant", "iteration", "policy", "task", "split")
-        values = [row[name] for name in names]
-        return tuple("" if value == self.preset else value for value in values)
+        for row in map(self._named, read_records(self.root / "records")):
+            self._groups.setdefault(tuple(row[name] for name in names), []).append(row)
+
+    def _named(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A record or a summary, its variant named as in the grid."""
+        return {**row, "variant": name_in_grid(row["variant"], self.preset)}
 
     @property
     def turns(self) -> int:
@@ -71,9 +72,9 @@ class Results:
     def summaries(self) -> dict[tuple[str, str, str], list[Summary]]:
         """Summaries by method, variant and task, in the order of their seeds."""
         groups: dict[tuple[str, str, str], list[Summary]] = {}
-        for run in sorted(read_summaries(self.root), key=lambda run: run["seed"]):
-            variant = "" if run["variant"] == self.preset else run["variant"]
-            groups.setdefault((run["method"], variant, run["task"]), []).append(run)
+        runs = map(self._named, read_summaries(self.root))
+        for run in sorted(runs, key=lambda run: run["seed"]):
+            groups.setdefault((run["method"], run["variant"], run["task"]), []).append(run)
         return groups
 
     def records(self, asked: Asked, split: str) -> list[Record]:

@@ -116,8 +116,7 @@ def sources(rows: pandas.DataFrame, results: Results) -> list[str]:
 
 def _summary(results: Results, run: tuple[str, str, str, int]) -> dict | None:
     method, variant, task, seed = run
-    name = "" if variant == results.preset else variant
-    found = results.summaries.get((method, name, task), [])
+    found = results.summaries.get((method, variant, task), [])
     return next((kept for kept in found if kept["seed"] == seed), None)
 
 

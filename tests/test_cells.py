@@ -1,20 +1,23 @@
 """The grid: what is in it, what makes a cell another one, and how it is listed."""
 
-import itertools
 import json
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from benchmark.__main__ import main
 from benchmark.cells import Cell, digest, grid, method_version, tables_in, version_in
-from benchmark.protocol import ROOT, SEEDS, TASKS
+from benchmark.protocol import ROOT, SEEDS, TASKS, TURNS, name_in_grid
+from benchmark.scripts import load_script
 from benchmark.summaries import status, summary_path
-from benchmark.variants import GRID, variant
+from benchmark.variants import GRID, PARENT, variant
+from dexfw_envs.cli import parse
 
 STUB = Path(__file__).parent / "stub_method.py"
+script_of = cache(load_script)
 
 
 @pytest.fixture
@@ -65,6 +68,7 @@ def test_options_are_those_of_the_script_and_of_the_protocol():
     assert "--eval-splits T_OEP T_O --eval-episodes" in " ".join(cell().options)
     assert "--variant" not in cell().options
     assert cell(preset="quick").label == "quick"  # scripts refuse such records as their own
+    assert cell("default", "human_demo", preset="quick").label == "default-quick"
     assert cell("enhanced", "dexmimicgen").options[-2:] == ("--variant", "enhanced")
     assert " ".join(cell("bc-latency-8", "dexpie", seed=3).options) == (
         "--evaluate {parent} --task Grasp --seed 3 --split T_OEP --episodes 200 --policy base "
@@ -80,19 +84,17 @@ def test_what_a_cell_is_given_comes_from_a_cell_of_the_grid():
     assert all(("--collected" in c.options) != (c.variant.measures is not None) for c in needed)
 
 
-@pytest.mark.parametrize(
-    "row", [r for r in GRID if r.method == "dexflywheel"], ids=lambda r: r.name
-)
-def test_scripts_take_the_options_of_the_grid(row, tmp_path, monkeypatch):
-    pytest.importorskip("diffusers", reason="the script needs the extra train")
-    from test_dexflywheel import fw
-
-    from dexfw_envs.cli import parse
-
-    rows = [row for row in GRID if row.method == "dexflywheel"]
-    for row, preset in itertools.product(rows, ("quick", "laptop")):
-        words = [*Cell(row, "Lift", 1, preset).options, "--records", str(tmp_path)]
-        args = parse(fw.Args, words, fw.PRESETS, fw.TASKS)
+@pytest.mark.parametrize("preset", TURNS)
+@pytest.mark.parametrize("row", GRID, ids=lambda row: "-".join(filter(None, row.key)))
+def test_scripts_take_the_options_of_the_grid(row, preset, tmp_path):
+    pytest.importorskip("diffusers", reason="the scripts need the extra train")
+    script, one = script_of(row.method), Cell(row, row.tasks[-1], 1, preset)
+    words = [word.replace(PARENT, str(tmp_path)) for word in one.options]
+    words += ["--records", str(tmp_path), "--device", "cpu"]
+    args = parse(script.Args, words, script.PRESETS, script.TASKS)
+    assert args.variant == one.label and name_in_grid(one.label, preset) == row.name
+    assert (args.preset == preset) == (row.measures is None or preset == "laptop")
+    if row.method == "dexflywheel":
         assert args.iterations == row.last_turn(preset)
         assert args.residual == (row.policy == "combined")
 
