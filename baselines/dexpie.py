@@ -37,8 +37,9 @@ from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, ta
 from dexfw_envs.demos.deployment import DeployedEnv, Starts, collection_report, deploy, flags_of
 from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, stages_of
 from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.interventions import Gate, PersonOperator, ScriptedOperator, SharedControl
+from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
 from dexfw_envs.keyboard import HELP, KeyboardSource, raw_terminal
+from dexfw_envs.person import PersonOperator
 from dexfw_envs.progress import Progress, check_header, load
 from dexfw_envs.registry import entry
 from dexfw_envs.relative import ACTION_SPACES, measured_palms
@@ -82,6 +83,7 @@ class Args(ScriptArgs):
     rollouts: int = 60  # episodes per round, retries included
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
+    setups: int = 15  # scenes brought to these stages by the expert; 0: those of demonstrations
     initial_share: float = 0.5  # of staged first tries that start from the initial state
     operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
@@ -488,6 +490,20 @@ def make_operator(run: Run, env):
     return ScriptedOperator(env, Gate(patience=math.ceil(steps), delay=args.reaction), run.seed)
 
 
+def intermediate_starts(run: Run, sample: Callable) -> dict:
+    """Where stages begin: in scenes that the expert brings there, or in demonstrations."""
+    args, rng = run.args, np.random.default_rng(run.seed)
+    if not args.setups:
+        demos = [episode for _, episode in run.experience(0)]
+        return stage_starts(demos, [e.observations[STAGE] for e in demos])
+    scenes = [sample(rng) for _ in range(math.ceil(args.setups * (1 + SPARE)))]
+    env = make_env(args, worlds=min(len(scenes), args.num_envs))
+    made = demonstrate(env, scenes, run.seed, args.setups)  # not learned from
+    staged = stage_starts(made, [stages_of(env, episode) for episode in made])
+    env.close()
+    return staged
+
+
 def collect_rollouts(run: Run, i: int) -> None:
     """Deploy the last policy, with an operator, from the start and from intermediate stages."""
     args, keys = run.args, run.args.operator == "keyboard"
@@ -495,9 +511,8 @@ def collect_rollouts(run: Run, i: int) -> None:
     env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
     acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
     control = SharedControl(acting, make_operator(run, env), env)
-    demos = [episode for _, episode in run.experience(0) if args.starts == "staged"]
-    staged = stage_starts(demos, [e.observations[STAGE] for e in demos])
     sample, rng = training_sampler(args.task, args.row), np.random.default_rng(run.seed)
+    staged = intermediate_starts(run, sample) if args.starts == "staged" else {}
     starts = Starts(args.rollouts, sample, staged, rng, args.initial_share, args.intervene)
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store, deployed, made = run.episodes(f"D_{i}"), DeployedEnv(env, control), []
@@ -673,7 +688,8 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
     found, paper, groups = [], args.labels == "paper", {}
     for (j, episode), a in zip(experience, advantage, strict=True):
         judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args.alpha)
-        flags = torch.as_tensor(flags_of(episode)) if j else torch.zeros(len(a)).bool()
+        helped = j and episode.success  # what did not help is judged like all else
+        flags = torch.as_tensor(flags_of(episode)) if helped else torch.zeros(len(a)).bool()
         sums = F.pad(flags.cumsum(0), (1, 0))
         steps, end = torch.arange(len(a)), torch.arange(args.chunk, len(a) + args.chunk)
         share = (sums[end.clamp(max=len(a))] - sums[:-1]) / (end.clamp(max=len(a)) - steps)

@@ -1,9 +1,8 @@
 """Taking over from a policy: who does it, when, and how without a jump.
 
 An operator watches the worlds, takes over where it sees fit, and hands back. Two kinds: the task's
-scripted expert, which steps in on a failure or a stall after a reaction delay, and a person, whose
-commands may come from anything that implements `Source`, such as the keyboard. `SharedControl` is a
-policy that lets an operator take over from another one.
+scripted expert, which steps in on a failure or a stall after a reaction delay, and a person
+(`person.py`). `SharedControl` is a policy that lets an operator take over from another one.
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dexfw_envs import transforms as tf
 from dexfw_envs.asynchronous import ChunkExecutor, check_latency, commands_in_force
-from dexfw_envs.control import CONTROL_PERIOD, Targets
+from dexfw_envs.control import CONTROL_PERIOD
 from dexfw_envs.episode import Observation
 from dexfw_envs.experts import SEED_STYLES, make_expert
 
 FREQUENCY, DAMPING, SUBSTEPS = 30.0, 0.85, 6  # of the filter [rad/s]; at 120 Hz (DexPIE's code)
-NEVER = -1  # in place of the step at which a try was lost
+STAGE = "stage"  # name of the observation that holds the stage
+NEVER = -1  # in place of the step at which a try went wrong
 LIFTED = 2  # in every task the stages from this one on have the object off its support
-ALIGNED = 0.25  # a person's hand this near to the robot's in every joint may take over [rad]
 
 
 class Intervention(Protocol):
@@ -34,8 +32,13 @@ class Intervention(Protocol):
         Args:
             mask: bool (N,).
             armed: Whether the operator may take over, bool (k,).
-            lost_at: Step at which an earlier try of the same start was lost beyond repair, (k,),
-                or `NEVER`.
+            lost_at: Step at which an earlier try of the same start went wrong, (k,), or `NEVER`.
+        """
+
+    def went_wrong(self, episode: Any) -> int:
+        """Return the step at which an episode that failed went wrong, as this operator sees it.
+
+        `NEVER` if no moment can be named; the operator then steps in when it sees the failure.
         """
 
     def reset(self, mask: np.ndarray) -> None:
@@ -118,14 +121,14 @@ class SharedControl:
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
-    A failure that ends the episode cannot be mended. Where an earlier try was lost in that way, the
-    operator steps in before that step, as a person would who has seen it.
+    A failure that ends the episode cannot be mended, and one that can is better not made. Where an
+    earlier try went wrong, the operator steps in before that, as a person would who has seen it.
 
     Attributes:
         patience: Steps without a new stage that count as a stall.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
-        foresight: Steps before a known loss at which it is noticed.
+        foresight: Steps before a known failure at which it is noticed.
         delay: Least and most steps from noticing to taking over.
         handback: Steps that it keeps to the stage after the one where it helped, the first time; if
             it is needed again, it goes on to the end.
@@ -178,6 +181,19 @@ class ScriptedOperator:
         """Learn of the episodes to come in the worlds of `mask`."""
         self.armed[mask], self._lost_at[mask] = armed, lost_at
 
+    def went_wrong(self, episode: Any) -> int:
+        """Step of the first knock or drop of a failed episode, or of an end beyond repair."""
+        stage = np.asarray(episode.observations[STAGE])
+        place = np.asarray(episode.observations["object"]).reshape(len(stage), -1)[:, :2]
+        low = stage < LIFTED
+        knocked = low & (np.linalg.norm(place - place[0], axis=1) > self.gate.knocked)
+        below = low & np.maximum.accumulate(~low)
+        run = np.convolve(below, np.ones(self.gate.dropped))[: len(low)]
+        dropped = run >= self.gate.dropped - 0.5
+        wrong = np.flatnonzero(knocked | dropped)
+        lost = episode.failure not in ("", "timeout")
+        return int(wrong[0]) if len(wrong) else episode.length if lost else NEVER
+
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
         self._steps[mask] = self._times[mask] = 0
@@ -227,74 +243,3 @@ class ScriptedOperator:
         soon = self._steps == np.maximum(self._lost_at - self.gate.foresight, 1)
         foreseen = soon & (self._lost_at != NEVER)
         return knocked | stalled | foreseen | (self._below >= self.gate.dropped)
-
-
-class Source(Protocol):
-    """A person's commands, from a tracker and a glove, a keyboard, or anything else."""
-
-    def asks(self) -> bool:
-        """Say if the person wants to command; looked at once in a step."""
-
-    def read(self) -> Targets:
-        """Return the tracked wrists in any fixed frame, (A, 3) and (A, 4), and hands (A, 6)."""
-
-    def follow(self, robot: Targets) -> None:
-        """Show the person the robot's commands while the policy acts, to align with."""
-
-
-class PersonOperator:
-    """A person who follows the robot and takes over from an aligned hand; one world only.
-
-    The wrist counts relative to where it was at the take-over, so the arm cannot jump. The hand
-    counts absolutely: a wish to take over waits until it is `ALIGNED` with the robot's.
-
-    Args:
-        env: The environment, of one world.
-        source: Where the person's commands come from.
-
-    Raises:
-        ValueError: There are several worlds.
-    """
-
-    def __init__(self, env: Any, source: Source) -> None:
-        if env.num_envs != 1:
-            raise ValueError(f"a person commands one world, got {env.num_envs}")
-        self.env, self.source = env, source
-        self.armed = True
-        self._wrist = self._palm = (np.zeros(0), np.zeros(0))  # latched at the take-over
-
-    def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
-        """Learn if the person may take over; a loss they have seen themselves."""
-        self.armed = bool(np.all(armed))
-
-    def reset(self, mask: np.ndarray) -> None:
-        """Episodes begin: the person sees the robot at its start."""
-        self.source.follow(self._robot())
-
-    def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
-        """Say if the person commands the next step, bool (1,)."""
-        asks = self.source.asks() and self.armed
-        if not held[0]:
-            self.source.follow(self._robot())
-            asks = asks and self._misaligned() < ALIGNED
-        return np.array([asks])
-
-    def begin(self, mask: np.ndarray) -> None:
-        """Latch wrist and palm."""
-        now, robot = self.source.read(), self._robot()
-        self._wrist = (now.position.copy(), now.quaternion.copy())
-        self._palm = (robot.position.copy(), robot.quaternion.copy())
-
-    def act(self, observation: Observation) -> np.ndarray:
-        """Return the person's action (1, action)."""
-        now = self.source.read()
-        moved = tf.relative(*self._wrist, now.position, now.quaternion)
-        palm = tf.compose(*self._palm, *moved)
-        return self.env.codec.encode(Targets(palm[0], palm[1], now.hand))[None]
-
-    def _misaligned(self) -> float:
-        return float(np.abs(self.source.read().hand - self._robot().hand).max())
-
-    def _robot(self) -> Targets:
-        command = self.env.controller
-        return Targets(command.position[0], command.quaternion[0], command.joints[0, :, 7:])

@@ -12,15 +12,14 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.asynchronous import commands_in_force
 from dexfw_envs.control import HAND_SLEW, Targets
 from dexfw_envs.interventions import (
-    ALIGNED,
     NEVER,
     Gate,
-    PersonOperator,
     ScriptedOperator,
     SharedControl,
     SmoothingFilter,
 )
 from dexfw_envs.keyboard import KeyboardSource, raw_terminal
+from dexfw_envs.person import ALIGNED, PersonOperator
 
 
 class Standing:

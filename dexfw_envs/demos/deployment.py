@@ -2,7 +2,7 @@
 
 Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
 that have just reached an intermediate stage. A start that fails is tried again from the same state,
-now with an operator ready to take over, who knows when the first try was lost, for a pair of a
+now with an operator ready to take over, who knows when the first try went wrong, for a pair of a
 failure and its correction. Every step carries the flag whether the operator commanded it, every
 episode its outcome.
 """
@@ -77,7 +77,7 @@ class Starts:
         return start
 
     def record(self, index: int, success: bool, lost_at: int = NEVER) -> None:
-        """Tell the outcome of start number `index`, and the step at which all was lost, if any."""
+        """Tell the outcome of start number `index`, and the step at which it went wrong, if any."""
         start = self.made[index]
         self._running -= start.attempt == 0
         if not success and start.attempt < self.retries:
@@ -165,8 +165,8 @@ def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> I
     scenarios: Any = starts  # the environment takes them in place of scenarios
     for episode in run_episodes(env, control, scenarios, progress=progress):
         start: Any = episode.scenario
-        lost = episode.failure not in ("", "timeout")
-        starts.record(episode.index, episode.success, episode.length if lost else NEVER)
+        wrong = NEVER if episode.success else control.operator.went_wrong(episode)
+        starts.record(episode.index, episode.success, wrong)
         known = {name: getattr(start, name) for name in ("stage", "pair", "attempt", "armed")}
         info = {**episode.info, "start": known}
         yield dataclasses.replace(episode, scenario=start.scenario, info=info)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.interventions import NEVER
+from dexfw_envs.interventions import NEVER, STAGE
 from dexfw_envs.scenario import Scenario
 
-STAGE = "stage"  # name of the observation that holds the stage
 LEFT = 20  # a start with fewer steps of its demonstration left is done too soon to teach anything
 
 
@@ -26,7 +25,7 @@ class Start:
         pair: Number that all tries of one start share.
         attempt: 0 for the first try of it.
         armed: Whether the operator may take over.
-        lost_at: Step at which the first try was lost beyond repair; `NEVER`: it was not.
+        lost_at: Step at which the first try went wrong; `NEVER`: it did not, or none can be named.
     """
 
     scenario: Scenario
