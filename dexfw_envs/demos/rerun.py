@@ -13,6 +13,11 @@ import numpy as np
 from dexfw_envs.demos.store import EpisodeMismatch, StoredEpisode, check_origin
 from dexfw_envs.vector_env import DexVectorEnv
 
+#: An episode ends with the step at which it has succeeded. On another kind of processor contacts
+#: amplify rounding, and what is poured may come to rest some steps later: the last action is held
+#: for up to so many steps more.
+HELD = 20
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -99,6 +104,8 @@ def _by_state(env: DexVectorEnv, episode: StoredEpisode) -> Outcome:
 def replay_actions(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list[Outcome]:
     """Step the recorded actions from the first recorded state and compare the states.
 
+    Then the last action is held for `HELD` steps, in which a success still counts as one.
+
     Args:
         env: Built with `autoreset=False`; as many episodes as it has worlds run side by side.
         episodes: Stored episodes, with states.
@@ -117,18 +124,19 @@ def _act(env: DexVectorEnv, batch: list[StoredEpisode]) -> list[Outcome]:
         check_fits(env, episode)
     filled = batch + batch[:1] * (env.num_envs - len(batch))
     length = np.array([episode.length for episode in filled])
-    actions = _padded([episode.actions for episode in filled], length.max())
-    states = _padded([episode.states for episode in filled], length.max() + 1)
+    steps = length.max() + HELD
+    actions = _padded([episode.actions for episode in filled], steps)
+    states = _padded([episode.states for episode in filled], steps + 1)
     env.set_state_vectors(states[:, 0], [episode.scenario for episode in filled])
     same = np.ones(states.shape[:2], dtype=bool)
     success, gap = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs)
-    for step in range(length.max()):
+    for step in range(steps):
         info = env.step(actions[:, step])[-1]
         going = step < length
         now, then = env.state_vectors(), states[:, step + 1]
         same[:, step + 1] = _same_bits(now, then) | ~going
         gap = np.maximum(gap, np.where(going, np.abs(now - then).max(axis=1), 0.0))
-        success |= going & info["success"]
+        success |= (step < length + HELD) & info["success"]
     found = zip(batch, ~same, success, gap, strict=False)  # worlds beyond the batch repeat it
     return [_outcome(e, np.flatnonzero(row), bool(won), float(d)) for e, row, won, d in found]
 
