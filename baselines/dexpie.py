@@ -28,18 +28,17 @@ from diffusers.training_utils import EMAModel
 
 from dexfw_envs.asynchronous import ChunkExecutor, check_latency, make_inference
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
-from dexfw_envs.calibration import calibration, shares
+from dexfw_envs.calibration import calibrations, shares
 from dexfw_envs.catalog.curricula import CURRICULA, iterations
 from dexfw_envs.catalog.splits import configurations, training_sampler
-from dexfw_envs.cli import SAME_METHOD, ScriptArgs, evaluate_checkpoint, from_dict, parse
+from dexfw_envs.cli import SAME_METHOD, ScriptArgs, check_made_with, evaluate_checkpoint, parse
 from dexfw_envs.control import PoseCodec
 from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
 from dexfw_envs.demos.deployment import DeployedEnv, Starts, collection_report, deploy, flags_of
-from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, stages_of
+from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, with_stages
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
-from dexfw_envs.keyboard import HELP, KeyboardSource, raw_terminal
-from dexfw_envs.person import PersonOperator
+from dexfw_envs.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.progress import Progress, check_header, load
 from dexfw_envs.registry import entry
 from dexfw_envs.relative import ACTION_SPACES, measured_palms
@@ -134,10 +133,10 @@ class Args(ScriptArgs):
             raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
         if self.indicator != "auto" and not KINDS[self.kind]:
             raise ValueError(f"--variant {self.variant} has no use for --indicator")
-        counts = (self.rounds, self.num_envs, self.rollouts, self.lookahead, self.demonstrations)
-        if min(*counts, self.demonstrations - 1) < 1:
+        counts = (self.rounds, self.num_envs, self.rollouts, self.lookahead)
+        if min(*counts, self.setups + 1, self.demonstrations - 1) < 1:
             raise ValueError("--rounds, --num-envs, --rollouts, --lookahead must be at least 1, "
-                             "--demonstrations 2")  # fmt: skip
+                             "--demonstrations 2, --setups 0")  # fmt: skip
         if not 0 <= self.prefix < self.chunk / 2:
             raise ValueError(f"--prefix must be below half of --chunk {self.chunk}: {self.prefix}")
         for latency in (self.latency, self.eval_latency or (0,)):
@@ -170,10 +169,10 @@ PRESETS: dict[str, dict] = {
     "quick": {"preset": "quick", "base_steps": 2_500, "rollouts": 30, "eval_episodes": 120},
     "paper": {  # sizes of the paper and its code, as far as the networks here go; for GPUs
         "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
-        "width": 1024, "layers": 6, "chunk": 24, "lookahead": 24,
-        "prediction": "epsilon", "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
-        "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "obs_noise": 0.0,
-        "critic_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0, "demonstrations": 43,
+        "width": 1024, "layers": 6, "chunk": 24, "lookahead": 24, "prediction": "epsilon",
+        "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4, "critic_steps": 50_000,
+        "critic_lr": 1e-4, "critic_hand": False, "critic_noise": 0.0, "obs_noise": 0.0,
+        "bf16": False, "chunk_smoothing": 0.0, "demonstrations": 43,
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {task: {} for task in CURRICULA}  # no task has settings of its own
@@ -440,9 +439,7 @@ def collect_demonstrations(run: Run) -> None:
     if not args.demos:
         chosen = demonstrate(env, scenes, run.seed, number)
     for index, episode in enumerate(chosen):
-        seen, kind = episode.observations, getattr(episode, "source", "scripted")
-        stage = seen[STAGE] if STAGE in seen else stages_of(env, episode).astype(np.int8)
-        episode = replace(episode, observations={**seen, STAGE: stage})
+        kind, episode = getattr(episode, "source", "scripted"), with_stages(env, episode)
         run.episodes("demos").add(episode, source=kind, seed=args.seed, index=index)
     env.close()
 
@@ -484,8 +481,7 @@ def make_operator(run: Run, env):
     """The expert, as patient as demonstrations suggest; or a person at the keyboard."""
     args = run.args
     if args.operator == "keyboard":
-        print(HELP, flush=True)
-        return PersonOperator(env, KeyboardSource(env.task.needs.robot.hand.driven_limits()))
+        return keyboard_operator(env)
     steps = args.patience * longest_stage([e.observations[STAGE] for _, e in run.experience(0)])
     return ScriptedOperator(env, Gate(patience=math.ceil(steps), delay=args.reaction), run.seed)
 
@@ -494,14 +490,11 @@ def intermediate_starts(run: Run, sample: Callable) -> dict:
     """Where stages begin: in scenes that the expert brings there, or in demonstrations."""
     args, rng = run.args, np.random.default_rng(run.seed)
     if not args.setups:
-        demos = [episode for _, episode in run.experience(0)]
-        return stage_starts(demos, [e.observations[STAGE] for e in demos])
+        return stage_starts(episode for _, episode in run.experience(0))
     scenes = [sample(rng) for _ in range(math.ceil(args.setups * (1 + SPARE)))]
-    env = make_env(args, worlds=min(len(scenes), args.num_envs))
-    made = demonstrate(env, scenes, run.seed, args.setups)  # not learned from
-    staged = stage_starts(made, [stages_of(env, episode) for episode in made])
-    env.close()
-    return staged
+    with contextlib.closing(make_env(args, worlds=min(len(scenes), args.num_envs))) as env:
+        made = demonstrate(env, scenes, run.seed, args.setups)  # not learned from
+        return stage_starts(with_stages(env, episode) for episode in made)
 
 
 def collect_rollouts(run: Run, i: int) -> None:
@@ -534,11 +527,7 @@ def adopt(run: Run) -> None:
     args, other = run.args, RunFolder(run.args.collected)
     data = other.read_checkpoint("policy_0.pt")
     check_header(load(data), header(args))
-    theirs = from_dict(Args, other.config)
-    names = (field.name for field in fields(Args) if field.name not in LATER)
-    if names := [name for name in names if getattr(theirs, name) != getattr(args, name)]:
-        flags = ", ".join(f"--{n.replace('_', '-')} {getattr(theirs, n)}" for n in names)
-        raise ValueError(f"--collected {args.collected} was made with {flags}; give the same")
+    check_made_with(args, other.config, LATER, "collected")
     take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
     if args.kind != "bc":
         take_episodes(other.path / "D_1", run.path / "D_1", args.rollouts)
@@ -648,14 +637,10 @@ def train_critic(run: Run, i: int) -> None:
 
 def report_critic(experience: list, values: list, held: torch.Tensor, args: Args) -> dict:
     """Calibration of the values of held-out episodes, with demonstrations and without."""
-    found, names = {}, entry(args.task).make().stages
     rows = [(j, v, returns(e, args), np.full(len(v), e.success), e.observations[STAGE])
             for (j, e), v, h in zip(experience, values, held, strict=True) if h]  # fmt: skip
-    for title, least in (("all", 0), ("rollouts", 1)):
-        if chosen := [columns for j, *columns in rows if j >= least]:
-            columns = [np.concatenate(column) for column in zip(*chosen, strict=True)]
-            found[title] = {"episodes": len(chosen), **calibration(*columns, names)}
-    return found
+    groups = {"all": [row[1:] for row in rows], "rollouts": [row[1:] for row in rows if row[0]]}
+    return calibrations(groups, entry(args.task).make().stages)
 
 
 # --- 9. optimality of every window ---
@@ -722,7 +707,7 @@ def evaluate_policy(run: Run, i: int) -> None:
     acting = tested(run.policy(i), args, env)
     known = {"method": METHOD, "iteration": i, "provenance": run.folder.provenance}
     asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
-    filmed = args.capture_video or args.kind == "bc" or i == args.rounds
+    filmed = args.capture_video or i == (args.rounds if args.kind != "bc" else 0)
     films = run.path / "videos" if filmed else None
     rows = measure({"base": acting}, env, asked, films=films, **known)
     acting.inference.close()
@@ -753,9 +738,8 @@ class Run(Progress):
         """Demonstrations as (0, episode), then rollouts of rounds j = 1 .. i as (j, episode)."""
         names = ["demos", *(f"D_{j}" for j in range(1, i + 1))]
         found = [(j, e) for j, name in enumerate(names) for e in self.episodes(name).episodes()]
-        for j, episode in found:
-            if j:
-                flags_of(episode)  # refuses a store without flags or outcomes
+        for _, episode in (pair for pair in found if pair[0]):
+            flags_of(episode)  # refuses a store without flags or outcomes
         return found
 
     def policy(self, i: int) -> DiffusionPolicy:

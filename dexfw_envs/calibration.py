@@ -68,6 +68,25 @@ def calibration(
     return {**of(np.ones(len(values), dtype=bool)), "stages": stages}
 
 
+def calibrations(
+    groups: Mapping[str, Sequence[Sequence[np.ndarray]]], names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return `calibration`, and the number of episodes, for groups of episodes that are not empty.
+
+    Args:
+        groups: By name, for each episode its values, returns, success and stage, (n,) each.
+        names: Names of the stages.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for title, rows in groups.items():
+        if rows:
+            columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+            values, returns, success, stage = columns
+            known = calibration(values, returns, success, stage, names)
+            found[title] = {"episodes": len(rows), **known}
+    return found
+
+
 def shares(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, float]]:
     """Return for each group of labels in [0, 1] their number, mean, and share above one half."""
     found: dict[str, dict[str, float]] = {}

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -176,10 +176,8 @@ def _flags(names: Sequence[str]) -> str:
 def _check_values(args: ScriptArgs) -> None:
     """Refuse now what would fail only after the first turn's work."""
     for name, least in (("seed", 0), ("threads", 1), ("episodes", 1), ("eval_episodes", 1)):
-        if getattr(args, name) < least:
-            raise ValueError(
-                f"{_flags([name])} must be at least {least}, got {getattr(args, name)}"
-            )
+        if (value := getattr(args, name)) < least:
+            raise ValueError(f"{_flags([name])} must be at least {least}, got {value}")
     check_backend(args.backend)
     import torch
 
@@ -214,15 +212,31 @@ def check_variant(args: ScriptArgs, tasks: Mapping[str, Mapping[str, Any]]) -> N
         ValueError: No variant is named, and the settings are not the usual ones of the task.
     """
     usual = type(args)(**{"task": args.task, **tasks[args.task]})
-    free = (*SAME_METHOD, *args.SAME)
-    names = [field.name for field in dataclasses.fields(args) if field.name not in free]
-    other = [name for name in names if getattr(args, name) != getattr(usual, name)]
+    other = _differing(args, usual, (*SAME_METHOD, *args.SAME))
     if other and args.variant in args.VARIANTS:
         name = f"{args.variant}-NAME".removeprefix("-")
-        raise ValueError(
-            f"--records of other settings than the method's own need --variant {name}; "
-            f"these differ: {_flags(other)}"
-        )
+        raise ValueError(f"--records of other settings than the method's own need --variant {name};"
+                         f" these differ: {_flags(other)}")  # fmt: skip
+
+
+def _differing(args: ScriptArgs, others: ScriptArgs, free: Collection[str]) -> list[str]:
+    """Return the names of the settings that differ, of those that are not free to."""
+    names = [field.name for field in dataclasses.fields(args) if field.name not in free]
+    return [name for name in names if getattr(args, name) != getattr(others, name)]
+
+
+def check_made_with(
+    args: ScriptArgs, config: Mapping[str, Any], free: Collection[str], option: str
+) -> None:
+    """Refuse the run that an option names if settings other than the free ones differ there.
+
+    Raises:
+        ValueError: Some do; the message says what they were.
+    """
+    made = from_dict(type(args), config)
+    if other := _differing(args, made, free):
+        had = ", ".join(f"{_flags([name])} {getattr(made, name)}" for name in other)
+        raise ValueError(f"--{option} {getattr(args, option)} was made with {had}; give the same")
 
 
 def _warn_of_other_code(run: runs.RunFolder) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control import CONTROL_PERIOD, Targets
+from dexfw_envs.person import PersonOperator
 
 STEP, TURN, BEND = 0.008, 0.04, 0.06  # of one key press [m], [rad], [rad of every finger]
 AXES = np.eye(3)
@@ -111,3 +112,9 @@ class KeyboardSource:
             # The first joint is the thumb's turn across the palm, which stays.
             now.hand[arm, 1:] += BENDS[key]
             now.hand[arm] = np.clip(now.hand[arm], *self.limits)
+
+
+def keyboard_operator(env: Any) -> PersonOperator:
+    """A person at this terminal who may take over in `env`; the keys are printed."""
+    print(HELP, flush=True)
+    return PersonOperator(env, KeyboardSource(env.task.needs.robot.hand.driven_limits()))

@@ -307,6 +307,19 @@ def test_demonstrations_and_interventions_are_optimal_as_in_the_paper():
     assert counts == {"demonstrations": 40, "interventions": 13, "successes": 27}
 
 
+@pytest.mark.parametrize("labels", ["paper", "later"])
+def test_interventions_that_did_not_help_are_judged(labels):
+    flags = np.ones(40, bool)
+    experience = [(0, episode(40)), (1, episode(40, flags=flags, success=False))]
+    torch.manual_seed(1)
+    values = [torch.rand(41) - 1.0 for _ in experience]
+    found, report = dp.label(experience, values, replace(TINY, chunk=8, labels=labels))
+    assert (found[1] < 0.5).any()
+    assert report["labels"]["failures"]["windows"] == 40
+    experience[1][1].success, experience[1][1].failure = True, ""
+    assert (dp.label(experience, values, replace(TINY, chunk=8, labels=labels))[0][1] == 1).all()
+
+
 @pytest.mark.parametrize(("changes", "kind"), [
     ({"variant": "recap"}, "binary"), ({"variant": "dexpie-x"}, "sigmoid"),
     ({"indicator": "linear"}, "linear"),
@@ -495,6 +508,33 @@ def only(folder):
 @pytest.fixture
 def demos(tmp_path):
     return store_of_seeds(tmp_path / "mine", 3)
+
+
+def test_stages_are_set_up_in_scenes_of_their_own(tmp_path, demos, monkeypatch):
+    seeds, args = EpisodeStore(demos).episodes(), replace(TINY, setups=3)
+    own = [replace(e, scenario=scene(seed=50 + k)) for k, e in enumerate(seeds)]
+    asked = []
+
+    def demonstrate(env, scenes, seed, count):
+        asked.append((env.num_envs, len({s.seed for s in scenes}), count))
+        return own
+
+    monkeypatch.setattr(dp, "demonstrate", demonstrate)
+    sample = dp.training_sampler("Grasp", 3)
+    run = SimpleNamespace(args=args, seed=5, experience=lambda i: [(0, own[0])])
+    found = dp.intermediate_starts(run, sample)
+    assert asked == [(4, 4, 3)], "one scene more, as one may be beyond the expert"
+    assert set(found) == {1, 2}
+    assert {start.scenario.seed for starts in found.values() for start in starts} == {50, 51, 52}
+    run.args = replace(args, setups=0)
+    with pytest.raises(KeyError, match=STAGE):
+        dp.intermediate_starts(run, sample)
+    staged = replace(own[0], observations={**own[0].observations, STAGE: np.repeat([0, 1, 2], 40)})
+    run.experience = lambda i: [(0, staged)]
+    found = dp.intermediate_starts(run, sample)
+    places = {stage: [start.state.tolist() for start in starts] for stage, starts in found.items()}
+    assert places == {stage: [staged.states[40 * stage].tolist()] for stage in places}
+    assert 1 in places
 
 
 def test_killed_resumed_and_shared_runs_are_the_same(tmp_path, demos, short, capsys):

@@ -126,6 +126,20 @@ def test_it_finishes_what_the_policy_fails_at_again(monkeypatch):
     assert script.run(10) == "...XXX" + "XX" + "..", "in another episode it hands back again"
 
 
+@pytest.mark.parametrize(("stages", "moved", "failure", "step"), [
+    ([0, 1, 1, 1, 1, 1], [0.0, 0.0, 0.0, 0.06, 0.06, 0.2], "timeout", 3),  # knocked
+    ([0, 1, 2, 2, 2, 2], [0.0, 0.0, 0.1, 0.2, 0.3, 0.3], "timeout", NEVER),  # carried
+    ([0, 2, 1, 2, 1, 1], [0.0] * 6, "timeout", 5),  # let fall for two steps
+    ([0, 2, 2, 2, 2, 2], [0.0] * 6, "dropped", 5),  # lost at the end
+    ([0, 0, 0, 0, 0, 0], [0.0] * 6, "timeout", NEVER),  # a stall has no moment
+])  # fmt: skip
+def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
+    operator = Scripted(monkeypatch, Gate(dropped=2)).operator
+    seen = {"stage": np.array(stages), "object": np.array(moved)[:, None] * np.eye(13)[0]}
+    episode = SimpleNamespace(observations=seen, failure=failure, length=5)
+    assert operator.went_wrong(episode) == step
+
+
 def test_a_loss_that_was_seen_before_is_foreseen(monkeypatch):
     gate = Gate(patience=50, foresight=4, delay=(1, 1))
     assert Scripted(monkeypatch, gate, lost_at=9).run(8) == "....." + "XXX"

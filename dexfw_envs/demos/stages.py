@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dexfw_envs.interventions import NEVER, STAGE
 from dexfw_envs.scenario import Scenario
 
+EpisodeT = TypeVar("EpisodeT", bound=Any)  # as run, or as stored
 LEFT = 20  # a start with fewer steps of its demonstration left is done too soon to teach anything
 
 
@@ -54,15 +56,26 @@ def stages_of(env: Any, episode: Any) -> np.ndarray:
     return np.concatenate(found)
 
 
-def stage_starts(episodes: Sequence[Any], stages: Sequence[np.ndarray]) -> dict[int, list[Start]]:
+def with_stages(env: Any, episode: EpisodeT) -> EpisodeT:
+    """Return an episode with the stage among its observations, as `stages_of` finds it.
+
+    Raises:
+        ValueError: It has none yet, and the backend cannot restore states.
+    """
+    seen = episode.observations
+    stage = seen[STAGE] if STAGE in seen else stages_of(env, episode).astype(np.int8)
+    return dataclasses.replace(episode, observations={**seen, STAGE: stage})
+
+
+def stage_starts(episodes: Iterable[Any]) -> dict[int, list[Start]]:
     """Return, for each intermediate stage, the states in which demonstrations first reach it.
 
     Args:
-        episodes: Demonstrations with states.
-        stages: What `stages_of` says of each.
+        episodes: Demonstrations with states and stages.
     """
     found: dict[int, list[Start]] = {}
-    for episode, stage in zip(episodes, stages, strict=True):
+    for episode in episodes:
+        stage = np.asarray(episode.observations[STAGE])
         for value in np.unique(stage[stage > 0]):
             first = int(np.argmax(stage >= value))  # a stage may be passed over
             if stage[first] == value and len(stage) - 1 - first >= LEFT:
