@@ -107,7 +107,7 @@ class Args(ScriptArgs):
     labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
     drop: float = 0.3  # probability that the condition is left out in training
     beta: float = 1.5  # guidance; 1: the conditional policy as it is
-    init: Literal["reference", "scratch"] = "reference"  # weights that improvement starts from
+    init: Literal["scratch", "reference"] = "scratch"  # weights that improvement starts from
     # policy
     obs: Literal["state", "image"] = "state"  # image: policy and critic also see the camera
     image_size: int = 96  # side of the camera image [px]
