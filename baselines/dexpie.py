@@ -53,6 +53,7 @@ BINS, BIN_WIDTH = 201, 1.0  # of the critic, over [-1, 0]; spread of a label [bi
 EMBEDDING = 128  # sines and cosines of the optimality
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE = 0.25  # share of scenes that may be beyond the expert, as a person passes over them
+DEPLOYED = 8  # worlds of collection: which stage comes next depends on what failed before
 
 
 # --- 1. settings ---
@@ -83,7 +84,7 @@ class Args(ScriptArgs):
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
     setups: int = 15  # scenes brought to these stages by the expert; 0: those of demonstrations
-    initial_share: float = 0.5  # of staged first tries that start from the initial state
+    initial_share: float = 0.5  # of the initial state in staged starts, before any has failed
     operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
     patience: float = 1.5  # times the longest stage of most demonstrations: a stall
@@ -500,7 +501,7 @@ def intermediate_starts(run: Run, sample: Callable) -> dict:
 def collect_rollouts(run: Run, i: int) -> None:
     """Deploy the last policy, with an operator, from the start and from intermediate stages."""
     args, keys = run.args, run.args.operator == "keyboard"
-    worlds = 1 if keys else min(args.num_envs, math.ceil(args.rollouts / 2))  # all may fail
+    worlds = min(args.num_envs, 1 if keys else DEPLOYED)
     env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
     acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
     control = SharedControl(acting, make_operator(run, env), env)
@@ -517,8 +518,8 @@ def collect_rollouts(run: Run, i: int) -> None:
     acting.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
-    begun = {f"charts/starts_{name}": row["share"] for name, row in report["starts"].items()}
-    run.log(i * args.base_steps, begun)
+    shares = {f"charts/starts_{k}": row["share"] for k, row in report["starts"].items()}
+    run.log(i * args.base_steps, shares)
     print(f"collection {i}: {report}", flush=True)
 
 

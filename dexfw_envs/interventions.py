@@ -38,7 +38,7 @@ class Intervention(Protocol):
     def went_wrong(self, episode: Any) -> int:
         """Return the step at which an episode that failed went wrong, as this operator sees it.
 
-        `NEVER` if no moment can be named; the operator then steps in when it sees the failure.
+        `NEVER` if it does not say; it then steps in when it sees the failure.
         """
 
     def reset(self, mask: np.ndarray) -> None:
@@ -122,16 +122,17 @@ class Gate:
     """When the scripted operator steps in, and when it hands back.
 
     A failure that ends the episode cannot be mended, and one that can is better not made. Where an
-    earlier try went wrong, the operator steps in before that, as a person would who has seen it.
+    earlier try went wrong, the operator steps in before that, as a person would who has seen it, and
+    goes on to the end.
 
     Attributes:
         patience: Steps without a new stage that count as a stall.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
-        foresight: Steps before a known failure at which it is noticed.
-        delay: Least and most steps from noticing to taking over.
-        handback: Steps that it keeps to the stage after the one where it helped, the first time; if
-            it is needed again, it goes on to the end.
+        foresight: Steps before a known failure at which it takes over.
+        delay: Least and most steps from noticing anything else to taking over.
+        handback: Steps that it keeps to the stage after the one where it helped, the first time
+            that it is called by what it did not know; the second time it goes on to the end.
     """
 
     patience: int = 80
@@ -182,17 +183,15 @@ class ScriptedOperator:
         self.armed[mask], self._lost_at[mask] = armed, lost_at
 
     def went_wrong(self, episode: Any) -> int:
-        """Step of the first knock or drop of a failed episode, or of an end beyond repair."""
+        """Step at which a failed episode last got further, or of a knock or drop before that."""
         stage = np.asarray(episode.observations[STAGE])
         place = np.asarray(episode.observations["object"]).reshape(len(stage), -1)[:, :2]
         low = stage < LIFTED
         knocked = low & (np.linalg.norm(place - place[0], axis=1) > self.gate.knocked)
         below = low & np.maximum.accumulate(~low)
         run = np.convolve(below, np.ones(self.gate.dropped))[: len(low)]
-        dropped = run >= self.gate.dropped - 0.5
-        wrong = np.flatnonzero(knocked | dropped)
-        lost = episode.failure not in ("", "timeout")
-        return int(wrong[0]) if len(wrong) else episode.length if lost else NEVER
+        wrong = np.flatnonzero(knocked | (run >= self.gate.dropped - 0.5))
+        return min([int(np.argmax(stage == stage.max())), *wrong[:1].tolist()])
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
@@ -210,13 +209,15 @@ class ScriptedOperator:
         self._best = np.maximum(self._best, stage)
         fell = (self._best >= LIFTED) & (stage < LIFTED)
         self._below = np.where(fell, self._below + 1, 0)
-        noticed = self._trouble() & self.armed & ~held & (self._delay < 0)
+        known = self._lost_at != NEVER
+        foreseen = known & (self._steps == np.maximum(self._lost_at - self.gate.foresight, 1))
+        noticed = (foreseen | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
-        delays = self._rng.integers(low, high + 1, len(held))
+        delays = np.where(foreseen, 0, self._rng.integers(low, high + 1, len(held)))
         self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)
-        done = (self._helped >= self.gate.handback) & (self._times < 2)
+        done = (self._helped >= self.gate.handback) & (self._times < 2) & ~known
         self._since[done] = 0  # the policy gets the whole patience again
         return (held & ~done) | (self._delay == 0)
 
@@ -240,6 +241,4 @@ class ScriptedOperator:
         moved = np.linalg.norm((world.object_position[:, 0] - start[:, 0])[:, :2], axis=1)
         knocked = world.object_support_contact[:, 0] & (moved > self.gate.knocked)
         stalled = self._since >= self.gate.patience
-        soon = self._steps == np.maximum(self._lost_at - self.gate.foresight, 1)
-        foreseen = soon & (self._lost_at != NEVER)
-        return knocked | stalled | foreseen | (self._below >= self.gate.dropped)
+        return knocked | stalled | (self._below >= self.gate.dropped)

@@ -127,11 +127,11 @@ def test_it_finishes_what_the_policy_fails_at_again(monkeypatch):
 
 
 @pytest.mark.parametrize(("stages", "moved", "failure", "step"), [
-    ([0, 1, 1, 1, 1, 1], [0.0, 0.0, 0.0, 0.06, 0.06, 0.2], "timeout", 3),  # knocked
-    ([0, 1, 2, 2, 2, 2], [0.0, 0.0, 0.1, 0.2, 0.3, 0.3], "timeout", NEVER),  # carried
-    ([0, 2, 1, 2, 1, 1], [0.0] * 6, "timeout", 5),  # let fall for two steps
-    ([0, 2, 2, 2, 2, 2], [0.0] * 6, "dropped", 5),  # lost at the end
-    ([0, 0, 0, 0, 0, 0], [0.0] * 6, "timeout", NEVER),  # a stall has no moment
+    ([0, 1, 1, 1, 2, 2], [0.0, 0.0, 0.0, 0.06, 0.06, 0.2], "timeout", 3),  # knocked
+    ([0, 1, 2, 2, 3, 2], [0.0, 0.0, 0.1, 0.2, 0.3, 0.3], "timeout", 4),  # carried, then stuck
+    ([0, 2, 1, 1, 3, 3], [0.0] * 6, "timeout", 3),  # let fall for two steps
+    ([0, 2, 1, 2, 2, 2], [0.0] * 6, "dropped", 1),  # for one, then lost
+    ([0, 0, 0, 0, 0, 0], [0.0] * 6, "timeout", 0),  # never got further
 ])  # fmt: skip
 def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
     operator = Scripted(monkeypatch, Gate(dropped=2)).operator
@@ -140,14 +140,16 @@ def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
     assert operator.went_wrong(episode) == step
 
 
-def test_a_loss_that_was_seen_before_is_foreseen(monkeypatch):
-    gate = Gate(patience=50, foresight=4, delay=(1, 1))
-    assert Scripted(monkeypatch, gate, lost_at=9).run(8) == "....." + "XXX"
-    assert Scripted(monkeypatch, gate, lost_at=2).run(4) == "." + "XXX"
+def test_what_went_wrong_before_is_foreseen_and_not_handed_back(monkeypatch):
+    gate = Gate(patience=50, foresight=4, handback=2, delay=(1, 1))
+    assert Scripted(monkeypatch, gate, lost_at=9).run(8) == "...." + "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=2).run(4) == "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=5, stages=[0] * 4 + [1]).run(9) == "X" * 9
     script = Scripted(monkeypatch, gate, lost_at=9)
     script.run(3)
     script.operator.reset(np.ones(1, bool))
-    assert script.run(8) == "....." + "XXX", "counted from the start of the episode"
+    assert script.run(8) == "...." + "XXXX", "counted from the start of the episode"
     assert Scripted(monkeypatch, gate).run(20) == "." * 20
 
 

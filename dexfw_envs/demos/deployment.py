@@ -31,15 +31,17 @@ class Starts:
     """Iterator over the starts of a collection, in the order in which episodes are numbered.
 
     Room is kept to try every start again that fails; only the last may be left without. So it may
-    run dry while first tries are under way, and goes on when their outcome is known. States of
-    demonstrations are not drawn a second time before all of their stage were.
+    run dry while first tries are under way, and goes on when their outcome is known. A stage is
+    drawn by its share, times the share of its first tries that failed so far: where nothing fails
+    there is little to learn. States are not drawn a second time before all of their stage were.
 
     Args:
         count: Episodes in all, retries included.
         sample: Draws a scene for the initial state.
         stages: Starts by intermediate stage; none for ordinary DAgger.
         rng: Draws which start of a stage.
-        initial: Share of first tries that start from the initial state, where there are stages.
+        initial: Share of the initial state, where there are stages; they have equal parts of the
+            rest.
         armed: In which episodes the operator may take over, one of `ARMED`.
         retries: Most further tries of a failed start.
     """
@@ -61,6 +63,7 @@ class Starts:
         self._drawn: dict[int, list[int]] = {stage: [] for stage in stages}  # of a stage, to come
         self._again: list[Start] = []
         self._running = 0  # first tries under way
+        self._won: list[tuple[int, bool]] = []  # stage and outcome of those that have ended
 
     def __iter__(self) -> Iterator[Start]:
         return self
@@ -79,18 +82,20 @@ class Starts:
     def record(self, index: int, success: bool, lost_at: int = NEVER) -> None:
         """Tell the outcome of start number `index`, and the step at which it went wrong, if any."""
         start = self.made[index]
-        self._running -= start.attempt == 0
+        if start.attempt == 0:
+            self._running -= 1
+            self._won.append((start.stage, success))
         if not success and start.attempt < self.retries:
             armed = self.armed != "never"
             again = dataclasses.replace(start, attempt=start.attempt + 1, armed=armed)
             self._again.append(dataclasses.replace(again, lost_at=lost_at))
 
     def _fresh(self) -> Start:
-        """Draw a first try of the stage that is furthest behind its share."""
+        """Draw a first try of the stage that is furthest behind."""
         first = Counter(start.stage for start in self.made if not start.attempt)
         rest = (1.0 - self.initial) / max(1, len(self.stages))
         shares = {0: self.initial if self.stages else 1.0, **dict.fromkeys(self.stages, rest)}
-        shares = {stage: share for stage, share in shares.items() if share > 0}
+        shares = {s: share * self._failing(s) for s, share in shares.items() if share > 0}
         stage = min(shares, key=lambda name: (first[name] + 1) / shares[name])
         known: dict[str, Any] = {"pair": sum(first.values()), "armed": self.armed == "always"}
         if not stage:
@@ -98,6 +103,11 @@ class Starts:
         pool = self.stages[stage]
         self._drawn[stage] = self._drawn[stage] or self.rng.permutation(len(pool)).tolist()
         return dataclasses.replace(pool[self._drawn[stage].pop()], **known)
+
+    def _failing(self, stage: int) -> float:
+        """Share of a stage's first tries that fail, as if one more had failed and one not."""
+        won = [success for at, success in self._won if at == stage]
+        return (won.count(False) + 1) / (len(won) + 2)
 
 
 class DeployedEnv:
