@@ -41,16 +41,16 @@ $(LEROBOT_STAMP): Makefile pyproject.toml
 OMNIGIBSON_RELEASE := omnigibson==1.1.1
 OMNIGIBSON_PACKAGES := $(OMNIGIBSON_RELEASE) torch==2.13.0 'usd-core>=24.11,<27' Robotic-Arm==1.1.6 pytest==9.2.0
 
-$(OMNIGIBSON_STAMP): Makefile pyproject.toml
+$(OMNIGIBSON_STAMP): Makefile pyproject.toml constraints-omnigibson.txt
 	@echo "Installing into $(OMNIGIBSON), once; this takes several minutes and about 2 GB."
 	$(PYTHON) -m venv $(OMNIGIBSON)
-	$(OMNIGIBSON)/bin/python -m pip install --quiet --no-compile -e ".[train]" $(OMNIGIBSON_PACKAGES)
+	$(OMNIGIBSON)/bin/python -m pip install --quiet --no-compile -e ".[train]" $(OMNIGIBSON_PACKAGES) -c constraints-omnigibson.txt
 	touch $@
 
 # The release itself runs on Python 3.10: its tests run there too, where there is one, less the script's.
-$(OMNIGIBSON)-310/.installed: Makefile pyproject.toml
+$(OMNIGIBSON)-310/.installed: Makefile pyproject.toml constraints-omnigibson.txt
 	$(PYTHON310) -m venv $(OMNIGIBSON)-310
-	$(OMNIGIBSON)-310/bin/python -m pip install --quiet --no-compile -e . $(OMNIGIBSON_PACKAGES)
+	$(OMNIGIBSON)-310/bin/python -m pip install --quiet --no-compile -e . $(OMNIGIBSON_PACKAGES) -c constraints-omnigibson.txt
 	touch $@
 
 # The release's source alone, 0.7 MB, without what it needs: the tests that read it say so if it is

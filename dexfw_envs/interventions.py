@@ -122,8 +122,8 @@ class Gate:
     """When the scripted operator steps in, and when it hands back.
 
     A failure that ends the episode cannot be mended, and one that can is better not made. Where an
-    earlier try went wrong, the operator steps in before that, as a person would who has seen it, and
-    goes on to the end.
+    earlier try went wrong, the operator steps in before that, as a person would who has seen it,
+    and goes on to the end.
 
     Attributes:
         patience: Steps without a new stage that count as a stall.

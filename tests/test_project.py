@@ -58,8 +58,26 @@ def test_lock_lies_within_the_ranges():
     assert not any("+" in version for version in versions.values())
 
 
+@pytest.mark.parametrize("python", ["3.10", "3.11"])
+def test_the_lock_for_omnigibson_lies_within_the_ranges(python):
+    lines = (ROOT / "constraints-omnigibson.txt").read_text().splitlines()
+    here = {"python_full_version": f"{python}.5", "python_version": python}
+    rows = [Requirement(line) for line in lines if not line.startswith("#")]
+    versions = {
+        canonicalize_name(row.name): str(row.specifier).removeprefix("==")
+        for row in rows if row.marker is None or row.marker.evaluate(here)
+    }  # fmt: skip
+    core = [Requirement(line) for line in PROJECT["dependencies"]]
+    train = [Requirement(line) for line in EXTRAS["train"]] if python == "3.11" else []
+    for requirement in (*core, *train):
+        version = versions[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} against {version}"
+    assert versions["numpy"] == "1.26.4" and versions["torch"] == "2.13.0"
+
+
 def test_no_package_host_is_named():
-    for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run"):
+    locks = ("constraints.txt", "constraints-omnigibson.txt")
+    for name in ("pyproject.toml", *locks, "Makefile", ".ci/run"):
         text = (ROOT / name).read_text()
         assert not re.search(r"https?://|index-url|find-links", text), name
 
