@@ -69,7 +69,6 @@ class Args(ScriptArgs):
     rounds: int = 1  # of collection and improvement
     collected: str = ""  # run folder: take demonstrations, reference policy and rollouts from it
     num_envs: int = 64  # parallel worlds
-    # demonstrations
     demos: str = ""  # store with demonstrations, such as a person's; scripted ones if empty
     demonstrations: int = 30  # how many are learned from; this alone sets the reference's success
     scenes: int = 0  # row of the curriculum that demonstrations and rollouts are of; 0: the last
@@ -518,8 +517,8 @@ def collect_rollouts(run: Run, i: int) -> None:
     acting.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
-    shares = {f"charts/starts_{k}": row["share"] for k, row in report["starts"].items()}
-    run.log(i * args.base_steps, shares)
+    begun = report["starts"].items()
+    run.log(i * args.base_steps, {f"charts/starts_{name}": row["share"] for name, row in begun})
     print(f"collection {i}: {report}", flush=True)
 
 
@@ -719,8 +718,8 @@ def evaluate_policy(run: Run, i: int) -> None:
 
 
 def tested(policy: DiffusionPolicy, args: Args, env) -> ChunkExecutor:
-    how = args.eval_inference, args.eval_latency or args.latency
-    return executor(policy, args, env, *how, args.seed)
+    latency = args.eval_latency or args.latency
+    return executor(policy, args, env, args.eval_inference, latency, args.seed)
 
 
 class Run(Progress):
