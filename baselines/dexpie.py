@@ -48,9 +48,8 @@ from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 1, "ee_pose"
-LEVELS = 50  # noise levels in training
+LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of the optimality
 BINS, BIN_WIDTH = 201, 1.0  # of the critic, over [-1, 0]; spread of a label [bins]
-EMBEDDING = 128  # sines and cosines of the optimality
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE = 0.25  # share of scenes that may be beyond the expert, as a person passes over them
 DEPLOYED = 8  # worlds of collection: which stage comes next depends on what failed before
@@ -69,6 +68,7 @@ class Args(ScriptArgs):
     rounds: int = 1  # of collection and improvement
     collected: str = ""  # run folder: take demonstrations, reference policy and rollouts from it
     num_envs: int = 64  # parallel worlds
+    # demonstrations
     demos: str = ""  # store with demonstrations, such as a person's; scripted ones if empty
     demonstrations: int = 30  # how many are learned from; this alone sets the reference's success
     scenes: int = 0  # row of the curriculum that demonstrations and rollouts are of; 0: the last
