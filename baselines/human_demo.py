@@ -349,9 +349,8 @@ def collect(run: Run) -> None:
     """A person's demonstrations from a store; else the expert's, in one scene or in many."""
     args, env_id, number = run.args, entry(run.args.task).env_id, run.args.demonstrations
     if args.demos:
-        chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, number)
-        if args.obs == "image" and not all("image" in e.observations for e in chosen):
-            raise ValueError(f"--obs image: not all demonstrations in {args.demos} have images")
+        known = number, ["image"] * (args.obs == "image")
+        chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, *known)
     else:
         scenes = fixed_scenes(args.task, number)
         if args.kind == "enhanced":

@@ -148,6 +148,8 @@ GRID: tuple[Variant, ...] = (
          "--action-space", "absolute"),
     _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 8.0,
          "--prefix-exposure", "0.5"),
+    _pie("bc-long", "cloning, as many steps as the others", "pie_ablations", 4.0,
+         "--base-steps", "15000", turns=0, seeds=SEEDS),
     _pie("dexpie-warm", "from the reference's weights", "pie_ablations", 4.0, *DATA,
          "--init", "reference"),
     _pie("dexpie-linear", "linear indicator", "pie_ablations", 4.0, *DATA, "--indicator", "linear"),

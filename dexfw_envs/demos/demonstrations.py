@@ -96,14 +96,15 @@ def demonstrate(
 
 
 def read_demonstrations(
-    folder: str | Path, env_id: str, control_mode: str, count: int | None = None
-) -> list[StoredEpisode]:
+    folder: str | Path, env_id: str, control_mode: str, count: int | None = None,
+    needs: Sequence[str] = (),
+) -> list[StoredEpisode]:  # fmt: skip
     """Take the first `count` successes of a store, all by default, in the order of their ids.
 
     Raises:
         FileNotFoundError: There is no such folder.
         EpisodeMismatch: The store is of another task, env version or control mode.
-        ValueError: It holds fewer successes, or none.
+        ValueError: It holds fewer successes, or none, or one without an observation of `needs`.
     """
     if not Path(folder).exists():
         raise FileNotFoundError(f"no episode store at {folder}")
@@ -112,6 +113,10 @@ def read_demonstrations(
     if not found or len(found) < (count or 1):
         raise ValueError(f"{folder} holds {len(found)} successful episodes of {env_id}, "
                          f"needed are {count or 'some'}")  # fmt: skip
+    for episode in found:
+        if missing := set(needs) - set(episode.observations):
+            raise ValueError(f"{episode.identifier} in {folder} has no {', '.join(sorted(missing))}"
+                             f", only {', '.join(sorted(episode.observations))}")  # fmt: skip
     return found
 
 
