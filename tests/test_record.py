@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dexfw_envs.demos.record import Args, main, record
-from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.replay import replay
+from dexfw_envs.demos.seeds import load_seed, seed_path
 from dexfw_envs.demos.store import load_episode
 from dexfw_envs.experts import EXPERTS
 
@@ -14,11 +15,13 @@ def test_shipped_seed_is_what_the_recorder_makes(task):
     made, shipped = record(task), load_seed(task)
     assert shipped.source == "scripted" and shipped.success
     assert made.scenario == shipped.scenario and made.success
+    if task != "Pour" or replay([seed_path(task)])["exact"] == 1.0:
+        assert np.allclose(made.actions, shipped.actions, atol=1e-6)
+        return
+    # Another kind of processor than the one it was recorded on: the cup's balls amplify rounding.
     place = made.observations["object"][:, :3]
     free = int(np.argmax(np.abs(place - place[0]).max(axis=1) > 1e-4))  # steps before it is moved
     assert free > 15
-    # Contacts amplify the rounding of another kind of processor: those of settling balls little,
-    # those of a hand more.
     np.testing.assert_allclose(made.actions[:free], shipped.actions[:free], atol=1e-5)
     steps = min(made.length, shipped.length)
     assert abs(made.length - shipped.length) < 20
