@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Observation = dict[str, np.ndarray]
 
+GIVEN_UP = "given up"  # reason of failure where the operator of a collection ended the episode
+
 
 @dataclass(frozen=True, eq=False)
 class Episode:
@@ -28,7 +30,8 @@ class Episode:
         raised: Whether the object was ever raised far enough, held or not.
         hold: Longest run of steps for which the success condition held.
         length: Number of steps T.
-        failure: Reason of failure ("dropped", "spilled", "timeout", "fault"), "" for a success.
+        failure: Reason of failure ("dropped", "spilled", "timeout", "fault", "given up"), "" for
+            a success.
         jerk: Mean second difference of the actions (see `mean_second_difference`).
         info: `reward_terms` summed over the episode, `success_terms` that were ever true, and
             `measures` at its end, and `progress`, the furthest stage as a share; 1 for a success.

@@ -53,6 +53,9 @@ class Intervention(Protocol):
     def act(self, observation: Observation) -> np.ndarray:
         """Return the operator's `ee_pose` actions (N, action); they count where it commands."""
 
+    def gives_up(self) -> np.ndarray:
+        """Say after a step where the episode shall end as a failure, bool (N,)."""
+
 
 class SmoothingFilter:
     """A second-order low-pass on the actions of N worlds, seeded with what is commanded."""
@@ -126,7 +129,8 @@ class Gate:
     and goes on to the end.
 
     Attributes:
-        patience: Steps without a new stage that count as a stall.
+        patience: Steps without a new stage that count as a stall; where the operator may not step
+            in, it ends the episode then.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
         foresight: Steps before a known failure at which it takes over.
@@ -231,6 +235,10 @@ class ScriptedOperator:
     def act(self, observation: Observation) -> np.ndarray:
         """Return the expert's actions (N, action)."""
         return self.expert.act(observation)
+
+    def gives_up(self) -> np.ndarray:
+        """Say where a stall need not be watched any longer, since it may not step in."""
+        return ~self.armed & (self._since >= self.gate.patience)
 
     def _stage(self) -> np.ndarray:
         return self.env.task.stage(self.env.world, self.env.memory)

@@ -27,8 +27,8 @@ TURNS = {
     "j": TURN * AXES[2], "l": -TURN * AXES[2],
 }  # fmt: skip
 BENDS = {"g": BEND, "h": -BEND}
-TOGGLE, OTHER_ARM = " ", "\t"
-HELP = """space: take over, hand back   tab: other arm
+TOGGLE, OTHER_ARM, STOP = " ", "\t", "x"
+HELP = """space: take over, hand back   tab: other arm   x: give the episode up
 w s a d r f: palm forth, back, left, right, up, down
 u o i k j l: turn the palm about x, y, z   g h: close, open the fingers"""
 
@@ -78,7 +78,7 @@ class KeyboardSource:
         period: float = CONTROL_PERIOD,
     ) -> None:
         self.limits, self.keys, self.period = limits, keys, period
-        self._asks, self._arm, self._due = False, 0, 0.0
+        self._asks, self._stops, self._arm, self._due = False, False, 0, 0.0
         self._now = Targets(np.zeros((0, 3)), np.zeros((0, 4)), np.zeros((0, 6)))
 
     def asks(self) -> bool:
@@ -97,10 +97,17 @@ class KeyboardSource:
         """Stand where the robot is."""
         self._now = Targets(robot.position.copy(), robot.quaternion.copy(), robot.hand.copy())
 
+    def stops(self) -> bool:
+        """Say if the key that ends the episode was pressed since the last call."""
+        stops, self._stops = self._stops, False
+        return stops
+
     def _press(self, key: str) -> None:
         arm, now = self._arm, self._now
         if key == TOGGLE:
             self._asks = not self._asks
+        elif key == STOP:
+            self._stops = True
         elif key == OTHER_ARM:
             self._arm = (arm + 1) % len(now.position)
         elif key in MOVES:

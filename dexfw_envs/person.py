@@ -26,6 +26,9 @@ class Source(Protocol):
     def follow(self, robot: Targets) -> None:
         """Show the person the robot's commands while the policy acts, to align with."""
 
+    def stops(self) -> bool:
+        """Say if the person wants to end the episode as a failure, once for every wish."""
+
 
 class PersonOperator:
     """A person who follows the robot and takes over from an aligned hand; one world only.
@@ -80,6 +83,10 @@ class PersonOperator:
         moved = tf.relative(*self._wrist, now.position, now.quaternion)
         palm = tf.compose(*self._palm, *moved)
         return self.env.codec.encode(Targets(palm[0], palm[1], now.hand))[None]
+
+    def gives_up(self) -> np.ndarray:
+        """Say if the person has seen enough, bool (1,)."""
+        return np.array([self.source.stops()])
 
     def _misaligned(self) -> float:
         return float(np.abs(self.source.read().hand - self._robot().hand).max())

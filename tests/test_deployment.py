@@ -27,7 +27,7 @@ from dexfw_envs.demos.stages import (
     with_stages,
 )
 from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.episode import Episode
+from dexfw_envs.episode import GIVEN_UP, Episode
 from dexfw_envs.interventions import NEVER, Gate, ScriptedOperator, SharedControl
 
 SCENE = scene(seed=5)
@@ -238,8 +238,14 @@ def test_a_failure_and_its_correction_make_a_pair(run):
     report = collection_report(found, watched, ("reach", "grasp", "lift", "hold"))
     assert (report["episodes"], report["successes"], report["intervened"]) == (4, 2, 2)
     assert report["starts"] == {"lift": {"episodes": 4, "share": 1.0, "successes": 2}}
-    assert report["retries"] == 2 and report["failures"] == {"timeout": 2}
+    assert report["retries"] == 2 and report["failures"] == {GIVEN_UP: 2}
     assert report["intervened_steps"] == np.concatenate([flags_of(e) for e in found]).mean()
+
+
+def test_a_first_try_that_stalls_is_ended(run):
+    lost = [e for e in run[3] if not e.success]
+    assert [e.length for e in lost] == [10, 10], "as soon as the patience is over"
+    assert [e.failure for e in lost] == [GIVEN_UP, GIVEN_UP]
 
 
 def test_flags_belong_to_the_steps_that_the_operator_commanded(run):
@@ -318,7 +324,10 @@ def test_a_start_in_the_middle_needs_only_its_own_worlds():
     env = started([SCENE, scene("drink_can", seed=6)])
     states = env.state_vectors()
     told = []
-    operator = SimpleNamespace(prepare=lambda *what: told.append([x.tolist() for x in what]))
+    operator = SimpleNamespace(
+        prepare=lambda *what: told.append([x.tolist() for x in what]),
+        gives_up=lambda: np.zeros(2, bool),
+    )
     control = SimpleNamespace(held=np.zeros(2, bool), operator=operator)
     watched = DeployedEnv(env, control)
     chosen = [Start(SCENE, 0), Start(SCENE, 1, states[0], armed=True, lost_at=9)]

@@ -98,6 +98,17 @@ def test_a_stall_is_noticed_after_the_patience_and_the_delay(monkeypatch):
     assert Scripted(monkeypatch, quick).run(6) == "....XX"
 
 
+def test_a_stall_that_it_may_not_mend_ends_the_episode(monkeypatch):
+    stages = [0, 0, 1]
+    for armed, given_up in ((False, [False] * 6 + [True] * 3), (True, [False] * 9)):
+        script = Scripted(monkeypatch, Gate(patience=5, delay=(9, 9)), stages, armed=armed)
+        found = []
+        for _ in range(9):
+            script.run(1)
+            found.append(bool(script.operator.gives_up()[0]))
+        assert found == given_up
+
+
 def test_a_drop_is_a_failure_and_a_lost_touch_is_none(monkeypatch):
     gate = Gate(patience=50, dropped=2, delay=(0, 0))
     assert Scripted(monkeypatch, gate, stages=[1, 2, 2, 0]).run(6) == "...XXX"
@@ -251,6 +262,17 @@ def one_world():
     env = started([scene(seed=3)])
     yield env
     env.close()
+
+
+def test_a_person_ends_the_episode(one_world):
+    keys = iter(["", "wx", "", "x"])
+    source = KeyboardSource((np.zeros(6), np.ones(6)), lambda: next(keys), period=0.0)
+    operator, found = PersonOperator(one_world, source), []
+    operator.reset(np.ones(1, bool))
+    for _ in range(4):
+        operator.wants({}, np.zeros(1, bool))
+        found.append(operator.gives_up().tolist())
+    assert found == [[False], [True], [False], [True]], "once for every press"
 
 
 def test_a_person_takes_over_only_from_an_aligned_hand(one_world):

@@ -3,7 +3,7 @@
 Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
 that have just reached an intermediate stage. A start that fails is tried again from the same state,
 now with an operator ready to take over, who knows when the first try went wrong, for a pair of a
-failure and its correction. Every step carries the flag whether the operator commanded it, every
+failure and its correction. The operator also ends what fails and cannot be helped. Every step carries the flag whether the operator commanded it, every
 episode its outcome.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from dexfw_envs import checks
 from dexfw_envs.demos.stages import STAGE, Start
-from dexfw_envs.episode import Episode, Observation
+from dexfw_envs.episode import GIVEN_UP, Episode, Observation
 from dexfw_envs.interventions import NEVER, SharedControl
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.scenario import Scenario
@@ -151,15 +151,17 @@ class DeployedEnv:
         return self._added(observation), info
 
     def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
-        """Step, and note by how much the joint commands change under whom."""
+        """Step, and note by how much the joint commands change under whom; end what is given up."""
         before, held = self.env.controller.joints.copy(), self.control.held
-        observation, *rest = self.env.step(actions)
+        observation, reward, terminated, truncated, info = self.env.step(actions)
         change = np.abs(self.env.controller.joints - before).max(axis=(1, 2))
         kinds = {"take_over": held & ~self._held, "operator": held & self._held, "policy": ~held}
         for name, worlds in kinds.items():
             self.jumps[name] = max(self.jumps[name], float(change[worlds].max(initial=0.0)))
         self._held = held.copy()
-        return (self._added(observation), *rest)
+        given_up = self.control.operator.gives_up() & ~(terminated | truncated)
+        info["failure"][given_up] = GIVEN_UP
+        return self._added(observation), reward, terminated, truncated | given_up, info
 
     def _added(self, observation: Observation) -> Observation:
         stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)

@@ -14,11 +14,13 @@ import numpy as np
 from dexfw_envs.control import CONTROL_PERIOD
 from dexfw_envs.demos.export.features import Feature, features_of
 from dexfw_envs.demos.store import DamagedEpisode, EpisodeMismatch, EpisodeStore, StoredEpisode
+from dexfw_envs.episode import GIVEN_UP
 from dexfw_envs.observe import OBS_MODES
 from dexfw_envs.registry import entry
 from dexfw_envs.runs import commit, versions
 
 FPS = round(1 / CONTROL_PERIOD)
+CUT = ("timeout", GIVEN_UP)  # reasons of failure that lie outside the task
 CONVENTIONS = (
     "Lengths in m in the table frame (x forward away from the robot, y to its left, z up from the "
     "table's surface), angles in rad, forces in N, quaternions wxyz."
@@ -149,9 +151,9 @@ def labels(episode: StoredEpisode) -> dict[str, Any]:
 
 
 def ends(episode: StoredEpisode) -> tuple[np.ndarray, np.ndarray]:
-    """Return where an episode terminated and where it was cut by its time limit, bool (T,) each."""
+    """Return where an episode terminated and where it was cut short, bool (T,) each."""
     last = np.arange(episode.length) == episode.length - 1
-    cut = episode.failure == "timeout"
+    cut = episode.failure in CUT
     return last & (not cut), last & cut
 
 
