@@ -30,7 +30,7 @@ from dexfw_envs.asynchronous import ChunkExecutor, check_latency, make_inference
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.calibration import calibrations, shares
 from dexfw_envs.catalog.curricula import iterations
-from dexfw_envs.catalog.splits import configurations, training_sampler
+from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.cli import SAME_METHOD, ScriptArgs, check_made_with, evaluate_checkpoint, parse
 from dexfw_envs.control import PoseCodec
 from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
@@ -49,7 +49,7 @@ from dexfw_envs.transforms import matrix_from_quat
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 1, "ee_pose"
 LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of the optimality
-BINS, BIN_WIDTH = 201, 1.0  # of the critic, over [-1, 0]; spread of a label [bins]
+BINS, BIN_WIDTH, FOLDS = 201, 1.0, 5  # of the critic, over [-1, 0]; spread of a label [bins]
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE, DEPLOYED = 0.25, 8  # share of scenes that the expert may pass over; worlds of collection
 
@@ -93,7 +93,7 @@ class Args(ScriptArgs):
     critic_noise: float = 0.5  # on its normalised state in training, as `obs_noise`
     critic_hand: bool = True  # it sees the finger joints (the paper's does not)
     critic_touch: bool = False  # it feels the fingertip forces
-    critic_split: Literal["crossfit", "heldout"] = "crossfit"  # two halves, or a fifth left out
+    critic_split: Literal["crossfit", "heldout"] = "crossfit"  # five fifths, or one left out
     failure_penalty: float = 1.0  # of a failed end, relative to the longest episode
     failure_decay: float = 1.0  # of the penalty per step back (the authors' later code: 0.99)
     # optimality
@@ -120,8 +120,7 @@ class Args(ScriptArgs):
     prediction: Literal["epsilon", "sample"] = "sample"  # what the denoiser predicts
     sampling_steps: int = 10  # DDIM steps when acting
     sampling_noise: Literal["zero", "fresh"] = "zero"  # start of the denoising
-    base_steps: int = 5_000  # gradient steps of the reference policy
-    improve_steps: int = 15_000  # of any later one
+    base_steps: int = 15_000  # gradient steps of every policy
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
@@ -164,11 +163,11 @@ class Args(ScriptArgs):
 
 PRESETS: dict[str, dict] = {
     "laptop": {},  # two CPU cores
-    "quick": {"preset": "quick", "base_steps": 2_500, "improve_steps": 5_000, "rollouts": 30},
+    "quick": {"preset": "quick", "base_steps": 5_000, "rollouts": 30},
     "paper": {  # sizes of the paper and its code, as far as the networks here go; for GPUs
         "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
         "width": 1024, "layers": 6, "chunk": 24, "lookahead": 24, "prediction": "epsilon",
-        "sampling_noise": "fresh", "base_steps": 100_000, "improve_steps": 100_000, "base_lr": 1e-4,
+        "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
         "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "critic_noise": 0.0,
         "obs_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0, "contrast": 1.0,
         "end_value": "critic", "demonstrations": 43,
@@ -180,7 +179,7 @@ TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about e
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
     *(*Args.SAME, *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
-    *("alpha", "quantiles", "labels", "contrast", "beta", "init", "improve_steps", "num_envs"),
+    *("alpha", "quantiles", "labels", "contrast", "beta", "init", "num_envs"),
     *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
     *(name for name in SAME_METHOD if name != "seed"),
 )
@@ -410,7 +409,7 @@ def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tenso
         index = torch.randint(0, len(data["state"]), (args.base_batch,))
         return policy.loss(**{name: x[index].to(args.device) for name, x in data.items()})
 
-    fit(run, "policy", policy, loss, args.improve_steps if i else args.base_steps, args.base_lr, i)
+    fit(run, "policy", policy, loss, args.base_steps, args.base_lr, i)
     known = {"args": asdict(args), "iteration": i, "guided": policy.guided}
     run.store(f"policy_{i}.pt", header(args) | known | {"policy": policy.state_dict()})
 
@@ -486,12 +485,12 @@ def make_operator(run: Run, env):
     return ScriptedOperator(env, Gate(patience=math.ceil(steps), delay=args.reaction), run.seed)
 
 
-def intermediate_starts(run: Run, sample: Callable) -> dict:
+def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
     """Where stages begin: in scenes that the expert brings there, or in demonstrations."""
-    args, rng = run.args, np.random.default_rng(run.seed)
+    args, tries = run.args, math.ceil(run.args.setups * (1 + SPARE))
     if not args.setups:
         return stage_starts(episode for _, episode in run.experience(0))
-    scenes = [sample(rng) for _ in range(math.ceil(args.setups * (1 + SPARE)))]
+    scenes = configurations(args.task, args.row, tries, rng)
     with contextlib.closing(make_env(args, worlds=min(len(scenes), args.num_envs))) as env:
         made = demonstrate(env, scenes, run.seed, args.setups)  # not learned from
         return stage_starts(with_stages(env, episode) for episode in made)
@@ -504,9 +503,10 @@ def collect_rollouts(run: Run, i: int) -> None:
     env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
     acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
     control = SharedControl(acting, make_operator(run, env), env)
-    sample, rng = training_sampler(args.task, args.row), np.random.default_rng(run.seed)
-    staged = intermediate_starts(run, sample) if args.starts == "staged" else {}
-    starts = Starts(args.rollouts, sample, staged, rng, args.initial_share, args.intervene)
+    rng = np.random.default_rng(run.seed)
+    scenes = iter(configurations(args.task, args.row, args.rollouts, rng))
+    staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
+    starts = Starts(args.rollouts, scenes, staged, rng, args.initial_share, args.intervene)
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store, deployed, made = run.episodes(f"D_{i}"), DeployedEnv(env, control), []
     with raw_terminal() if keys else contextlib.nullcontext():
@@ -597,8 +597,10 @@ def splits(experience: list, args: Args) -> tuple[torch.Tensor, torch.Tensor, to
         raise ValueError("a critic cannot judge held-out episodes where all are of one scene")
     place = torch.randperm(len(groups))[torch.tensor([groups[e.scenario] for _, e in experience])]
     if args.critic_split == "crossfit":
-        judge = place % 2
-        return torch.stack([judge != 0, judge != 1]), judge, torch.ones(len(place)).bool()
+        folds = min(FOLDS, len(groups))
+        judge = place % folds
+        learned = judge != torch.arange(folds)[:, None]
+        return learned, judge, torch.ones(len(place)).bool()
     held = place % 5 == 0
     return ~held[None], torch.zeros(len(place)).long(), held
 

@@ -79,9 +79,8 @@ def test_longest_stage():
 def starts(count, stages=True, demonstrations=1, **options):
     made = [demonstration([0] * (10 + k) + [1] * 20 + [2] * 30) for k in range(demonstrations)]
     pools = stage_starts(made) if stages else {}
-    seeds = iter(range(100))
-    return Starts(count, lambda rng: scene(seed=next(seeds)), pools, np.random.default_rng(0),
-                  **options)  # fmt: skip
+    scenes = (scene(seed=n) for n in range(100))
+    return Starts(count, scenes, pools, np.random.default_rng(0), **options)
 
 
 def all_won(order):
@@ -200,7 +199,7 @@ def deployed(count=4, **gate):
     stages = stages_of(env, seed)
     env.reset(seed=0, options={"scenarios": [seed.scenario] * 2})
     pools = {2: stage_starts([with_stages(env, seed)])[2]}
-    order = Starts(count, lambda rng: seed.scenario, pools, np.random.default_rng(0), initial=0.0)
+    order = Starts(count, iter(()), pools, np.random.default_rng(0), initial=0.0)
     operator = ScriptedOperator(env, Gate(patience=10, delay=(2, 2), handback=10_000, **gate))
     control = SharedControl(Chunks(env), operator, env)
     watched = DeployedEnv(env, control)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Starts:
 
     Args:
         count: Episodes in all, retries included.
-        sample: Draws a scene for the initial state.
+        scenes: At least `count` scenes for the initial state, in order.
         stages: Starts by intermediate stage; none for ordinary DAgger.
         rng: Draws which start of a stage.
         initial: Share of the initial state, where there are stages; they have equal parts of the
@@ -49,7 +49,7 @@ class Starts:
     def __init__(
         self,
         count: int,
-        sample: Callable[[np.random.Generator], Scenario],
+        scenes: Iterator[Scenario],
         stages: dict[int, list[Start]],
         rng: np.random.Generator,
         initial: float = 0.5,
@@ -57,7 +57,7 @@ class Starts:
         retries: int = 1,
     ) -> None:
         checks.choice("armed", armed, ARMED)
-        self.count, self.sample, self.stages, self.rng = count, sample, stages, rng
+        self.count, self.scenes, self.stages, self.rng = count, scenes, stages, rng
         self.initial, self.armed, self.retries = initial, armed, retries
         self.made: list[Start] = []
         self._drawn: dict[int, list[int]] = {stage: [] for stage in stages}  # of a stage, to come
@@ -99,7 +99,7 @@ class Starts:
         stage = min(shares, key=lambda name: (first[name] + 1) / shares[name])
         known: dict[str, Any] = {"pair": sum(first.values()), "armed": self.armed == "always"}
         if not stage:
-            return Start(self.sample(self.rng), **known)
+            return Start(next(self.scenes), **known)
         pool = self.stages[stage]
         self._drawn[stage] = self._drawn[stage] or self.rng.permutation(len(pool)).tolist()
         return dataclasses.replace(pool[self._drawn[stage].pop()], **known)
