@@ -81,7 +81,7 @@ class Args(ScriptArgs):
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
     setups: int = 15  # scenes brought to these stages by the expert; 0: those of demonstrations
-    initial_share: float = 0.5  # of the initial state in staged starts, before any has failed
+    initial_share: float = 0.8  # of the initial state in staged starts, before any has failed
     operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
     patience: float = 1.5  # times the longest stage of most demonstrations: a stall
@@ -174,8 +174,8 @@ PRESETS: dict[str, dict] = {
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about every second time
-    "Grasp": {"demonstrations": 4}, "Pour": {"demonstrations": 4},
-    "Handover": {"demonstrations": 11}, "Lift": {}}  # fmt: skip
+    "Grasp": {"demonstrations": 3}, "Pour": {"demonstrations": 3},
+    "Handover": {"demonstrations": 5}, "Lift": {}}  # fmt: skip
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
     *(*Args.SAME, *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
