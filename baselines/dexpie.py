@@ -153,10 +153,6 @@ class Args(ScriptArgs):
         return next((name for name in KINDS if f"{self.variant}-".startswith(f"{name}-")), "")
 
     @property
-    def row(self) -> int:
-        return iterations(self.task)  # of the curriculum: all objects, surroundings and poses
-
-    @property
     def longest(self) -> int:
         return entry(self.task).make().max_episode_steps  # the unit of value [steps]
 
@@ -432,8 +428,8 @@ def collect_demonstrations(run: Run) -> None:
     if args.demos:
         needs = ["image"] * (args.obs == "image")
         chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, number, needs)
-    tries = math.ceil(number * (1 + SPARE))
-    scenes = configurations(args.task, args.row, tries, np.random.default_rng(run.seed))
+    tries, rng = math.ceil(number * (1 + SPARE)), np.random.default_rng(run.seed)
+    scenes = configurations(args.task, iterations(args.task), tries, rng)
     env = make_env(args, args.obs == "image", worlds=min(tries, args.num_envs))
     if not args.demos:
         chosen = demonstrate(env, scenes, run.seed, number)
@@ -490,7 +486,7 @@ def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
     args, tries = run.args, math.ceil(run.args.setups * (1 + SPARE))
     if not args.setups:
         return stage_starts(episode for _, episode in run.experience(0))
-    scenes = configurations(args.task, args.row, tries, rng)
+    scenes = configurations(args.task, iterations(args.task), tries, rng)
     with contextlib.closing(make_env(args, worlds=min(len(scenes), args.num_envs))) as env:
         made = demonstrate(env, scenes, run.seed, args.setups)  # not learned from
         return stage_starts(with_stages(env, episode) for episode in made)
@@ -504,7 +500,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
     control = SharedControl(acting, make_operator(run, env), env)
     rng = np.random.default_rng(run.seed)
-    scenes = iter(configurations(args.task, args.row, args.rollouts, rng))
+    scenes = iter(configurations(args.task, iterations(args.task), args.rollouts, rng))
     staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
     starts = Starts(args.rollouts, scenes, staged, rng, args.initial_share, args.intervene)
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process

@@ -3,8 +3,8 @@
 Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
 that have just reached an intermediate stage. A start that fails is tried again from the same state,
 now with an operator ready to take over, who knows when the first try went wrong, for a pair of a
-failure and its correction. The operator also ends what fails and cannot be helped. Every step carries the flag whether the operator commanded it, every
-episode its outcome.
+failure and its correction. The operator also ends what fails and cannot be helped. Every step
+carries the flag whether the operator commanded it, every episode its outcome.
 """
 
 from __future__ import annotations
