@@ -349,8 +349,8 @@ def collect(run: Run) -> None:
     """A person's demonstrations from a store; else the expert's, in one scene or in many."""
     args, env_id, number = run.args, entry(run.args.task).env_id, run.args.demonstrations
     if args.demos:
-        known = number, ["image"] * (args.obs == "image")
-        chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, *known)
+        needs = ["image"] * (args.obs == "image")
+        chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, number, needs)
     else:
         scenes = fixed_scenes(args.task, number)
         if args.kind == "enhanced":
