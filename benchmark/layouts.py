@@ -239,7 +239,7 @@ LAYOUTS: tuple[Layout, ...] = (
         pie.differences, "Paired: the same scenes for both, seed by seed. " + PIE_SETTING,
     ),
     Layout(
-        "pie_ablations", "DexPIE with one setting changed, and cloning trained as long: T_OEP [%]",
+        "pie_ablations", "DexPIE with one setting changed: T_OEP [%]",
         ("",), pie.ablations,
         "All tests are asynchronous with 4 steps of latency. " + PIE_SETTING,
     ),
