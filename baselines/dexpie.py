@@ -2,8 +2,7 @@
 
 Differs: scripted operator; states with fingers; small networks; 20 Hz; chunks of 16; ends are held.
 Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OEP
-Expected: not run (the paper: 87.3 % from 50.0 %, the mean of three tasks of its own).
-Time: not run.
+Expected, time: not run (the paper: 87.3 % from 50.0 %, the mean of three tasks of its own).
 """
 
 from __future__ import annotations
@@ -99,10 +98,11 @@ class Args(ScriptArgs):
     # optimality
     lookahead: int = 50  # N of the advantage [steps] (the paper: the chunk); shorter is noisier
     end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
-    indicator: Literal["auto", "sigmoid", "binary", "linear"] = "auto"  # auto: the variant's
+    indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # the variant's
     alpha: float = 5.0  # steepness of the sigmoid
     quantiles: tuple[float, float] = (0.6, 0.8)  # of the advantage, low and high
     labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
+    imitate: Literal["all", "successes"] = "all"  # episodes; without an indicator only successes
     contrast: float = 10.0  # turns of the optimality in its embedding [rad] (the paper's code: 1)
     drop: float = 0.3  # probability that the condition is left out in training
     beta: float = 1.5  # guidance; 1: the conditional policy as it is
@@ -175,7 +175,7 @@ TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about e
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
     *(*Args.SAME, *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
-    *("alpha", "quantiles", "labels", "contrast", "beta", "init", "num_envs"),
+    *("alpha", "quantiles", "labels", "imitate", "contrast", "beta", "init", "num_envs"),
     *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
     *(name for name in SAME_METHOD if name != "seed"),
 )
@@ -376,11 +376,11 @@ def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: fl
 
 
 # --- 4. what policies learn from ---
-def windows(episodes: Iterable, args: Args) -> dict[str, torch.Tensor]:
+def windows(episodes: Iterable, args: Args, judged=()) -> dict[str, torch.Tensor]:
     """What to learn from M frames: state (M, D), chunk (M, H, action), what counts of it, image.
 
-    Past the end of an episode the last action is repeated; it counts after a success (hold what is
-    held), and not after a failure.
+    And optimality (M,), of every episode as `judged`, or the null condition. Past the end of an
+    episode the last action is repeated; it counts after a success (hold what is held).
     """
     codec = PoseCodec(entry(args.task).make().needs.robot)
     rows: dict[str, list] = {name: [] for name in ("state", "chunk", "counts", "image")}
@@ -394,6 +394,7 @@ def windows(episodes: Iterable, args: Args) -> dict[str, torch.Tensor]:
         rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
         rows["counts"].append((ahead < steps) | bool(episode.success))
         rows["image"].append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
+    rows["optimality"] = judged or [-torch.ones(len(state)) for state in rows["state"]]
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
@@ -442,7 +443,6 @@ def collect_demonstrations(run: Run) -> None:
 def train_reference(run: Run) -> None:
     """Behaviour cloning, already with prefixes, of the null condition alone."""
     data = windows((e for _, e in run.experience(0)), run.args)
-    data["optimality"] = -torch.ones(len(data["state"]))
     learn(run, 0, new_policy(data, run.args, guided=False), data)
 
 
@@ -643,9 +643,10 @@ def report_critic(experience: list, values: list, held: torch.Tensor, args: Args
 
 # --- 9. optimality of every window ---
 INDICATORS: dict[str, Callable] = {  # of the place between low and high quantile, 0 and 1
-    "sigmoid": lambda place, alpha: torch.sigmoid(alpha * place),
-    "binary": lambda place, alpha: (place > 0).float(),
-    "linear": lambda place, alpha: place.clamp(0.0, 1.0),
+    "sigmoid": lambda place, alpha, success: torch.sigmoid(alpha * place),
+    "binary": lambda place, alpha, success: (place > 0).float(),
+    "linear": lambda place, alpha, success: place.clamp(0.0, 1.0),
+    "outcome": lambda place, alpha, success: torch.full_like(place, success),  # no critic's word
 }
 
 
@@ -670,7 +671,7 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
     kind = KINDS[args.kind] if args.indicator == "auto" else args.indicator
     found, paper, groups = [], args.labels == "paper", {}
     for (j, episode), a in zip(experience, advantage, strict=True):
-        judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args.alpha)
+        judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args.alpha, episode.success)
         helped = j and episode.success  # what did not help is judged like all else
         flags = torch.as_tensor(flags_of(episode)) if helped else torch.zeros(len(a)).bool()
         sums = F.pad(flags.cumsum(0), (1, 0))
@@ -689,9 +690,10 @@ def improve(run: Run, i: int) -> None:
     """Imitate what succeeded (hg-dagger), or everything, each window at its optimality."""
     args, experience = run.args, run.experience(i)
     guided = KINDS[args.kind] is not None
-    data = windows((e for _, e in experience if guided or e.success), args)
-    null = [-torch.ones(len(data["state"]))]
-    data["optimality"] = torch.cat(run.load(f"critic_{i}.pt")["optimality"] if guided else null)
+    every = guided and args.imitate == "all"
+    kept = [n for n, (_, episode) in enumerate(experience) if every or episode.success]
+    judged = run.load(f"critic_{i}.pt")["optimality"] if guided else {}
+    data = windows((experience[n][1] for n in kept), args, [judged[n] for n in kept if guided])
     policy = new_policy(data, args, guided)
     if args.init == "reference":  # its normaliser fits its weights
         policy.load_state_dict(run.policy(0).state_dict())

@@ -224,6 +224,27 @@ def test_windows_are_seen_from_the_palm_of_their_first_step(space):
         np.testing.assert_allclose(back[step], seed.actions[ahead], atol=1e-5)
     assert found["counts"][:steps].all(), "a success ends in a hold"
     assert found["counts"][steps:].sum(1)[-8:].tolist() == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert (found["optimality"] == -1).all(), "unless judged, the null condition"
+
+
+@pytest.mark.parametrize(("variant", "imitate", "learned"), [
+    ("dexpie", "all", [1.0, 0.5, 0.2]), ("recap", "successes", [1.0, 0.5]),
+    ("hg-dagger", "all", [-1.0, -1.0]),
+])  # fmt: skip
+def test_only_policies_with_an_optimality_learn_from_failures(
+    monkeypatch, variant, imitate, learned
+):
+    seed, caught = load_seed("Grasp"), {}
+    judged = [torch.full((seed.length,), x) for x in (1.0, 0.5, 0.2)]
+    run = SimpleNamespace(
+        args=replace(TINY, variant=variant, imitate=imitate),
+        experience=lambda i: [(0, seed), (1, seed), (1, replace(seed, success=False))],
+        load=lambda name: {"optimality": judged},
+    )
+    monkeypatch.setattr(dp, "learn", lambda run, i, policy, data: caught.update(data))
+    dp.improve(run, 1)
+    assert caught["optimality"][:: seed.length].tolist() == pytest.approx(learned)
+    assert len(caught["state"]) == len(learned) * seed.length
 
 
 # --- critic and labels
@@ -268,10 +289,12 @@ def test_a_calibrated_critic_gives_no_advantage_on_pace():
 
 def test_indicators_between_the_quantiles():
     place = torch.tensor([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0])
-    sigmoid = dp.INDICATORS["sigmoid"](place, 5.0)
+    sigmoid = dp.INDICATORS["sigmoid"](place, 5.0, True)
     np.testing.assert_allclose(sigmoid, [0.007, 0.076, 0.5, 0.777, 0.924, 0.993], atol=1e-3)
-    assert dp.INDICATORS["binary"](place, 5.0).tolist() == [0, 0, 0, 1, 1, 1]
-    assert dp.INDICATORS["linear"](place, 5.0).tolist() == [0, 0, 0, 0.25, 0.5, 1]
+    assert dp.INDICATORS["binary"](place, 5.0, True).tolist() == [0, 0, 0, 1, 1, 1]
+    assert dp.INDICATORS["linear"](place, 5.0, True).tolist() == [0, 0, 0, 0.25, 0.5, 1]
+    assert dp.INDICATORS["outcome"](place, 5.0, True).tolist() == [1] * 6
+    assert dp.INDICATORS["outcome"](place, 5.0, False).tolist() == [0] * 6
 
 
 def labelled(**changes):
