@@ -35,6 +35,7 @@ CHOICE = ("--preset", PRESET, "--method", "human_demo", "--task", "Grasp", "--se
 LONGEST = 40.0  # between two kills [s]; a stage of these cells takes about as long
 # What differs between two equal runs, of records and of summaries.
 TIMES = ("wall_time_s", "command"), ("seconds", "command", "machine", "threads")
+VICTIMS = ("harness", "worker", "script")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def strike(
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
             continue  # it ended meanwhile, or there was nothing left to kill
-        struck[("harness", "worker", "script", "script")[victims[victim]]] += 1
+        struck[VICTIMS[min(victims[victim], 2)]] += 1
         if victim == process.pid:
             process.wait()
             process = start()
@@ -161,6 +162,30 @@ def workers(args: Args, folder: Path) -> dict[str, Any]:
         "two": round(took[2], 1),
         "ratio": round(took[1] / took[2], 2),
     }
+
+
+SENTENCES = {
+    "kills": "{kills} processes killed ({struck}): afterwards {records} records, {outcome}",
+    "workers": "one worker took {one:.0f} s, two {two:.0f} s: {ratio:.2f} times as fast",
+}
+
+
+def table(results: Path) -> str:
+    """What was recorded, as a Markdown list; a line says so where nothing was."""
+    path = results / "speed" / "harness.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    lines = []
+    for what, sentence in SENTENCES.items():
+        found = known.get(what)
+        if found is None:
+            lines.append(f"- `{what}`: not run.\n")
+            continue
+        victims = (f"{name} {found[name]}" for name in VICTIMS if name in found)
+        outcome = "the same" if found.get("same") else "NOT the same"
+        said = sentence.format(**found, struck=", ".join(victims), outcome=outcome)
+        made = f"{found['machine']['cpus']} cores, commit `{found['commit'][:12]}`"
+        lines.append(f"- `{what}`: {said}. {made}.\n")
+    return "".join(lines)
 
 
 def main(args: Args) -> int:

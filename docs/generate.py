@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from tables import TASK_TABLES, overview_table, policy_film, short, speed_table
 
+from benchmark.endurance import table as endurance
 from benchmark.told import table as told_table
 from dexfw_envs import control
 from dexfw_envs.backends.starts import START_NOISE
@@ -255,7 +256,7 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         overview = partial(overview_table, [item.name for item in TASKS], RESULTS / "records")
         return {"overview": overview, "speed": speed}
     if page.name == "harness.md":
-        return {"told": partial(told_table, RESULTS)}
+        return {"told": partial(told_table, RESULTS), "endurance": partial(endurance, RESULTS)}
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success, expert)
         item = entry(page.stem.capitalize())

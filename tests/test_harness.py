@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_cells import STUB, cell
 
+from benchmark import endurance
 from benchmark.cells import Cell
 from benchmark.endurance import strike
 from benchmark.place import CellFailed, Place, command
@@ -285,3 +286,16 @@ def test_commands_name_no_absolute_path(place):
     assert words[0] == "baselines/dexflywheel.py"
     assert words[words.index("--records") + 1] == "results/records"
     assert not any(Path(word).is_absolute() for word in words)
+
+
+def test_what_the_harness_was_put_through_is_told(tmp_path):
+    assert endurance.table(tmp_path) == "- `kills`: not run.\n- `workers`: not run.\n"
+    made = {"commit": "0123456789abcdef", "machine": {"cpus": 2}}
+    known = {"kills": {**made, "kills": 3, "worker": 1, "script": 2, "same": False, "records": 9},
+             "workers": {**made, "one": 20.0, "two": 10.4, "ratio": 1.92}}  # fmt: skip
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "harness.json").write_text(json.dumps(known))
+    killed, shared = endurance.table(tmp_path).splitlines()
+    assert "3 processes killed (worker 1, script 2): afterwards 9 records, NOT the same" in killed
+    assert "one worker took 20 s, two 10 s: 1.92 times as fast. 2 cores" in shared
+    assert "commit `0123456789ab`" in shared
