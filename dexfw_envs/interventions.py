@@ -18,6 +18,7 @@ from dexfw_envs.episode import Observation
 from dexfw_envs.experts import SEED_STYLES, make_expert
 
 FREQUENCY, DAMPING, SUBSTEPS = 30.0, 0.85, 6  # of the filter [rad/s]; at 120 Hz (DexPIE's code)
+BLEND = 5  # steps until an operator's commands count in full: they may lie far from those in force
 STAGE = "stage"  # name of the observation that holds the stage
 NEVER = -1  # in place of the step at which a try went wrong
 LIFTED = 2  # in every task the stages from this one on have the object off its support
@@ -62,13 +63,17 @@ class SmoothingFilter:
 
     def __init__(self, worlds: int, size: int) -> None:
         self.value, self.rate = np.zeros((worlds, size)), np.zeros((worlds, size))
+        self.start, self.age = self.value.copy(), np.zeros((worlds, 1))  # seed; steps since
 
     def seed(self, mask: np.ndarray, value: np.ndarray) -> None:
         """Start at `value` (N, size) in the worlds of `mask`, at rest."""
-        self.value[mask], self.rate[mask] = value[mask], 0.0
+        self.value[mask] = self.start[mask] = value[mask]
+        self.rate[mask] = self.age[mask] = 0.0
 
     def step(self, goal: np.ndarray) -> np.ndarray:
         """Go on for a control period towards `goal` (N, size); return where that leads."""
+        self.age += 1
+        goal = self.start + np.minimum(self.age / BLEND, 1.0) * (goal - self.start)
         dt = CONTROL_PERIOD / SUBSTEPS
         for _ in range(SUBSTEPS):
             pull = FREQUENCY**2 * (goal - self.value) - 2.0 * DAMPING * FREQUENCY * self.rate
@@ -124,16 +129,15 @@ class SharedControl:
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
-    A failure that ends the episode cannot be mended, and one that can is better not made. Where an
-    earlier try went wrong, the operator steps in before that, as a person would who has seen it,
-    and goes on to the end.
+    Where an earlier try went wrong, the operator steps in as soon as that shows, as a person would
+    who has seen it, and goes on to the end: so there are corrections from where failures lead.
 
     Attributes:
         patience: Steps without a new stage that count as a stall; where the operator may not step
             in, it ends the episode then.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
-        foresight: Steps before a known failure at which it takes over.
+        lag: Steps after an earlier try went wrong at which it takes over in this one.
         delay: Least and most steps from noticing anything else to taking over.
         handback: Steps that it keeps to the stage after the one where it helped, the first time
             that it is called by what it did not know; the second time it goes on to the end.
@@ -142,14 +146,14 @@ class Gate:
     patience: int = 80
     dropped: int = 6
     knocked: float = 0.05
-    foresight: int = 50
+    lag: int = 25
     delay: tuple[int, int] = (6, 14)
     handback: int = 10
 
     def __post_init__(self) -> None:
-        counts = (self.patience, self.dropped, self.foresight, self.handback)
+        counts = (self.patience, self.dropped, self.lag, self.handback)
         if min(counts) < 1 or self.knocked <= 0:
-            raise ValueError("patience, dropped, foresight, handback: at least 1; knocked > 0; "
+            raise ValueError("patience, dropped, lag, handback: at least 1; knocked > 0; "
                              f"got {self}")  # fmt: skip
         check_latency(self.delay)
 
@@ -214,7 +218,7 @@ class ScriptedOperator:
         fell = (self._best >= LIFTED) & (stage < LIFTED)
         self._below = np.where(fell, self._below + 1, 0)
         known = self._lost_at != NEVER
-        foreseen = known & (self._steps == np.maximum(self._lost_at - self.gate.foresight, 1))
+        foreseen = known & (self._steps == self._lost_at + self.gate.lag)
         noticed = (foreseen | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
         delays = np.where(foreseen, 0, self._rng.integers(low, high + 1, len(held)))

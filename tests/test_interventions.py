@@ -42,10 +42,10 @@ def test_the_filter_starts_at_rest_where_it_is_seeded():
     low_pass.seed(np.array([True, False]), np.full((2, 3), 0.5))
     goal = np.ones((2, 3))
     way = np.array([low_pass.step(goal)[0, 0] for _ in range(20)])
-    assert 0.5 < way[0] < 0.95, "no jump, and no long delay either"
+    assert 0.5 < way[0] < 0.6 and way[7] > 0.95, "no jump, and no long delay either"
     assert abs(way[-1] - 1.0) < 1e-3 and way.max() < 1.02
     steps = np.diff(np.concatenate([[0.5], way]))
-    assert steps.max() < 0.5 * 0.75
+    assert steps.max() < 0.5 * 0.3
 
 
 # --- the gate of the scripted operator
@@ -152,12 +152,12 @@ def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
 
 
 def test_what_went_wrong_before_is_foreseen_and_not_handed_back(monkeypatch):
-    gate = Gate(patience=50, foresight=4, handback=2, delay=(1, 1))
-    assert Scripted(monkeypatch, gate, lost_at=9).run(8) == "...." + "XXXX"
-    assert Scripted(monkeypatch, gate, lost_at=2).run(4) == "XXXX"
-    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "XXXX"
-    assert Scripted(monkeypatch, gate, lost_at=5, stages=[0] * 4 + [1]).run(9) == "X" * 9
-    script = Scripted(monkeypatch, gate, lost_at=9)
+    gate = Gate(patience=50, lag=4, handback=2, delay=(1, 1))
+    assert Scripted(monkeypatch, gate, lost_at=1).run(8) == "...." + "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "...X"
+    stages = [0] * 9 + [1]
+    assert Scripted(monkeypatch, gate, lost_at=3, stages=stages).run(12) == "......" + "X" * 6
+    script = Scripted(monkeypatch, gate, lost_at=1)
     script.run(3)
     script.operator.reset(np.ones(1, bool))
     assert script.run(8) == "...." + "XXXX", "counted from the start of the episode"
@@ -182,7 +182,7 @@ def test_an_operator_of_an_unknown_task_is_refused():
     env = SimpleNamespace(num_envs=1, task=SimpleNamespace(name="Fold"))
     with pytest.raises(ValueError, match=r"no expert for 'Fold'; there is one for \('Grasp', "):
         ScriptedOperator(env)
-    with pytest.raises(ValueError, match="patience, dropped, foresight, handback: at least 1"):
+    with pytest.raises(ValueError, match="patience, dropped, lag, handback: at least 1"):
         Gate(patience=0)
     with pytest.raises(ValueError, match="least and most: got"):
         Gate(delay=(5, 2))
