@@ -192,7 +192,7 @@ class Chunks(Standing):
     planned = late = 0
 
 
-def deployed(count=4, **gate):
+def deployed(count=4):
     """The seed demonstration's middle as a start, a policy that stands still, the expert."""
     seed = load_seed("Grasp")
     env = make(2, autoreset=False, obs_mode="state+touch", max_episode_steps=260)
@@ -201,7 +201,7 @@ def deployed(count=4, **gate):
     pools = {2: stage_starts([with_stages(env, seed)])[2]}
     order = Starts(count, iter(()), pools, np.random.default_rng(0), initial=0.0)
     known = {"patience": 10, "lag": 5, "delay": (2, 2), "handback": 10_000}
-    operator = ScriptedOperator(env, Gate(**known, **gate))
+    operator = ScriptedOperator(env, Gate(**known))
     control = SharedControl(Chunks(env), operator, env)
     watched = DeployedEnv(env, control)
     found = sorted(deploy(watched, control, order, "test"), key=lambda e: e.index)
