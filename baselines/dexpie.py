@@ -98,7 +98,7 @@ class Args(ScriptArgs):
     # optimality
     lookahead: int = 50  # N of the advantage [steps] (the paper: the chunk); shorter is noisier
     end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
-    indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # the variant's
+    indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # auto: variant's
     alpha: float = 5.0  # steepness of the sigmoid
     quantiles: tuple[float, float] = (0.6, 0.8)  # of the advantage, low and high
     labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
@@ -376,11 +376,11 @@ def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: fl
 
 
 # --- 4. what policies learn from ---
-def windows(episodes: Iterable, args: Args, judged=()) -> dict[str, torch.Tensor]:
+def windows(episodes: Iterable, args: Args, judged: list | None = None) -> dict[str, torch.Tensor]:
     """What to learn from M frames: state (M, D), chunk (M, H, action), what counts of it, image.
 
     And optimality (M,), of every episode as `judged`, or the null condition. Past the end of an
-    episode the last action is repeated; it counts after a success (hold what is held).
+    episode the last action is repeated; it counts after a success (hold what is held) alone.
     """
     codec = PoseCodec(entry(args.task).make().needs.robot)
     rows: dict[str, list] = {name: [] for name in ("state", "chunk", "counts", "image")}

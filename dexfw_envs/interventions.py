@@ -218,10 +218,10 @@ class ScriptedOperator:
         fell = (self._best >= LIFTED) & (stage < LIFTED)
         self._below = np.where(fell, self._below + 1, 0)
         known = self._lost_at != NEVER
-        foreseen = known & (self._steps == self._lost_at + self.gate.lag)
-        noticed = (foreseen | self._trouble()) & self.armed & ~held & (self._delay < 0)
+        due = known & (self._steps == self._lost_at + self.gate.lag)
+        noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
-        delays = np.where(foreseen, 0, self._rng.integers(low, high + 1, len(held)))
+        delays = np.where(due, 0, self._rng.integers(low, high + 1, len(held)))
         self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)

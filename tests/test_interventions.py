@@ -151,7 +151,7 @@ def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
     assert operator.went_wrong(episode) == step
 
 
-def test_what_went_wrong_before_is_foreseen_and_not_handed_back(monkeypatch):
+def test_what_went_wrong_before_is_mended_and_not_handed_back(monkeypatch):
     gate = Gate(patience=50, lag=4, handback=2, delay=(1, 1))
     assert Scripted(monkeypatch, gate, lost_at=1).run(8) == "...." + "XXXX"
     assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "...X"
