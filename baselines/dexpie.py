@@ -100,7 +100,7 @@ class Args(ScriptArgs):
     end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
     indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # auto: variant's
     alpha: float = 5.0  # steepness of the sigmoid
-    quantiles: tuple[float, float] = (0.6, 0.8)  # of the advantage, low and high
+    quantiles: tuple[float, float] = (0.4, 0.6)  # of the advantage (the paper: 0.6 and 0.8)
     labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
     imitate: Literal["all", "successes"] = "all"  # episodes; without an indicator only successes
     contrast: float = 10.0  # turns of the optimality in its embedding [rad] (the paper's code: 1)
@@ -166,7 +166,7 @@ PRESETS: dict[str, dict] = {
         "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
         "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "critic_noise": 0.0,
         "obs_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0, "contrast": 1.0,
-        "end_value": "critic", "demonstrations": 43,
+        "end_value": "critic", "demonstrations": 43, "quantiles": (0.6, 0.8),
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about every second time
@@ -297,10 +297,10 @@ class DiffusionPolicy(nn.Module):
     def loss(self, state, chunk, counts, image, optimality) -> torch.Tensor:
         """Denoising error of the actions that count (B, H) and were not given as a prefix.
 
-        An optimality (B,) below zero is the null condition.
+        An optimality (B,) below zero is the null condition. Actions out of range are clipped.
         """
         device, size = chunk.device, (len(chunk),)
-        chunk = (chunk - self.centre) / self.reach
+        chunk = ((chunk - self.centre) / self.reach).clamp(-1.0, 1.0)
         k, noise = torch.randint(0, LEVELS, size).to(device), torch.randn(chunk.shape).to(device)
         delay = torch.randint(0, self.args.prefix + 1, size)
         delay = torch.where(torch.rand(size) < self.args.prefix_exposure, delay, 0).to(device)
@@ -336,7 +336,7 @@ class DiffusionPolicy(nn.Module):
         condition, chunk = self.condition(features(obs).to(device), image), chunk.to(device)
         prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)
         given = (torch.arange(horizon) < known[:, None])[..., None].to(device)
-        normal = (prefix - self.centre) / self.reach
+        normal = ((prefix - self.centre) / self.reach).clamp(-1.0, 1.0)
         for k in self.scheduler.timesteps:
             chunk = torch.where(given, normal, chunk)
             predicted = self.denoise(chunk, k.to(device), condition)
@@ -687,14 +687,14 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
 
 # --- 10. improved policy ---
 def improve(run: Run, i: int) -> None:
-    """Imitate what succeeded (hg-dagger), or everything, each window at its optimality."""
+    """Imitate successes (hg-dagger), or all at its optimality; the scale is that of successes."""
     args, experience = run.args, run.experience(i)
     guided = KINDS[args.kind] is not None
     every = guided and args.imitate == "all"
     kept = [n for n, (_, episode) in enumerate(experience) if every or episode.success]
     judged = run.load(f"critic_{i}.pt")["optimality"] if guided else {}
     data = windows((experience[n][1] for n in kept), args, [judged[n] for n in kept if guided])
-    policy = new_policy(data, args, guided)
+    policy = new_policy(windows((e for _, e in experience if e.success), args), args, guided)
     if args.init == "reference":  # its normaliser fits its weights
         policy.load_state_dict(run.policy(0).state_dict())
     learn(run, i, policy, data)

@@ -129,15 +129,14 @@ class SharedControl:
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
-    Where an earlier try went wrong, the operator steps in as soon as that shows, as a person would
-    who has seen it, and goes on to the end: so there are corrections from where failures lead.
+    Where an earlier try went wrong, the operator steps in at once, as a person would who has seen
+    it, and goes on to the end.
 
     Attributes:
         patience: Steps without a new stage that count as a stall; where the operator may not step
             in, it ends the episode then.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
-        lag: Steps after an earlier try went wrong at which it takes over in this one.
         delay: Least and most steps from noticing anything else to taking over.
         handback: Steps that it keeps to the stage after the one where it helped, the first time
             that it is called by what it did not know; the second time it goes on to the end.
@@ -146,14 +145,13 @@ class Gate:
     patience: int = 80
     dropped: int = 6
     knocked: float = 0.05
-    lag: int = 25
     delay: tuple[int, int] = (6, 14)
     handback: int = 10
 
     def __post_init__(self) -> None:
-        counts = (self.patience, self.dropped, self.lag, self.handback)
+        counts = (self.patience, self.dropped, self.handback)
         if min(counts) < 1 or self.knocked <= 0:
-            raise ValueError("patience, dropped, lag, handback: at least 1; knocked > 0; "
+            raise ValueError("patience, dropped, handback: at least 1; knocked > 0; "
                              f"got {self}")  # fmt: skip
         check_latency(self.delay)
 
@@ -218,7 +216,7 @@ class ScriptedOperator:
         fell = (self._best >= LIFTED) & (stage < LIFTED)
         self._below = np.where(fell, self._below + 1, 0)
         known = self._lost_at != NEVER
-        due = known & (self._steps == self._lost_at + self.gate.lag)
+        due = known & (self._steps == self._lost_at + 1)
         noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
         delays = np.where(due, 0, self._rng.integers(low, high + 1, len(held)))

@@ -200,7 +200,7 @@ def deployed(count=4):
     env.reset(seed=0, options={"scenarios": [seed.scenario] * 2})
     pools = {2: stage_starts([with_stages(env, seed)])[2]}
     order = Starts(count, iter(()), pools, np.random.default_rng(0), initial=0.0)
-    known = {"patience": 10, "lag": 5, "delay": (2, 2), "handback": 10_000}
+    known = {"patience": 10, "delay": (2, 2), "handback": 10_000}
     operator = ScriptedOperator(env, Gate(**known))
     control = SharedControl(Chunks(env), operator, env)
     watched = DeployedEnv(env, control)
@@ -234,8 +234,8 @@ def test_a_failure_and_its_correction_make_a_pair(run):
         flags = flags_of(episode)
         assert flags.shape == (episode.length,)
         assert flags.any() == episode.info["start"]["armed"]
-        if flags.any():  # what the first try did is known, so before the stall shows again
-            assert flags.argmax() == 4 and flags[4:].all()
+        if flags.any():  # the first try is known to have gone wrong at once, by doing nothing
+            assert flags.all()
     report = collection_report(found, watched, ("reach", "grasp", "lift", "hold"))
     assert (report["episodes"], report["successes"], report["intervened"]) == (4, 2, 2)
     assert report["starts"] == {"lift": {"episodes": 4, "share": 1.0, "successes": 2}}

@@ -86,9 +86,9 @@ class Echo(torch.nn.Module):
 def test_a_prefix_is_clean_and_out_of_the_loss():
     data, net = batch(size=400), policy(prefix_exposure=1.0, prediction="sample")
     net.denoiser = echo = Echo()
-    data["chunk"][:, :, 0] = 7.0  # recognised where it is clean
+    data["chunk"][:, :, 0] = 0.7  # recognised where it is clean
     net.loss(**data)
-    clean = (echo.asked[0][0][:, :, 0] == 7.0).sum(1)
+    clean = (echo.asked[0][0][:, :, 0] == 0.7).sum(1)
     delays = torch.bincount(clean, minlength=4)
     assert delays[3:].sum() == 0 and (delays[:3] > 90).all(), "0 .. P, drawn evenly"
     data["counts"][:, 2:] = False
@@ -98,7 +98,7 @@ def test_a_prefix_is_clean_and_out_of_the_loss():
     never = policy(prefix_exposure=0.0)
     never.denoiser = echo = Echo()
     never.loss(**data)
-    assert not (echo.asked[0][0][:, :, 0] == 7.0).any()
+    assert not (echo.asked[0][0][:, :, 0] == 0.7).any()
 
 
 def test_what_does_not_count_changes_no_loss():
@@ -106,8 +106,21 @@ def test_what_does_not_count_changes_no_loss():
     net.denoiser = Echo()  # predicts zeros, so the loss is the mean square of what counts
     net.args = replace(net.args, prediction="sample")
     data["counts"][:, 5:] = False
-    data["chunk"][:, :5], data["chunk"][:, 5:] = 2.0, 1000.0
-    assert net.loss(**data).item() == pytest.approx(4.0)
+    data["chunk"][:, :5], data["chunk"][:, 5:] = 0.5, 1.0
+    assert net.loss(**data).item() == pytest.approx(0.25)
+
+
+def test_actions_out_of_range_count_as_those_at_its_end():
+    net, data = policy(), batch()
+    net.centre.zero_()
+    net.reach.fill_(0.5)
+    at_end = {**data, "chunk": torch.full_like(data["chunk"], 0.5)}
+    beyond = {**data, "chunk": torch.full_like(data["chunk"], 20.0)}
+    losses = []
+    for case in (at_end, beyond):
+        torch.manual_seed(0)
+        losses.append(net.loss(**case).item())
+    assert losses[0] == losses[1]
 
 
 def test_the_condition_is_left_out_as_often_as_asked():
@@ -236,13 +249,17 @@ def test_only_policies_with_an_optimality_learn_from_failures(
 ):
     seed, caught = load_seed("Grasp"), {}
     judged = [torch.full((seed.length,), x) for x in (1.0, 0.5, 0.2)]
+    wild = replace(seed, success=False, actions=2 * seed.actions)
     run = SimpleNamespace(
         args=replace(TINY, variant=variant, imitate=imitate),
-        experience=lambda i: [(0, seed), (1, seed), (1, replace(seed, success=False))],
+        experience=lambda i: [(0, seed), (1, seed), (1, wild)],
         load=lambda name: {"optimality": judged},
     )
-    monkeypatch.setattr(dp, "learn", lambda run, i, policy, data: caught.update(data))
+    monkeypatch.setattr(
+        dp, "learn", lambda run, i, policy, data: caught.update(data, reach=policy.reach)
+    )
     dp.improve(run, 1)
+    assert torch.equal(caught["reach"], dp.new_policy(dp.windows([seed], TINY), TINY, True).reach)
     assert caught["optimality"][:: seed.length].tolist() == pytest.approx(learned)
     assert len(caught["state"]) == len(learned) * seed.length
 

@@ -152,12 +152,12 @@ def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
 
 
 def test_what_went_wrong_before_is_mended_and_not_handed_back(monkeypatch):
-    gate = Gate(patience=50, lag=4, handback=2, delay=(1, 1))
-    assert Scripted(monkeypatch, gate, lost_at=1).run(8) == "...." + "XXXX"
-    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "...X"
+    gate = Gate(patience=50, handback=2, delay=(1, 1))
+    assert Scripted(monkeypatch, gate, lost_at=4).run(8) == "...." + "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "XXXX"
     stages = [0] * 9 + [1]
-    assert Scripted(monkeypatch, gate, lost_at=3, stages=stages).run(12) == "......" + "X" * 6
-    script = Scripted(monkeypatch, gate, lost_at=1)
+    assert Scripted(monkeypatch, gate, lost_at=6, stages=stages).run(12) == "......" + "X" * 6
+    script = Scripted(monkeypatch, gate, lost_at=4)
     script.run(3)
     script.operator.reset(np.ones(1, bool))
     assert script.run(8) == "...." + "XXXX", "counted from the start of the episode"
@@ -182,7 +182,7 @@ def test_an_operator_of_an_unknown_task_is_refused():
     env = SimpleNamespace(num_envs=1, task=SimpleNamespace(name="Fold"))
     with pytest.raises(ValueError, match=r"no expert for 'Fold'; there is one for \('Grasp', "):
         ScriptedOperator(env)
-    with pytest.raises(ValueError, match="patience, dropped, lag, handback: at least 1"):
+    with pytest.raises(ValueError, match="patience, dropped, handback: at least 1"):
         Gate(patience=0)
     with pytest.raises(ValueError, match="least and most: got"):
         Gate(delay=(5, 2))
