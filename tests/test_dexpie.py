@@ -328,7 +328,7 @@ def labelled(**changes):
 
 
 def test_labels_are_quantiles_of_all_windows():
-    found, report, advantage = labelled(labels="later")
+    found, report, advantage = labelled(labels="later", quantiles=(0.6, 0.8))
     low, high = torch.quantile(advantage, torch.tensor([0.6, 0.8])).tolist()
     assert report["quantiles"] == pytest.approx([low, high])
     expected = torch.sigmoid(5 * (advantage - low) / (high - low))
@@ -338,7 +338,7 @@ def test_labels_are_quantiles_of_all_windows():
 
 
 def test_demonstrations_and_interventions_are_optimal_as_in_the_paper():
-    found, report, _ = labelled()
+    found, report, _ = labelled(quantiles=(0.6, 0.8))
     assert (found[0] == 1.0).all()
     share = [sum(20 <= k < 30 for k in range(t, min(t + 8, 40))) / min(8, 40 - t)
              for t in range(40)]  # fmt: skip
