@@ -129,15 +129,15 @@ class SharedControl:
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
-    Where an earlier try went wrong, the operator steps in at once, as a person would who has seen
-    it, and goes on to the end.
+    The operator has seen an earlier try of the same start: where that went wrong it notices at
+    once, and goes on to the end.
 
     Attributes:
         patience: Steps without a new stage that count as a stall; where the operator may not step
             in, it ends the episode then.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
-        delay: Least and most steps from noticing anything else to taking over.
+        delay: Least and most steps from noticing something to taking over.
         handback: Steps that it keeps to the stage after the one where it helped, the first time
             that it is called by what it did not know; the second time it goes on to the end.
     """
@@ -219,7 +219,7 @@ class ScriptedOperator:
         due = known & (self._steps == self._lost_at + 1)
         noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
-        delays = np.where(due, 0, self._rng.integers(low, high + 1, len(held)))
+        delays = self._rng.integers(low, high + 1, len(held))
         self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)

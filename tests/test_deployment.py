@@ -234,8 +234,8 @@ def test_a_failure_and_its_correction_make_a_pair(run):
         flags = flags_of(episode)
         assert flags.shape == (episode.length,)
         assert flags.any() == episode.info["start"]["armed"]
-        if flags.any():  # the first try is known to have gone wrong at once, by doing nothing
-            assert flags.all()
+        if flags.any():  # after the delay: the first try went wrong at once, by doing nothing
+            assert flags.argmax() == 2 and flags[2:].all()
     report = collection_report(found, watched, ("reach", "grasp", "lift", "hold"))
     assert (report["episodes"], report["successes"], report["intervened"]) == (4, 2, 2)
     assert report["starts"] == {"lift": {"episodes": 4, "share": 1.0, "successes": 2}}

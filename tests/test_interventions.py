@@ -153,11 +153,11 @@ def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
 
 def test_what_went_wrong_before_is_mended_and_not_handed_back(monkeypatch):
     gate = Gate(patience=50, handback=2, delay=(1, 1))
-    assert Scripted(monkeypatch, gate, lost_at=4).run(8) == "...." + "XXXX"
-    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=3).run(8) == "...." + "XXXX"
+    assert Scripted(monkeypatch, gate, lost_at=0).run(4) == ".XXX"
     stages = [0] * 9 + [1]
-    assert Scripted(monkeypatch, gate, lost_at=6, stages=stages).run(12) == "......" + "X" * 6
-    script = Scripted(monkeypatch, gate, lost_at=4)
+    assert Scripted(monkeypatch, gate, lost_at=5, stages=stages).run(12) == "......" + "X" * 6
+    script = Scripted(monkeypatch, gate, lost_at=3)
     script.run(3)
     script.operator.reset(np.ones(1, bool))
     assert script.run(8) == "...." + "XXXX", "counted from the start of the episode"
