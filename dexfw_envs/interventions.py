@@ -59,7 +59,10 @@ class Intervention(Protocol):
 
 
 class SmoothingFilter:
-    """A second-order low-pass on the actions of N worlds, seeded with what is commanded."""
+    """A second-order low-pass on the actions of N worlds, seeded with what is commanded.
+
+    Its goal moves from there to what is asked for over the first `BLEND` steps.
+    """
 
     def __init__(self, worlds: int, size: int) -> None:
         self.value, self.rate = np.zeros((worlds, size)), np.zeros((worlds, size))

@@ -200,8 +200,7 @@ def deployed(count=4):
     env.reset(seed=0, options={"scenarios": [seed.scenario] * 2})
     pools = {2: stage_starts([with_stages(env, seed)])[2]}
     order = Starts(count, iter(()), pools, np.random.default_rng(0), initial=0.0)
-    known = {"patience": 10, "delay": (2, 2), "handback": 10_000}
-    operator = ScriptedOperator(env, Gate(**known))
+    operator = ScriptedOperator(env, Gate(patience=10, delay=(2, 2), handback=10_000))
     control = SharedControl(Chunks(env), operator, env)
     watched = DeployedEnv(env, control)
     found = sorted(deploy(watched, control, order, "test"), key=lambda e: e.index)
