@@ -36,6 +36,7 @@ from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, ta
 from dexfw_envs.demos.deployment import DeployedEnv, Starts, collection_report, deploy, flags_of
 from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, with_stages
 from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.experts import TEACHER_STYLES
 from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
 from dexfw_envs.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.progress import Progress, check_header, load
@@ -66,7 +67,6 @@ class Args(ScriptArgs):
     rounds: int = 1  # of collection and improvement
     collected: str = ""  # run folder: take demonstrations, reference policy and rollouts from it
     num_envs: int = 64  # parallel worlds
-    # demonstrations
     demos: str = ""  # store with demonstrations, such as a person's; scripted ones if empty
     demonstrations: int = 30  # how many are learned from; this alone sets the reference's success
     # deployment
@@ -433,7 +433,7 @@ def collect_demonstrations(run: Run) -> None:
     scenes = configurations(args.task, iterations(args.task), tries, rng)
     env = make_env(args, args.obs == "image", worlds=min(tries, args.num_envs))
     if not args.demos:
-        chosen = demonstrate(env, scenes, run.seed, number)
+        chosen = demonstrate(env, scenes, run.seed, number, TEACHER_STYLES)
     for index, episode in enumerate(chosen):
         kind, episode = getattr(episode, "source", "scripted"), with_stages(env, episode)
         run.episodes("demos").add(episode, source=kind, seed=args.seed, index=index)
@@ -482,13 +482,13 @@ def make_operator(run: Run, env):
 
 
 def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
-    """Where stages begin: in scenes that the expert brings there, or in demonstrations."""
+    """Where stages begin: in scenes that the expert brings there, or in what is learned from."""
     args, tries = run.args, math.ceil(run.args.setups * (1 + SPARE))
     if not args.setups:
         return stage_starts(episode for _, episode in run.experience(0))
     scenes = configurations(args.task, iterations(args.task), tries, rng)
     with contextlib.closing(make_env(args, worlds=min(len(scenes), args.num_envs))) as env:
-        made = demonstrate(env, scenes, run.seed, args.setups)  # not learned from
+        made = demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES)
         return stage_starts(with_stages(env, episode) for episode in made)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from dexfw_envs.asynchronous import ChunkExecutor, check_latency, commands_in_force
 from dexfw_envs.control import CONTROL_PERIOD
 from dexfw_envs.episode import Observation
-from dexfw_envs.experts import SEED_STYLES, make_expert
+from dexfw_envs.experts import TEACHER_STYLES, make_expert
 
 FREQUENCY, DAMPING, SUBSTEPS = 30.0, 0.85, 6  # of the filter [rad/s]; at 120 Hz (DexPIE's code)
 BLEND = 5  # steps until an operator's commands count in full: they may lie far from those in force
@@ -176,7 +176,7 @@ class ScriptedOperator:
 
     def __init__(self, env: Any, gate: Gate | None = None, seed: int = 0) -> None:
         self.env, self.gate, n = env, gate or Gate(), env.num_envs
-        self.expert = make_expert(env, style=SEED_STYLES.get(env.task.name), seed=seed)
+        self.expert = make_expert(env, style=TEACHER_STYLES.get(env.task.name), seed=seed)
         self.armed, self._lost_at = np.ones(n, dtype=bool), np.full(n, NEVER)
         self._steps = np.zeros(n, dtype=int)  # of the episode
         self._rng = np.random.default_rng(seed)

@@ -559,7 +559,7 @@ def test_stages_are_set_up_in_scenes_of_their_own(tmp_path, demos, monkeypatch):
     own = [replace(e, scenario=scene(seed=50 + k)) for k, e in enumerate(seeds)]
     asked = []
 
-    def demonstrate(env, scenes, seed, count):
+    def demonstrate(env, scenes, seed, count, styles):
         asked.append((env.num_envs, len({s.seed for s in scenes}), count))
         return own
 

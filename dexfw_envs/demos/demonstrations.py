@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from dexfw_envs.catalog.curricula import iterations, objects_for, poses_for, surroundings_for
 from dexfw_envs.catalog.splits import make_scenario, redraw, training_combinations
 from dexfw_envs.demos.store import EpisodeStore, StoredEpisode
-from dexfw_envs.experts import SEED_STYLES, make_expert
+from dexfw_envs.experts import SEED_STYLES, Style, make_expert
 from dexfw_envs.rollout import Episode, run_episodes
 from dexfw_envs.scenario import Scenario
 
@@ -55,7 +55,11 @@ def spread_scenes(task: str, count: int) -> list[Scenario]:
 
 
 def demonstrate(
-    env: Any, scenes: Sequence[Scenario], seed: int, count: int | None = None
+    env: Any,
+    scenes: Sequence[Scenario],
+    seed: int,
+    count: int | None = None,
+    styles: Mapping[str, Style] = SEED_STYLES,
 ) -> list[Episode]:
     """Let the expert demonstrate, with a person's timing and tremor, once in each scene.
 
@@ -67,6 +71,7 @@ def demonstrate(
         scenes: Where to demonstrate.
         seed: Of jitter, timing and tremor.
         count: How many demonstrations are needed; one of each scene by default.
+        styles: How the expert of each task demonstrates.
 
     Returns:
         `count` demonstrations in the order of the scenes, `index` the number of the scene.
@@ -74,7 +79,7 @@ def demonstrate(
     Raises:
         RuntimeError: Too many scenes were beyond the expert; the message names their objects.
     """
-    expert = make_expert(env, style=SEED_STYLES[env.task.name], seed=seed)
+    expert = make_expert(env, style=styles[env.task.name], seed=seed)
     found: dict[int, Episode] = {}
     count = len(scenes) if count is None else count
     for attempt in range(TRIES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dexfw_envs.experts.grasp import GraspExpert, Style
+from dexfw_envs.experts.grasp import COVER, GraspExpert, Style
 from dexfw_envs.experts.handover import HandoverExpert
 from dexfw_envs.experts.lift import LiftExpert
 from dexfw_envs.experts.pour import PourExpert
@@ -18,6 +18,8 @@ SEED_STYLES = {
     "Lift": Style(press=0.015),
     "Handover": Style(margin=0.10),
 }
+# Who teaches a policy from few episodes has to be easy to imitate, and to leave things in place.
+TEACHER_STYLES = SEED_STYLES | {"Grasp": Style(margin=0.05, approach=COVER)}
 
 
 def make_expert(env: Any, **options: Any) -> Any:

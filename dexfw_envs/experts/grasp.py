@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +14,62 @@ from dexfw_envs.vector_env import DexVectorEnv
 
 APPROACH, ADVANCE, CLOSE, LIFT = range(4)
 LOW = 0.033  # an object whose centre is lower than this is pinched against the thumb's root [m]
-AHEAD = (-0.010, 0.020)  # object centre ahead of the palm centre, for low and other objects [m]
-CLEARANCE = (-0.012, 0.003)  # palm surface above the object; negative presses on it [m]
-RETREAT = 0.11  # pre-grasp behind the grasp, along the ground [m]
-RAISED_BACK = 0.03  # pre-grasp above the grasp [m]
 FINGER_REACH = 0.135  # palm centre to straight fingertip [m]
-TILTS = np.deg2rad([10.0, 25.0])  # flattest and steepest palm over the table
-PREOPPOSED = np.array([1.25, 0.0, 0.0, 0.0, 0.0, 0.0])  # thumb across the palm, fingers straight
+THUMB_ACROSS = 1.25  # of the thumb's first joint [rad]
+PREOPPOSED = np.array([THUMB_ACROSS, 0.0, 0.0, 0.0, 0.0, 0.0])  # thumb across, fingers straight
 LEAD = 0.35  # while closing, the command runs this far ahead of the joints [rad]
 CLOSING_STEPS = 24
 LIFT_HEIGHT = 0.32  # [m]
 LOST_STEPS = 6  # steps without contact after which a lifted object counts as dropped
 FREQUENCY = 4.5  # of the second-order motion towards a goal [rad/s]
 SPEED = 0.28  # of the palm [m/s]
+
+
+@dataclass(frozen=True)
+class Approach:
+    """How the palm comes to an object on the table, and when the hand closes.
+
+    Attributes:
+        ahead: Object centre ahead of the palm centre, for low and other objects [m].
+        clearance: Palm surface above the object, likewise; negative presses on it [m].
+        retreat: Pre-grasp behind the grasp, along the ground [m].
+        raised: Pre-grasp above the grasp [m].
+        tilts: Flattest and steepest palm over the table [rad].
+        thumb: How far the thumb is across the palm [rad].
+        near: A hand that touches the object closes when its palm is this close to the grasp [m];
+            0: only when it is there.
+    """
+
+    ahead: tuple[float, float]
+    clearance: tuple[float, float]
+    retreat: float
+    raised: float
+    tilts: tuple[float, float]
+    thumb: float
+    near: float
+
+
+# Slides over the table until the object lies against the thumb. On the way it shoves the object on
+# by 11 cm (median), and round ones roll: every hand that imitates it has to learn that, too.
+SLIDE = Approach(
+    ahead=(-0.010, 0.020),
+    clearance=(-0.012, 0.003),
+    retreat=0.11,
+    raised=0.03,
+    tilts=(math.radians(10.0), math.radians(25.0)),
+    thumb=THUMB_ACROSS,
+    near=0.0,
+)
+# Comes from above, the object between fingers and thumb, and closes when it touches: 2 mm.
+COVER = Approach(
+    ahead=(0.038, 0.038),
+    clearance=(-0.007, 0.0),
+    retreat=0.12,
+    raised=0.055,
+    tilts=(math.radians(14.0), math.radians(23.5)),
+    thumb=1.1,
+    near=0.03,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +82,7 @@ class Style:
         tremor: Standard deviation of the slow wander of the palm [m].
         pause: Longest pause before the hand closes and before it lifts, in steps.
         press: How far into an object two palms that press it are commanded [m].
+        approach: How a palm comes to what it grasps from the table (Grasp).
     """
 
     margin: float = 0.15
@@ -45,10 +90,11 @@ class Style:
     tremor: float = 0.001
     pause: int = 6
     press: float = 0.025
+    approach: Approach = SLIDE
 
 
 class GraspExpert:
-    """Reach behind the object, slide over it, close until the fingers stop, lift, hold.
+    """Reach behind the object, come over it, close until the fingers stop, lift, hold.
 
     Follows the `Policy` protocol. The stage of every world is read from the world itself when an
     episode begins, so an episode may start anywhere; an object lost on the way is fetched again.
@@ -123,22 +169,22 @@ class GraspExpert:
 
     def _grasp_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the palm pose that grasps the object where it is now: (N, 3), (N, 4)."""
-        world = self.env.world
+        world, approach = self.env.world, self.style.approach
         centre, turn = world.object_position[:, 0], world.object_quaternion[:, 0]
         half = np.array([item.resting_height if item else 0.0 for item in self._items])
         pairs = zip(self._items, turn, strict=True)
         yaw = np.array([_grasp_yaw(item, q) if item else 0.0 for item, q in pairs])
         # Flatter over low objects, so that straight fingers clear the table on the way in.
         room = np.clip((2 * half - 0.001) / FINGER_REACH, 0.0, 1.0)
-        tilt = np.clip(np.arcsin(room), *TILTS)
+        tilt = np.clip(np.arcsin(room), *approach.tilts)
         fingers = np.stack(
             [np.cos(tilt) * np.cos(yaw), np.cos(tilt) * np.sin(yaw), -np.sin(tilt)], axis=1
         )
         side = np.stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)], axis=1)
         normal = np.cross(fingers, -side)  # out of the palm: down
         axes = np.stack([fingers, np.cross(normal, fingers), normal], axis=2)
-        ahead = np.where(half < LOW, *AHEAD)[:, None]
-        clearance = np.where(half < LOW, *CLEARANCE)
+        ahead = np.where(half < LOW, *approach.ahead)[:, None]
+        clearance = np.where(half < LOW, *approach.clearance)
         position = centre - ahead * fingers - (half + clearance)[:, None] * normal
         return position, tf.quat_from_matrix(axes)
 
@@ -151,7 +197,9 @@ class GraspExpert:
         gap = np.linalg.norm(self._position - grasp, axis=1)
         ready = self._clock > self._pauses[np.arange(len(stage)), np.minimum(stage, 3)]
         # An object that rolls ahead is followed for a while, then grasped where it is.
+        touching = world.hand_object_contact[:, 0, 0]
         arrived = (gap < 0.012) | (self._clock > 60)
+        arrived |= touching & (gap < self.style.approach.near) & (self._clock > 10)
         self._enter(ADVANCE, (stage == APPROACH) & (off < 0.02))
         self._enter(CLOSE, (stage == ADVANCE) & arrived & ready)
         closed = (stage == CLOSE) & (self._clock > CLOSING_STEPS + self._pauses[:, LIFT])
@@ -159,7 +207,6 @@ class GraspExpert:
         self._grip[closed] = reached[closed] + self.style.margin
         self._base[closed] = self._position[closed]
         self._enter(LIFT, closed)
-        touching = world.hand_object_contact[:, 0, 0]
         self._missing = np.where((stage == LIFT) & ~touching, self._missing + 1, 0)
         self._enter(APPROACH, self._missing > LOST_STEPS)
 
@@ -171,7 +218,8 @@ class GraspExpert:
     def _pregrasp(self, grasp: np.ndarray) -> np.ndarray:
         back = tf.quat_rotate(self._quaternion, np.array([1.0, 0.0, 0.0]))
         back[:, 2] = 0.0
-        return grasp - RETREAT * back + np.array([0.0, 0.0, RAISED_BACK])
+        approach = self.style.approach
+        return grasp - approach.retreat * back + np.array([0.0, 0.0, approach.raised])
 
     def _goal(self, grasp: np.ndarray) -> np.ndarray:
         goal = np.where((self.stage == APPROACH)[:, None], self._pregrasp(grasp), grasp)
@@ -203,7 +251,7 @@ class GraspExpert:
         measured = self.env.world.hand_position[:, 0, self._driven]
         goal = np.where((self.stage <= ADVANCE)[:, None], PREOPPOSED, self._grip)
         goal = np.where((self.stage == CLOSE)[:, None], measured + LEAD, goal)
-        goal[:, 0] = PREOPPOSED[0]  # the thumb stays across the palm
+        goal[:, 0] = self.style.approach.thumb  # stays across the palm
         lower, upper = self.env.task.needs.robot.hand.driven_limits()
         step = np.clip(goal - self._hand, -0.09, 0.09) * self._tempo[:, None]
         self._hand = np.clip(self._hand + step, lower, upper)

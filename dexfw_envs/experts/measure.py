@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
+from dexfw_envs.episode import Observation
 from dexfw_envs.evaluation import evaluate, summary
-from dexfw_envs.experts import make_expert
+from dexfw_envs.experts import TEACHER_STYLES, make_expert
+from dexfw_envs.interventions import LIFTED
 from dexfw_envs.registry import entry
 from dexfw_envs.runs import atomic_write_json, provenance
 from dexfw_envs.vector_env import DexVectorEnv
@@ -39,6 +42,40 @@ class Args:
     """worlds side by side; the result does not depend on it"""
     threads: int = 2
     """that step them, likewise"""
+    teacher: bool = False
+    """as who teaches DexPIE's policies does it (`TEACHER_STYLES`), not with its firmest grip"""
+
+    @property
+    def name(self) -> str:
+        """Name of the file that holds the figures."""
+        return self.task + "-teacher" * self.teacher
+
+
+class Watch:
+    """An expert, and how far it has moved the object in the plane before it first lifts it.
+
+    Attributes:
+        shoves: A distance [m] for every episode in which it was lifted.
+    """
+
+    def __init__(self, expert: Any) -> None:
+        self.expert, self.env = expert, expert.env
+        self.shoves: list[float] = []
+        self._waits = np.ones(expert.env.num_envs, dtype=bool)
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Episodes begin in the worlds of `mask`."""
+        self.expert.reset(mask)
+        self._waits[mask] = True
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the expert's actions."""
+        world, memory = self.env.world, self.env.memory
+        lifted = self._waits & (self.env.task.stage(world, memory) >= LIFTED)
+        moved = world.object_position[lifted, 0, :2] - memory.start_position[lifted, 0, :2]
+        self.shoves += np.linalg.norm(moved, axis=1).tolist()
+        self._waits &= ~lifted
+        return self.expert.act(observation)
 
 
 def measure(args: Args) -> dict[str, Any]:
@@ -46,25 +83,27 @@ def measure(args: Args) -> dict[str, Any]:
 
     Returns:
         What `evaluation.summary` has (success, n, 95 % Wilson interval, per object, measures), the
-        "reasons" of failure, and what it takes to repeat this.
+        "reasons" of failure, how far objects are "shoved" in the plane before they are first
+        lifted [m] (median and 90th percentile), and what it takes to repeat this.
     """
     env = DexVectorEnv(args.task, args.num_envs, autoreset=False, threads=args.threads)
+    style = TEACHER_STYLES[args.task] if args.teacher else None
     what: dict[str, Any] = {"split": SPLIT, "episodes": args.episodes, "seed": args.seed}
-    expert = make_expert(env, seed=args.seed)
+    expert = Watch(make_expert(env, style=style, seed=args.seed))
     records = evaluate(expert, env, **what, progress=f"expert of {args.task}")
     env.close()
     reasons = Counter(record["failure"] for record in records if not record["success"])
     flags = f"--task {args.task} --episodes {args.episodes} --seed {args.seed}"
-    command = f"python -m dexfw_envs.experts.measure {flags}"
+    command = f"python -m dexfw_envs.experts.measure {flags}{' --teacher' * args.teacher}"
     facts = {"task": args.task, "env_id": entry(args.task).env_id, **what}
-    return facts | summary(records) | {"reasons": dict(reasons)} | provenance() | {
-        "command": command
-    }  # fmt: skip
+    median, most = np.quantile(expert.shoves, [0.5, 0.9]).round(4)
+    found = summary(records) | {"reasons": dict(reasons), "shoved": [median, most]}
+    return facts | found | provenance() | {"command": command}
 
 
-def write(found: Mapping[str, Any], root: str | Path = "results/experts") -> Path:
-    """Write what `measure` found to `<task>.json`."""
-    path = Path(root) / f"{found['task']}.json"
+def write(found: Mapping[str, Any], name: str, root: str | Path = "results/experts") -> Path:
+    """Write what `measure` found to `<name>.json`."""
+    path = Path(root) / f"{name}.json"
     atomic_write_json(path, found)
     return path
 
@@ -85,7 +124,8 @@ def told(found: Mapping[str, Any]) -> str:
     failures = f"; failed: {missed} ({reasons})" if lost else ""
     return (
         f"{100 * found['success']:.1f} % [{low}, {high}] of {found['n']} episodes, evenly over all "
-        f"{len(found['per_object'])} objects, in scenes that are not held out{failures}"
+        f"{len(found['per_object'])} objects, in scenes that are not held out{failures}; objects "
+        f"shoved on by {100 * found['shoved'][0]:.1f} cm (median) before they are lifted"
     )
 
 
@@ -93,7 +133,7 @@ def main(args: Args) -> None:
     """Measure and write it down."""
     found = measure(args)
     print(f"{found['env_id']}: the expert solves {told(found)}")
-    print(f"written to {write(found)}")
+    print(f"written to {write(found, args.name)}")
 
 
 if __name__ == "__main__":
