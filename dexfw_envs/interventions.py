@@ -132,10 +132,12 @@ class SharedControl:
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
-    The operator has seen an earlier try of the same start: where that went wrong it notices at
-    once, and goes on to the end.
+    The operator has seen an earlier try of the same start: it knows what is coming before it goes
+    wrong there, and goes on to the end.
 
     Attributes:
+        foresight: Steps before the earlier try went wrong at which it notices: a grasp that will
+            slip has to be mended before it closes.
         patience: Steps without a new stage that count as a stall; where the operator may not step
             in, it ends the episode then.
         dropped: Steps below the lifted stages, once reached, that count as a failure.
@@ -145,6 +147,7 @@ class Gate:
             that it is called by what it did not know; the second time it goes on to the end.
     """
 
+    foresight: int = 20
     patience: int = 80
     dropped: int = 6
     knocked: float = 0.05
@@ -152,10 +155,10 @@ class Gate:
     handback: int = 10
 
     def __post_init__(self) -> None:
-        counts = (self.patience, self.dropped, self.handback)
+        counts = (self.foresight + 1, self.patience, self.dropped, self.handback)
         if min(counts) < 1 or self.knocked <= 0:
-            raise ValueError("patience, dropped, handback: at least 1; knocked > 0; "
-                             f"got {self}")  # fmt: skip
+            raise ValueError("patience, dropped, handback: at least 1; foresight: at least 0; "
+                             f"knocked > 0; got {self}")  # fmt: skip
         check_latency(self.delay)
 
 
@@ -219,7 +222,7 @@ class ScriptedOperator:
         fell = (self._best >= LIFTED) & (stage < LIFTED)
         self._below = np.where(fell, self._below + 1, 0)
         known = self._lost_at != NEVER
-        due = known & (self._steps == self._lost_at + 1)
+        due = known & (self._steps == np.maximum(self._lost_at - self.gate.foresight, 0) + 1)
         noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
         delays = self._rng.integers(low, high + 1, len(held))

@@ -1,6 +1,7 @@
 """Operators: when they step in and hand back, and that nothing jumps when they do."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -152,7 +153,10 @@ def test_when_an_episode_went_wrong(monkeypatch, stages, moved, failure, step):
 
 
 def test_what_went_wrong_before_is_mended_and_not_handed_back(monkeypatch):
-    gate = Gate(patience=50, handback=2, delay=(1, 1))
+    early = Gate(patience=50, handback=2, delay=(1, 1), foresight=4)
+    assert Scripted(monkeypatch, early, lost_at=7).run(8) == "...." + "XXXX"
+    assert Scripted(monkeypatch, early, lost_at=2).run(4) == ".XXX", "not before the start"
+    gate = replace(early, foresight=0)
     assert Scripted(monkeypatch, gate, lost_at=3).run(8) == "...." + "XXXX"
     assert Scripted(monkeypatch, gate, lost_at=0).run(4) == ".XXX"
     stages = [0] * 9 + [1]

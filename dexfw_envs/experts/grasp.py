@@ -50,7 +50,7 @@ class Approach:
 
 
 # Slides over the table until the object lies against the thumb. On the way it shoves the object on
-# by 11 cm (median), and round ones roll: every hand that imitates it has to learn that, too.
+# by 10 cm (median), and round ones roll: a policy that imitates it has to learn that, too.
 SLIDE = Approach(
     ahead=(-0.010, 0.020),
     clearance=(-0.012, 0.003),
@@ -60,15 +60,15 @@ SLIDE = Approach(
     thumb=THUMB_ACROSS,
     near=0.0,
 )
-# Comes from above, the object between fingers and thumb, and closes when it touches: 2 mm.
+# Comes from above, the object between fingers and thumb, and closes when it touches it: 2 cm.
 COVER = Approach(
-    ahead=(0.038, 0.038),
-    clearance=(-0.007, 0.0),
-    retreat=0.12,
-    raised=0.055,
-    tilts=(math.radians(14.0), math.radians(23.5)),
-    thumb=1.1,
-    near=0.03,
+    ahead=(0.041, 0.047),
+    clearance=(-0.005, 0.003),
+    retreat=0.133,
+    raised=0.048,
+    tilts=(math.radians(13.5), math.radians(24.0)),
+    thumb=1.17,
+    near=0.038,
 )
 
 
