@@ -52,6 +52,7 @@ LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of th
 BINS, BIN_WIDTH, FOLDS = 201, 1.0, 5  # of the critic, over [-1, 0]; spread of a label [bins]
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE, DEPLOYED = 0.25, 8  # share of scenes that the expert may pass over; worlds of collection
+RAMPS = np.arange(-0.1, 0.15, 0.05)  # where places are resolved to millimetres, in pieces [m]
 
 
 # --- 1. settings ---
@@ -182,7 +183,6 @@ LATER = (
 
 
 # --- 2. networks ---
-# Copied from baselines/dexflywheel.py: features
 def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
     """State of the arms, place of the objects, and with `whole` their turn, velocities, (N, D)."""
     things = obs["object"].reshape(len(obs["object"]), -1, 13)
@@ -193,8 +193,9 @@ def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
     palm = matrix_from_quat(turn.reshape(-1, arms, 4))
     offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
     seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
+    near = [np.clip(x[..., None] - RAMPS, 0.0, 0.05) for x in (seen, things[..., 2])]
     columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], things[..., :3]]
-    columns += [offset, seen, *[things[..., 3:]] * whole]
+    columns += [offset, seen, *near, *[things[..., 3:]] * whole]
     return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 
@@ -453,7 +454,7 @@ def new_policy(data: dict[str, torch.Tensor], args: Args, guided: bool) -> Diffu
 
 
 # --- 6. asynchronous deployment ---
-def executor(policy: DiffusionPolicy, args: Args, env, mode: str, latency, seed: int):
+def executor(policy: DiffusionPolicy, args: Args, env, mode: str, latency: tuple[int, ...]):
     """Act in `env` with a latency; known actions are seen from where the palms are measured now."""
     space = ACTION_SPACES[args.action_space](env.codec)
 
@@ -467,7 +468,7 @@ def executor(policy: DiffusionPolicy, args: Args, env, mode: str, latency, seed:
     def look(seen: dict, worlds: np.ndarray) -> dict:
         return seen if "image" in seen else {**seen, "image": env.render(worlds=worlds)}
 
-    inference = make_inference(env, plan, args.chunk, latency, seed)
+    inference = make_inference(env, plan, args.chunk, latency, args.seed)
     return ChunkExecutor(env, inference, args.prefix, mode, look if args.obs == "image" else None)
 
 
@@ -497,7 +498,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     args, keys = run.args, run.args.operator == "keyboard"
     worlds = min(args.num_envs, 1 if keys else DEPLOYED)
     env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
-    acting = executor(run.policy(i - 1), args, env, args.inference, args.latency, run.seed)
+    acting = executor(run.policy(i - 1), args, env, args.inference, args.latency)
     control = SharedControl(acting, make_operator(run, env), env)
     rng = np.random.default_rng(run.seed)
     scenes = iter(configurations(args.task, iterations(args.task), args.rollouts, rng))
@@ -718,8 +719,7 @@ def evaluate_policy(run: Run, i: int) -> None:
 
 
 def tested(policy: DiffusionPolicy, args: Args, env) -> ChunkExecutor:
-    latency = args.eval_latency or args.latency
-    return executor(policy, args, env, args.eval_inference, latency, args.seed)
+    return executor(policy, args, env, args.eval_inference, args.eval_latency or args.latency)
 
 
 class Run(Progress):

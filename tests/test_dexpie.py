@@ -27,7 +27,7 @@ from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.progress import load
 from dexfw_envs.records import read_records
 
-STATE = 7 + 7 + 12 + 12 + 3 + 6 + 9
+STATE = 7 + 7 + 12 + 12 + 3 + 6 + 9 + 5 * (3 + 1)  # the last: ramps of offset and height
 TINY = dp.Args(width=32, layers=1, chunk=8, prefix=2, latency=(2,), sampling_steps=2, threads=1,
                base_batch=8, critic_batch=16, lookahead=8, chunk_smoothing=0.0,
                end_value="critic")  # fmt: skip
@@ -58,6 +58,19 @@ def batch(size=6, action=15, horizon=8):
     return {"state": torch.randn(size, STATE), "chunk": chunk, "image": torch.empty(size, 0),
             "counts": torch.ones(size, horizon, dtype=torch.bool),
             "optimality": torch.ones(size)}  # fmt: skip
+
+
+def test_places_near_the_hand_and_the_table_are_resolved_finely():
+    obs = observation(3)
+    obs["object"][:, 2] = (0.02, 0.03, 0.4)
+    ramps = dp.features(obs)[:, -5:]
+    assert ramps[0].tolist() == pytest.approx([0.05, 0.05, 0.02, 0.0, 0.0])
+    assert ramps[2].tolist() == pytest.approx([0.05] * 5), "nothing is told apart up there"
+    assert dp.features(obs, whole=True)[:, :-10].equal(dp.features(obs)), "turn and speeds last"
+    rest, seen = dp.features(obs)[:, :-20], dp.features(obs)[:, 53:56]
+    away = dp.features(obs)[:, -20:-5].reshape(3, 3, 5)
+    assert torch.allclose(away[..., 2], seen.clamp(0.0, 0.05))
+    assert rest.shape[1] == 56
 
 
 def test_embedding_of_optimality():
@@ -462,7 +475,7 @@ def test_a_policy_that_knows_the_motion_succeeds_in_spite_of_the_latency(mode, s
                 np.testing.assert_allclose(given, seed.actions[ahead[: args.prefix]], atol=1e-5)
             return torch.as_tensor(motion.encode(seed.actions[ahead][None], palms))
 
-    acting = dp.executor(Oracle(), args, env, mode, (4,), 0)
+    acting = dp.executor(Oracle(), args, env, mode, (4,))
     acting.reset(np.ones(1, bool))
     obs, success = env._observe(), False
     for _ in range(seed.length + 4 * 14):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dexfw_envs.experts.grasp import COVER, GraspExpert, Style
@@ -18,8 +19,10 @@ SEED_STYLES = {
     "Lift": Style(press=0.015),
     "Handover": Style(margin=0.10),
 }
-# Who teaches a policy from few episodes has to be easy to imitate, and to leave things in place.
-TEACHER_STYLES = SEED_STYLES | {"Grasp": Style(margin=0.05, approach=COVER)}
+# Who teaches a policy from few episodes grips firmly, so that fingers which are not quite in place
+# still hold, and does not shove things about.
+TEACHER_STYLES = {name: replace(style, margin=0.25) for name, style in SEED_STYLES.items()}
+TEACHER_STYLES["Grasp"] = replace(TEACHER_STYLES["Grasp"], approach=COVER)
 
 
 def make_expert(env: Any, **options: Any) -> Any:
