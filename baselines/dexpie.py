@@ -171,7 +171,7 @@ PRESETS: dict[str, dict] = {
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about every second time
-    "Grasp": {"demonstrations": 6}, "Pour": {"demonstrations": 3},
+    "Grasp": {"demonstrations": 4}, "Pour": {"demonstrations": 3},
     "Handover": {"demonstrations": 5}, "Lift": {}}  # fmt: skip
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
