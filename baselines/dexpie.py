@@ -172,7 +172,7 @@ PRESETS: dict[str, dict] = {
 }  # fmt: skip
 TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about every second time
     "Grasp": {"demonstrations": 4}, "Pour": {"demonstrations": 3},
-    "Handover": {"demonstrations": 5}, "Lift": {}}  # fmt: skip
+    "Handover": {"demonstrations": 3}, "Lift": {}}  # fmt: skip
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
     *(*Args.SAME, *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
