@@ -183,8 +183,8 @@ LATER = (
 
 
 # --- 2. networks ---
-def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
-    """State of the arms, place of the objects, and with `whole` their turn, velocities, (N, D)."""
+def fine_features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+    """State of arms, places of objects, near ones finely; `whole`: turn, speeds, too; (N, D)."""
     things = obs["object"].reshape(len(obs["object"]), -1, 13)
     arms = obs["proprio"].shape[1] // 69
     ends = np.cumsum([19, 19, 12, 12, 3]) * arms
@@ -334,7 +334,7 @@ class DiffusionPolicy(nn.Module):
         """
         device, horizon = self.args.device, self.shape[0]
         image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
-        condition, chunk = self.condition(features(obs).to(device), image), chunk.to(device)
+        condition, chunk = self.condition(fine_features(obs).to(device), image), chunk.to(device)
         prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)
         given = (torch.arange(horizon) < known[:, None])[..., None].to(device)
         normal = ((prefix - self.centre) / self.reach).clamp(-1.0, 1.0)
@@ -391,7 +391,7 @@ def windows(episodes: Iterable, args: Args, judged: list | None = None) -> dict[
         ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)
         chunk = episode.actions[ahead.clamp(max=steps - 1).numpy()]
         chunk = space.encode(chunk, measured_palms(obs["proprio"][:steps], codec.arms))
-        rows["state"].append(features(obs)[:steps])
+        rows["state"].append(fine_features(obs)[:steps])
         rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
         rows["counts"].append((ahead < steps) | bool(episode.success))
         rows["image"].append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
@@ -569,7 +569,7 @@ class Critic(nn.Module):
 
 def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
     """What the critic sees beside images, (n, D)."""
-    state, arms = features(obs, whole=True), obs["proprio"].shape[1] // 69
+    state, arms = fine_features(obs, whole=True), obs["proprio"].shape[1] // 69
     if not args.critic_hand:  # joints and speeds of the fingers
         state[:, 14 * arms : 38 * arms] = 0.0
     if args.critic_touch and "touch" not in obs:

@@ -63,13 +63,12 @@ def batch(size=6, action=15, horizon=8):
 def test_places_near_the_hand_and_the_table_are_resolved_finely():
     obs = observation(3)
     obs["object"][:, 2] = (0.02, 0.03, 0.4)
-    ramps = dp.features(obs)[:, -5:]
+    found, whole = dp.fine_features(obs), dp.fine_features(obs, whole=True)
+    rest, seen, away, ramps = found[:, :-20], found[:, 53:56], found[:, -20:-5], found[:, -5:]
     assert ramps[0].tolist() == pytest.approx([0.05, 0.05, 0.02, 0.0, 0.0])
     assert ramps[2].tolist() == pytest.approx([0.05] * 5), "nothing is told apart up there"
-    assert dp.features(obs, whole=True)[:, :-10].equal(dp.features(obs)), "turn and speeds last"
-    rest, seen = dp.features(obs)[:, :-20], dp.features(obs)[:, 53:56]
-    away = dp.features(obs)[:, -20:-5].reshape(3, 3, 5)
-    assert torch.allclose(away[..., 2], seen.clamp(0.0, 0.05))
+    assert whole[:, :-10].equal(found), "turn and speeds come last"
+    assert torch.allclose(away.reshape(3, 3, 5)[..., 2], seen.clamp(0.0, 0.05))
     assert rest.shape[1] == 56
 
 
@@ -181,7 +180,7 @@ def test_a_policy_learns_one_motion_and_goes_on_from_its_prefix():
     args = replace(TINY, width=128, prefix_exposure=0.5, sampling_steps=10)
     net = dp.DiffusionPolicy(STATE, 4, args, guided=False)
     obs = observation(16)
-    data = batch(16, action=4) | {"state": dp.features(obs)}
+    data = batch(16, action=4) | {"state": dp.fine_features(obs)}
     data["optimality"][:] = -1.0
     data["chunk"] = torch.linspace(-0.5, 0.5, 8)[None, :, None].repeat(16, 1, 4)
     net.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
@@ -199,7 +198,7 @@ def test_a_policy_does_what_was_good():
     """In the same places one half of the chunks was good and the other bad."""
     args = replace(TINY, width=128, sampling_steps=10, drop=0.3, beta=1.0)
     net, obs = dp.DiffusionPolicy(STATE, 4, args, guided=True), observation(16)
-    data = batch(32, action=4) | {"state": dp.features(obs).repeat(2, 1)}
+    data = batch(32, action=4) | {"state": dp.fine_features(obs).repeat(2, 1)}
     data["optimality"] = torch.arange(2.0).repeat_interleave(16)
     data["chunk"] = (data["optimality"] - 0.5)[:, None, None].repeat(1, 8, 4)
     net.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
