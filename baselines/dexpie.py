@@ -52,7 +52,7 @@ LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of th
 BINS, BIN_WIDTH, FOLDS = 201, 1.0, 5  # of the critic, over [-1, 0]; spread of a label [bins]
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE, DEPLOYED = 0.25, 8  # share of scenes that the expert may pass over; worlds of collection
-RAMPS = np.arange(-0.1, 0.15, 0.05)  # where places are resolved to millimetres, in pieces [m]
+RAMPS = np.linspace(-0.1, 0.1, 5)  # where places are resolved to millimetres, in pieces [m]
 
 
 # --- 1. settings ---

@@ -43,7 +43,7 @@ class Args:
     threads: int = 2
     """that step them, likewise"""
     teacher: bool = False
-    """as who teaches DexPIE's policies does it (`TEACHER_STYLES`), not with its firmest grip"""
+    """in the style of DexPIE's teacher (`TEACHER_STYLES`), not in the expert's own"""
 
     @property
     def name(self) -> str:
