@@ -53,6 +53,7 @@ BINS, BIN_WIDTH, FOLDS = 201, 1.0, 5  # of the critic, over [-1, 0]; spread of a
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE, DEPLOYED = 0.25, 8  # share of scenes that the expert may pass over; worlds of collection
 RAMPS = np.linspace(-0.1, 0.1, 5)  # where places are resolved to millimetres, in pieces [m]
+PROPRIO = np.array([38, 50, 62, 65])  # of an arm: joints | fingers, their speeds | palm, its turn
 
 
 # --- 1. settings ---
@@ -133,10 +134,10 @@ class Args(ScriptArgs):
             raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
         if self.indicator != "auto" and not KINDS[self.kind]:
             raise ValueError(f"--variant {self.variant} has no use for --indicator")
-        counts = (self.rounds, self.num_envs, self.rollouts, self.lookahead)
-        if min(*counts, self.setups + 1, self.demonstrations - 1) < 1:
-            raise ValueError("--rounds, --num-envs, --rollouts, --lookahead must be at least 1, "
-                             "--demonstrations 2, --setups 0")  # fmt: skip
+        counts = (self.rounds, self.num_envs, self.rollouts, self.lookahead, self.demonstrations)
+        if min(*counts, self.setups + 1) < 1:
+            raise ValueError("--rounds, --num-envs, --rollouts, --lookahead, --demonstrations must "
+                             "be at least 1, --setups 0")  # fmt: skip
         if not 0 <= self.prefix < self.chunk / 2:
             raise ValueError(f"--prefix must be below half of --chunk {self.chunk}: {self.prefix}")
         for latency in (self.latency, self.eval_latency or (0,)):
@@ -183,19 +184,18 @@ LATER = (
 
 
 # --- 2. networks ---
-def fine_features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
-    """State of arms, places of objects, near ones finely; `whole`: turn, speeds, too; (N, D)."""
-    things = obs["object"].reshape(len(obs["object"]), -1, 13)
-    arms = obs["proprio"].shape[1] // 69
-    ends = np.cumsum([19, 19, 12, 12, 3]) * arms
-    joints, speeds, *fingers, position, turn = np.split(obs["proprio"], ends, axis=1)
-    joints, speeds = (x.reshape(-1, arms, 19)[..., :7] for x in (joints, speeds))
-    palm = matrix_from_quat(turn.reshape(-1, arms, 4))
-    offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
-    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
-    near = [np.clip(x[..., None] - RAMPS, 0.0, 0.05) for x in (seen, things[..., 2])]
-    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], things[..., :3]]
-    columns += [offset, seen, *near, *[things[..., 3:]] * whole]
+def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -> torch.Tensor:
+    """What the palms see, near things finely, (N, D); `whole`, for absolute actions: where, too."""
+    things, arms = obs["object"].reshape(len(obs["object"]), -1, 13), obs["proprio"].shape[1] // 69
+    _, fingers, bending, position, turn = np.split(obs["proprio"], arms * PROPRIO, axis=1)
+    palm, position = matrix_from_quat(turn.reshape(-1, arms, 4)), position.reshape(-1, arms, 3)
+    offset = np.concatenate([things[..., :3], position], 1)[:, None] - position[:, :, None]
+    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # in the palms' frames, as is what follows
+    turned = palm[:, :, None].swapaxes(3, 4) @ palm[:, None]
+    near = [np.clip(x[..., None] - RAMPS, 0.0, 0.05) for x in (seen[:, :, :-arms], things[..., 2])]
+    columns = [fingers, palm[..., 2, :], position[..., 2], seen, turned[..., :2], *near]
+    columns += [position, palm[..., :2]] * (whole or args.action_space == "absolute")
+    columns += [things, bending] * whole
     return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 
@@ -329,12 +329,12 @@ class DiffusionPolicy(nn.Module):
     def sample(self, obs, prefix: torch.Tensor, known: torch.Tensor, chunk: torch.Tensor):
         """Chunks (N, H, action) by DDIM from noise of that shape.
 
-        They begin with the first `known` (N,) actions of `prefix` (N, P, action), which are put in
-        before every step.
+        Before every step the first `known` (N,) actions of `prefix` (N, P, action) are put in.
         """
         device, horizon = self.args.device, self.shape[0]
         image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
-        condition, chunk = self.condition(fine_features(obs).to(device), image), chunk.to(device)
+        state, chunk = (x.to(device) for x in (palm_features(obs, self.args), chunk))
+        condition = self.condition(state, image)
         prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)
         given = (torch.arange(horizon) < known[:, None])[..., None].to(device)
         normal = ((prefix - self.centre) / self.reach).clamp(-1.0, 1.0)
@@ -391,7 +391,7 @@ def windows(episodes: Iterable, args: Args, judged: list | None = None) -> dict[
         ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)
         chunk = episode.actions[ahead.clamp(max=steps - 1).numpy()]
         chunk = space.encode(chunk, measured_palms(obs["proprio"][:steps], codec.arms))
-        rows["state"].append(fine_features(obs)[:steps])
+        rows["state"].append(palm_features(obs, args)[:steps])
         rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
         rows["counts"].append((ahead < steps) | bool(episode.success))
         rows["image"].append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
@@ -569,9 +569,9 @@ class Critic(nn.Module):
 
 def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
     """What the critic sees beside images, (n, D)."""
-    state, arms = fine_features(obs, whole=True), obs["proprio"].shape[1] // 69
+    state, fingers = palm_features(obs, args, whole=True), obs["proprio"].shape[1] // 69 * 12
     if not args.critic_hand:  # joints and speeds of the fingers
-        state[:, 14 * arms : 38 * arms] = 0.0
+        state[:, :fingers] = state[:, -fingers:] = 0.0
     if args.critic_touch and "touch" not in obs:
         raise ValueError(f"--critic-touch: an episode has no touch, only {sorted(obs)}")
     return torch.cat([state, torch.as_tensor(obs["touch"])], 1) if args.critic_touch else state

@@ -20,6 +20,7 @@ from test_dexflywheel import Killed, observation
 from test_dexmimicgen import run_script, without_films
 from test_human_demo import store_of_seeds
 
+from dexfw_envs import transforms as tf
 from dexfw_envs.demos.deployment import FLAG
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.stages import STAGE
@@ -27,7 +28,7 @@ from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.progress import load
 from dexfw_envs.records import read_records
 
-STATE = 7 + 7 + 12 + 12 + 3 + 6 + 9 + 5 * (3 + 1)  # the last: ramps of offset and height
+STATE = 12 + 3 + 1 + 2 * 3 + 6 + 5 * (3 + 1)  # fingers, up, height, places, turn, ramps
 TINY = dp.Args(width=32, layers=1, chunk=8, prefix=2, latency=(2,), sampling_steps=2, threads=1,
                base_batch=8, critic_batch=16, lookahead=8, chunk_smoothing=0.0,
                end_value="critic")  # fmt: skip
@@ -63,13 +64,35 @@ def batch(size=6, action=15, horizon=8):
 def test_places_near_the_hand_and_the_table_are_resolved_finely():
     obs = observation(3)
     obs["object"][:, 2] = (0.02, 0.03, 0.4)
-    found, whole = dp.fine_features(obs), dp.fine_features(obs, whole=True)
-    rest, seen, away, ramps = found[:, :-20], found[:, 53:56], found[:, -20:-5], found[:, -5:]
+    found = dp.palm_features(obs, TINY)
+    seen, away, ramps = found[:, 16:19], found[:, -20:-5], found[:, -5:]
     assert ramps[0].tolist() == pytest.approx([0.05, 0.05, 0.02, 0.0, 0.0])
     assert ramps[2].tolist() == pytest.approx([0.05] * 5), "nothing is told apart up there"
-    assert whole[:, :-10].equal(found), "turn and speeds come last"
     assert torch.allclose(away.reshape(3, 3, 5)[..., 2], seen.clamp(0.0, 0.05))
-    assert rest.shape[1] == 56
+    assert found.shape[1] == STATE
+
+
+@pytest.mark.parametrize("arms", [1, 2])
+def test_what_palms_see_does_not_tell_where_on_the_table_they_are(arms):
+    """Palms and objects are moved and turned together about the vertical."""
+    rng, count = np.random.default_rng(0), 5
+    turn = tf.quat_from_yaw(0.7)
+    palms = tf.quat_normalize(rng.normal(size=(count, arms, 4)))
+    position, places = rng.normal(size=(count, arms, 3)), rng.normal(size=(count, 2, 3))
+
+    def features(palms, position, places, **options):
+        rest = np.zeros((count, 62 * arms))
+        proprio = [rest, position.reshape(count, -1), palms.reshape(count, -1)]
+        things = np.concatenate([places, np.zeros((count, 2, 10))], axis=2).reshape(count, -1)
+        seen = {"proprio": np.concatenate(proprio, axis=1), "object": things}
+        return dp.palm_features(seen, replace(TINY, **options))
+
+    moved = [tf.quat_rotate(turn, x) + (0.2, -0.1, 0.0) for x in (position, places)]
+    before, after = (palms, position, places), (tf.quat_multiply(turn, palms), *moved)
+    assert torch.allclose(features(*before), features(*after), atol=1e-5)
+    absolute = [features(*x, action_space="absolute") for x in (before, after)]
+    assert absolute[0].shape[1] == features(*before).shape[1] + 9 * arms
+    assert not torch.allclose(*absolute, atol=0.1), "actions in the world have to know where"
 
 
 def test_embedding_of_optimality():
@@ -180,7 +203,7 @@ def test_a_policy_learns_one_motion_and_goes_on_from_its_prefix():
     args = replace(TINY, width=128, prefix_exposure=0.5, sampling_steps=10)
     net = dp.DiffusionPolicy(STATE, 4, args, guided=False)
     obs = observation(16)
-    data = batch(16, action=4) | {"state": dp.fine_features(obs)}
+    data = batch(16, action=4) | {"state": dp.palm_features(obs, TINY)}
     data["optimality"][:] = -1.0
     data["chunk"] = torch.linspace(-0.5, 0.5, 8)[None, :, None].repeat(16, 1, 4)
     net.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
@@ -198,7 +221,7 @@ def test_a_policy_does_what_was_good():
     """In the same places one half of the chunks was good and the other bad."""
     args = replace(TINY, width=128, sampling_steps=10, drop=0.3, beta=1.0)
     net, obs = dp.DiffusionPolicy(STATE, 4, args, guided=True), observation(16)
-    data = batch(32, action=4) | {"state": dp.fine_features(obs).repeat(2, 1)}
+    data = batch(32, action=4) | {"state": dp.palm_features(obs, TINY).repeat(2, 1)}
     data["optimality"] = torch.arange(2.0).repeat_interleave(16)
     data["chunk"] = (data["optimality"] - 0.5)[:, None, None].repeat(1, 8, 4)
     net.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
@@ -240,7 +263,7 @@ def test_windows_are_seen_from_the_palm_of_their_first_step(space):
     seed, args = load_seed("Grasp"), replace(TINY, action_space=space)
     found = dp.windows([seed, replace(seed, success=False)], args)
     steps = seed.length
-    assert found["state"].shape == (2 * steps, STATE)
+    assert found["state"].shape == (2 * steps, STATE + 9 * (space == "absolute"))
     codec = dp.PoseCodec(dp.entry("Grasp").make().needs.robot)
     palms = dp.measured_palms(seed.observations["proprio"][:steps], 1)
     back = dp.ACTION_SPACES[space](codec).decode(found["chunk"][:steps].numpy(), palms)
@@ -438,8 +461,10 @@ def test_what_the_critic_sees():
     obs = {**observation(4), "touch": np.ones((4, 5), np.float32)}
     whole = dp.critic_state(obs, TINY)
     blind = dp.critic_state(obs, replace(TINY, critic_hand=False))
-    assert torch.equal(blind[:, :14], whole[:, :14]) and torch.equal(blind[:, 38:], whole[:, 38:])
-    assert (blind[:, 14:38] == 0).all() and (whole[:, 14:38] != 0).any()
+    hand = torch.cat([torch.arange(12), torch.arange(whole.shape[1] - 12, whole.shape[1])])
+    others = torch.arange(12, whole.shape[1] - 12)
+    assert torch.equal(blind[:, others], whole[:, others])
+    assert (blind[:, hand] == 0).all() and (whole[:, hand] != 0).all()
     felt = dp.critic_state(obs, replace(TINY, critic_touch=True))
     assert felt.shape[1] == whole.shape[1] + 5
     del obs["touch"]
@@ -719,7 +744,7 @@ def check_refusals(tmp_path, known, whole):
         ({"latency": (3, 1)}, "one number of steps, or least and most"),
         ({"eval_latency": (-1,)}, "one number of steps, or least and most"),
         ({"prefix": 8}, "--prefix must be below half of --chunk 16: 8"),
-        ({"demonstrations": 1}, "--demonstrations 2"),
+        ({"demonstrations": 0}, "--demonstrations must be at least 1"),
         ({"rollouts": 0}, "--rollouts"),
         ({"quantiles": (0.8, 0.6)}, "the low quantile below the high one"),
     ],
