@@ -32,8 +32,8 @@ from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.cli import SAME_METHOD, ScriptArgs, check_made_with, evaluate_checkpoint, parse
 from dexfw_envs.control import PoseCodec
+from dexfw_envs.demos import deployment as dagger
 from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
-from dexfw_envs.demos.deployment import DeployedEnv, Starts, collection_report, deploy, flags_of
 from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, with_stages
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.experts import TEACHER_STYLES
@@ -102,9 +102,10 @@ class Args(ScriptArgs):
     end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
     indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # auto: variant's
     alpha: float = 5.0  # steepness of the sigmoid
+    ceiling: float = 0.8  # of sigmoid and linear: an expert is better (the paper: 1)
     quantiles: tuple[float, float] = (0.4, 0.6)  # of the advantage (the paper: 0.6 and 0.8)
     labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
-    imitate: Literal["all", "successes"] = "all"  # episodes; without an indicator only successes
+    imitate: Literal["all", "successes", "interventions"] = "all"  # all: with an indicator only
     contrast: float = 10.0  # turns of the optimality in its embedding [rad] (the paper's code: 1)
     drop: float = 0.3  # probability that the condition is left out in training
     beta: float = 1.5  # guidance; 1: the conditional policy as it is
@@ -145,10 +146,10 @@ class Args(ScriptArgs):
         if self.inference == "async" and max(self.latency) > self.prefix:
             raise ValueError(f"--latency {max(self.latency)} is longer than --prefix {self.prefix} "
                              "allows: chunks would come late; raise --prefix")  # fmt: skip
-        shares = (self.initial_share, *self.quantiles, self.drop, self.prefix_exposure)
-        if not all(0 <= x <= 1 for x in shares) or self.quantiles[0] >= self.quantiles[1]:
-            raise ValueError("--initial-share, --drop, --prefix-exposure and --quantiles must lie "
-                             "in [0, 1], the low quantile below the high one")  # fmt: skip
+        parts = (self.initial_share, *self.quantiles, self.drop, self.prefix_exposure, self.ceiling)
+        if not all(0 <= x <= 1 for x in parts) or self.quantiles[0] >= self.quantiles[1]:
+            raise ValueError("--initial-share, --drop, --prefix-exposure, --ceiling, --quantiles "
+                             "must be in [0, 1], the low quantile below the high one")  # fmt: skip
 
     @property
     def kind(self) -> str:
@@ -168,16 +169,16 @@ PRESETS: dict[str, dict] = {
         "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
         "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "critic_noise": 0.0,
         "obs_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0, "contrast": 1.0,
-        "end_value": "critic", "demonstrations": 43, "quantiles": (0.6, 0.8),
+        "end_value": "critic", "demonstrations": 43, "quantiles": (0.6, 0.8), "ceiling": 1.0,
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {  # so many that the reference policy succeeds about every second time
     "Grasp": {"demonstrations": 3}, "Pour": {"demonstrations": 1},
-    "Handover": {"demonstrations": 3}, "Lift": {}}  # fmt: skip
+    "Handover": {"demonstrations": 2}, "Lift": {}}  # fmt: skip
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
     *(*Args.SAME, *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
-    *("alpha", "quantiles", "labels", "imitate", "contrast", "beta", "init", "num_envs"),
+    *("alpha", "ceiling", "quantiles", "labels", "imitate", "contrast", "beta", "init", "num_envs"),
     *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
     *(name for name in SAME_METHOD if name != "seed"),
 )
@@ -265,8 +266,7 @@ def embed(optimality: torch.Tensor, args: Args) -> torch.Tensor:
 class DiffusionPolicy(nn.Module):
     """A chunk of H actions from one observation, some first actions, and a wish for optimality.
 
-    The reference policy is trained on the null condition alone; `guided` ones act at optimality 1
-    with classifier-free guidance. The normaliser is part of it.
+    The reference policy knows the null condition alone; `guided` ones act at optimality 1.
     """
 
     def __init__(self, state: int, action: int, args: Args, guided: bool):
@@ -503,14 +503,14 @@ def collect_rollouts(run: Run, i: int) -> None:
     rng = np.random.default_rng(run.seed)
     scenes = iter(configurations(args.task, iterations(args.task), args.rollouts, rng))
     staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
-    starts = Starts(args.rollouts, scenes, staged, rng, args.initial_share, args.intervene)
+    starts = dagger.Starts(args.rollouts, scenes, staged, rng, args.initial_share, args.intervene)
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
-    store, deployed, made = run.episodes(f"D_{i}"), DeployedEnv(env, control), []
+    store, deployed, made = run.episodes(f"D_{i}"), dagger.DeployedEnv(env, control), []
     with raw_terminal() if keys else contextlib.nullcontext():
-        for episode in deploy(deployed, control, starts, f"rollouts {i}"):
+        for episode in dagger.deploy(deployed, control, starts, f"rollouts {i}"):
             store.add(episode, source="policy", seed=args.seed, config={"round": i})
             made.append(episode)
-    report = collection_report(made, deployed, env.task.stages)
+    report = dagger.collection_report(made, deployed, env.task.stages)
     acting.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
@@ -539,8 +539,8 @@ class Critic(nn.Module):
         super().__init__()
         self.args = replace(args, obs_noise=args.critic_noise)
         self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        inner = [inputs + 384 * (args.obs == "image"), *[args.width] * 3, BINS]
-        self.net = mlp(inner, nn.SiLU, norm=True)
+        images = 384 * (args.obs == "image")
+        self.net = mlp([inputs + images, *[args.width] * 3, BINS], nn.SiLU, norm=True)
         self.register_buffer("bins", torch.linspace(-1.0, 0.0, BINS))
         for name in ("mean", "std"):
             self.register_buffer(name, torch.ones(inputs))
@@ -644,10 +644,10 @@ def report_critic(experience: list, values: list, held: torch.Tensor, args: Args
 
 # --- 9. optimality of every window ---
 INDICATORS: dict[str, Callable] = {  # of the place between low and high quantile, 0 and 1
-    "sigmoid": lambda place, alpha, success: torch.sigmoid(alpha * place),
-    "binary": lambda place, alpha, success: (place > 0).float(),
-    "linear": lambda place, alpha, success: place.clamp(0.0, 1.0),
-    "outcome": lambda place, alpha, success: torch.full_like(place, success),  # no critic's word
+    "sigmoid": lambda place, args, success: args.ceiling * torch.sigmoid(args.alpha * place),
+    "binary": lambda place, args, success: (place > 0).float(),
+    "linear": lambda place, args, success: args.ceiling * place.clamp(0.0, 1.0),
+    "outcome": lambda place, args, success: torch.full_like(place, success),  # no critic's word
 }
 
 
@@ -666,19 +666,16 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
     Paper: demonstrations, and windows of which an intervention makes up more than a third, are 1.
     Later: demonstrations are judged like all else, and an intervention must fill the window.
     """
-    pairs = zip(values, experience, strict=True)
-    advantage = [advantages(value, e.success, args) for value, (_, e) in pairs]
+    won = (e.success for _, e in experience)
+    advantage = [advantages(*pair, args) for pair in zip(values, won, strict=True)]
     low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
     kind = KINDS[args.kind] if args.indicator == "auto" else args.indicator
     found, paper, groups = [], args.labels == "paper", {}
     for (j, episode), a in zip(experience, advantage, strict=True):
-        judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args.alpha, episode.success)
+        judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args, episode.success)
         helped = j and episode.success  # what did not help is judged like all else
-        flags = torch.as_tensor(flags_of(episode)) if helped else torch.zeros(len(a)).bool()
-        sums = F.pad(flags.cumsum(0), (1, 0))
-        steps, end = torch.arange(len(a)), torch.arange(args.chunk, len(a) + args.chunk)
-        share = (sums[end.clamp(max=len(a))] - sums[:-1]) / (end.clamp(max=len(a)) - steps)
-        expert = share > 1 / 3 if paper else share == 1
+        share = dagger.intervened(episode, args.chunk) if helped else np.zeros(len(a))
+        expert = torch.as_tensor(share > 1 / 3 if paper else share == 1)
         found.append(torch.where(expert | (paper and not j), 1.0, judged))
         name = ("successes" if episode.success else "failures") if j else "demonstrations"
         groups.setdefault(name, []).append(found[-1][~expert])
@@ -690,11 +687,14 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
 def improve(run: Run, i: int) -> None:
     """Imitate successes (hg-dagger), or all at its optimality; the scale is that of successes."""
     args, experience = run.args, run.experience(i)
-    guided = KINDS[args.kind] is not None
-    every = guided and args.imitate == "all"
-    kept = [n for n, (_, episode) in enumerate(experience) if every or episode.success]
+    guided, every = KINDS[args.kind] is not None, args.imitate == "all"
+    kept = [n for n, (_, e) in enumerate(experience) if e.success or (guided and every)]
     judged = run.load(f"critic_{i}.pt")["optimality"] if guided else {}
     data = windows((experience[n][1] for n in kept), args, [judged[n] for n in kept if guided])
+    if args.imitate == "interventions":  # and demonstrations, as HG-DAgger did at first
+        chosen = (experience[n] for n in kept)
+        flags = [dagger.flags_of(e) if j else [True] * len(e.actions) for j, e in chosen]
+        data = {name: x[np.concatenate(flags)] for name, x in data.items()}
     policy = new_policy(windows((e for _, e in experience if e.success), args), args, guided)
     if args.init == "reference":  # its normaliser fits its weights
         policy.load_state_dict(run.policy(0).state_dict())
@@ -703,7 +703,7 @@ def improve(run: Run, i: int) -> None:
 
 # --- 11. evaluation, runs, checkpoints, resuming ---
 def evaluate_policy(run: Run, i: int) -> None:
-    """Success on the splits asked for, with the latency of deployment."""
+    """Success on the splits asked for, with the latency of dagger."""
     args, env = run.args, make_env(run.args)
     acting = tested(run.policy(i), args, env)
     known = {"method": METHOD, "iteration": i, "provenance": run.folder.provenance}
@@ -739,7 +739,7 @@ class Run(Progress):
         names = ["demos", *(f"D_{j}" for j in range(1, i + 1))]
         found = [(j, e) for j, name in enumerate(names) for e in self.episodes(name).episodes()]
         for _, episode in (pair for pair in found if pair[0]):
-            flags_of(episode)  # refuses a store without flags or outcomes
+            dagger.flags_of(episode)  # refuses a store without flags or outcomes
         return found
 
     def policy(self, i: int) -> DiffusionPolicy:

@@ -16,6 +16,7 @@ from dexfw_envs.demos.deployment import (
     collection_report,
     deploy,
     flags_of,
+    intervened,
 )
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.demos.stages import (
@@ -286,6 +287,17 @@ def test_an_operator_learns_when_a_try_went_wrong(monkeypatch):
     found = deploy(None, SimpleNamespace(operator=operator), order, "test")
     assert [e.failure for e in found] == list(ends.values())
     assert [start.lost_at for start in order._again] == [5, 3]
+
+
+def test_share_of_a_window_that_is_the_operators():
+    seed = load_seed("Grasp")
+    flags = np.zeros(seed.length + 1, bool)
+    flags[[3, 4, -1]] = True  # of steps 2, 3 and the last
+    episode = replace(seed, observations=seed.observations | {FLAG: flags})
+    share = intervened(episode, 4)
+    assert share.shape == (seed.length,)
+    assert share[:5].tolist() == [0.5, 0.5, 0.5, 0.25, 0.0]
+    assert share[-4:].tolist() == [0.25, pytest.approx(1 / 3), 0.5, 1.0], "shorter at the end"
 
 
 # --- bad input

@@ -277,17 +277,20 @@ def test_windows_are_seen_from_the_palm_of_their_first_step(space):
 
 @pytest.mark.parametrize(("variant", "imitate", "learned"), [
     ("dexpie", "all", [1.0, 0.5, 0.2]), ("recap", "successes", [1.0, 0.5]),
-    ("hg-dagger", "all", [-1.0, -1.0]),
+    ("hg-dagger", "all", [-1.0, -1.0]), ("hg-dagger", "interventions", [-1.0, -1.0]),
+    ("dexpie", "interventions", [1.0, 0.5]),
 ])  # fmt: skip
 def test_only_policies_with_an_optimality_learn_from_failures(
     monkeypatch, variant, imitate, learned
 ):
     seed, caught = load_seed("Grasp"), {}
     judged = [torch.full((seed.length,), x) for x in (1.0, 0.5, 0.2)]
-    wild = replace(seed, success=False, actions=2 * seed.actions)
+    flags = {FLAG: np.arange(seed.length + 1) > 30}  # the operator has all steps but the first 30
+    kept = replace(seed, observations=seed.observations | flags)
+    wild = replace(kept, success=False, failure="dropped", actions=2 * seed.actions)
     run = SimpleNamespace(
         args=replace(TINY, variant=variant, imitate=imitate),
-        experience=lambda i: [(0, seed), (1, seed), (1, wild)],
+        experience=lambda i: [(0, seed), (1, kept), (1, wild)],
         load=lambda name: {"optimality": judged},
     )
     monkeypatch.setattr(
@@ -296,7 +299,8 @@ def test_only_policies_with_an_optimality_learn_from_failures(
     dp.improve(run, 1)
     assert torch.equal(caught["reach"], dp.new_policy(dp.windows([seed], TINY), TINY, True).reach)
     assert caught["optimality"][:: seed.length].tolist() == pytest.approx(learned)
-    assert len(caught["state"]) == len(learned) * seed.length
+    own = 30 if imitate == "interventions" else 0
+    assert len(caught["state"]) == len(learned) * seed.length - own
 
 
 # --- critic and labels
@@ -341,12 +345,18 @@ def test_a_calibrated_critic_gives_no_advantage_on_pace():
 
 def test_indicators_between_the_quantiles():
     place = torch.tensor([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0])
-    sigmoid = dp.INDICATORS["sigmoid"](place, 5.0, True)
-    np.testing.assert_allclose(sigmoid, [0.007, 0.076, 0.5, 0.777, 0.924, 0.993], atol=1e-3)
-    assert dp.INDICATORS["binary"](place, 5.0, True).tolist() == [0, 0, 0, 1, 1, 1]
-    assert dp.INDICATORS["linear"](place, 5.0, True).tolist() == [0, 0, 0, 0.25, 0.5, 1]
-    assert dp.INDICATORS["outcome"](place, 5.0, True).tolist() == [1] * 6
-    assert dp.INDICATORS["outcome"](place, 5.0, False).tolist() == [0] * 6
+    paper = replace(TINY, ceiling=1.0)
+    found = {name: rule(place, paper, True) for name, rule in dp.INDICATORS.items()}
+    known = [0.007, 0.076, 0.5, 0.777, 0.924, 0.993]
+    np.testing.assert_allclose(found["sigmoid"], known, atol=1e-3)
+    assert found["binary"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert found["linear"].tolist() == [0, 0, 0, 0.25, 0.5, 1]
+    assert found["outcome"].tolist() == [1] * 6
+    assert dp.INDICATORS["outcome"](place, paper, False).tolist() == [0] * 6
+    for name, rule in dp.INDICATORS.items():
+        below = 0.5 if name in ("sigmoid", "linear") else 1.0
+        limited = rule(place, replace(TINY, ceiling=0.5), True)
+        assert torch.allclose(limited, below * found[name]), "a bit says nothing between"
 
 
 def labelled(**changes):
@@ -363,10 +373,10 @@ def labelled(**changes):
 
 
 def test_labels_are_quantiles_of_all_windows():
-    found, report, advantage = labelled(labels="later", quantiles=(0.6, 0.8))
+    found, report, advantage = labelled(labels="later", quantiles=(0.6, 0.8), ceiling=0.9)
     low, high = torch.quantile(advantage, torch.tensor([0.6, 0.8])).tolist()
     assert report["quantiles"] == pytest.approx([low, high])
-    expected = torch.sigmoid(5 * (advantage - low) / (high - low))
+    expected = 0.9 * torch.sigmoid(5 * (advantage - low) / (high - low))
     full = torch.arange(40, 80)[20:23]  # windows 20 .. 22 lie within the intervention
     expected[full] = 1.0
     np.testing.assert_allclose(torch.cat(found), expected, atol=1e-5)

@@ -200,6 +200,17 @@ def flags_of(episode: Any) -> np.ndarray:
     return np.asarray(episode.observations[FLAG], dtype=bool)[1:]
 
 
+def intervened(episode: Any, length: int) -> np.ndarray:
+    """Return how much of the window of `length` steps from every step on is the operator's, (T,).
+
+    At the end of the episode windows are shorter. Raises as `flags_of` does.
+    """
+    sums = np.append(0, np.cumsum(flags_of(episode)))
+    steps = np.arange(len(sums) - 1)
+    end = np.minimum(steps + length, len(steps))
+    return (sums[end] - sums[:-1]) / (end - steps)
+
+
 def collection_report(
     episodes: Sequence[Any], env: DeployedEnv, stages: Sequence[str]
 ) -> dict[str, Any]:
