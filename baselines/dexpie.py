@@ -102,13 +102,13 @@ class Args(ScriptArgs):
     end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
     indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # auto: variant's
     alpha: float = 5.0  # steepness of the sigmoid
-    ceiling: float = 0.8  # of sigmoid and linear: an expert is better (the paper: 1)
+    ceiling: float = 0.5  # of sigmoid and linear: an expert is better (the paper: 1)
     quantiles: tuple[float, float] = (0.4, 0.6)  # of the advantage (the paper: 0.6 and 0.8)
     labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
     imitate: Literal["all", "successes", "interventions"] = "all"  # all: with an indicator only
     contrast: float = 10.0  # turns of the optimality in its embedding [rad] (the paper's code: 1)
     drop: float = 0.3  # probability that the condition is left out in training
-    beta: float = 1.5  # guidance; 1: the conditional policy as it is
+    beta: float = 1.25  # guidance; 1: the conditional policy as it is
     init: Literal["scratch", "reference"] = "scratch"  # weights that improvement starts from
     # policy
     obs: Literal["state", "image"] = "state"  # image: policy and critic also see the camera
