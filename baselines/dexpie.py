@@ -1,6 +1,6 @@
 """DexPIE (arXiv 2606.09615): policy improvement from deployment experience, with its baselines.
 
-Differs: scripted operator, above any own success; what palms see; small networks; 20 Hz; chunks of 16.
+Differs: scripted operator, above any own success; palm-centred states; small networks; 20 Hz.
 Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OEP
 Expected, time: Grasp 88.5 % from 56.0 % (seed 1, n 200; paper: 87.3 from 50.0, own tasks); 5 min.
 """
