@@ -12,6 +12,7 @@ import copy
 import math
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
@@ -25,21 +26,22 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
 
+from dexfw_envs import checks
 from dexfw_envs.asynchronous import ChunkExecutor, check_latency, make_inference
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
-from dexfw_envs.calibration import calibrations, shares
+from dexfw_envs.calibration import calibrations, shares, split_by_scene
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.cli import SAME_METHOD, ScriptArgs, check_made_with, evaluate_checkpoint, parse
 from dexfw_envs.control import PoseCodec
 from dexfw_envs.demos import deployment as dagger
 from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
-from dexfw_envs.demos.stages import STAGE, longest_stage, stage_starts, with_stages
+from dexfw_envs.demos.stages import STAGE, StagedEnv, longest_stage, stage_starts, with_stages
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.experts import TEACHER_STYLES
 from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
 from dexfw_envs.keyboard import keyboard_operator, raw_terminal
-from dexfw_envs.progress import Progress, check_header, load
+from dexfw_envs.progress import Progress, check_finished, check_header, load
 from dexfw_envs.registry import entry
 from dexfw_envs.relative import ACTION_SPACES, measured_palms
 from dexfw_envs.report import all_rounds, measure, print_success
@@ -47,13 +49,13 @@ from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
-METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 2, "ee_pose"
+METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 3, "ee_pose"
 LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of the optimality
 BINS, BIN_WIDTH, FOLDS = 201, 1.0, 5  # of the critic, over [-1, 0]; spread of a label [bins]
 KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
 SPARE, DEPLOYED = 0.25, 8  # share of scenes that the expert may pass over; worlds of collection
 RAMPS = np.linspace(-0.1, 0.1, 5)  # where places are resolved to millimetres, in pieces [m]
-PROPRIO = np.array([38, 50, 62, 65])  # of an arm: joints | fingers, their speeds | palm, its turn
+PROPRIO = np.cumsum([38, 12, 12, 3])  # of an arm: joints, fingers, their speeds, palm; its turn
 
 
 # --- 1. settings ---
@@ -87,6 +89,7 @@ class Args(ScriptArgs):
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
     patience: float = 1.5  # times the longest stage of most demonstrations: a stall
     reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
+    foresight: int = 20  # steps before the first try went wrong that it is called in the second
     # critic
     critic_steps: int = 400  # gradient steps; 2000 learn the episodes by heart
     critic_batch: int = 512  # batch size
@@ -135,10 +138,9 @@ class Args(ScriptArgs):
             raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
         if self.indicator != "auto" and not KINDS[self.kind]:
             raise ValueError(f"--variant {self.variant} has no use for --indicator")
-        counts = (self.rounds, self.num_envs, self.rollouts, self.lookahead, self.demonstrations)
-        if min(*counts, self.setups + 1) < 1:
-            raise ValueError("--rounds, --num-envs, --rollouts, --lookahead, --demonstrations must "
-                             "be at least 1, --setups 0")  # fmt: skip
+        checks.least(self, 0, "setups", "foresight", "beta", "failure_penalty", "chunk_smoothing")
+        checks.least(self, 1, "rounds", "num_envs", "rollouts", "lookahead", "demonstrations")
+        checks.shares(self, "initial_share", "quantiles", "ceiling", "drop", "prefix_exposure")
         if not 0 <= self.prefix < self.chunk / 2:
             raise ValueError(f"--prefix must be below half of --chunk {self.chunk}: {self.prefix}")
         for latency in (self.latency, self.eval_latency or (0,)):
@@ -146,10 +148,8 @@ class Args(ScriptArgs):
         if self.inference == "async" and max(self.latency) > self.prefix:
             raise ValueError(f"--latency {max(self.latency)} is longer than --prefix {self.prefix} "
                              "allows: chunks would come late; raise --prefix")  # fmt: skip
-        parts = (self.initial_share, *self.quantiles, self.drop, self.prefix_exposure, self.ceiling)
-        if not all(0 <= x <= 1 for x in parts) or self.quantiles[0] >= self.quantiles[1]:
-            raise ValueError("--initial-share, --drop, --prefix-exposure, --ceiling, --quantiles "
-                             "must be in [0, 1], the low quantile below the high one")  # fmt: skip
+        if self.quantiles[0] >= self.quantiles[1]:
+            raise ValueError(f"--quantiles: the low one must be below the high: {self.quantiles}")
 
     @property
     def kind(self) -> str:
@@ -195,8 +195,10 @@ def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -
     turned = palm[:, :, None].swapaxes(3, 4) @ palm[:, None]
     near = [np.clip(x[..., None] - RAMPS, 0.0, 0.05) for x in (seen[:, :, :-arms], things[..., 2])]
     columns = [fingers, palm[..., 2, :], position[..., 2], seen, turned[..., :2], *near]
-    columns += [position, palm[..., :2]] * (whole or args.action_space == "absolute")
-    columns += [things, speeds] * whole
+    if whole or args.action_space == "absolute":
+        columns += [position, palm[..., :2]]
+    if whole:
+        columns += [things, speeds]
     return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 
@@ -428,11 +430,13 @@ def collect_demonstrations(run: Run) -> None:
     """A person's demonstrations from a store; else the expert's, in diverse scenes."""
     args, env_id, number = run.args, entry(run.args.task).env_id, run.args.demonstrations
     if args.demos:
-        needs = ["image"] * (args.obs == "image")
+        needs = ["image"] * (args.obs == "image") + ["touch"] * args.critic_touch
         chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, number, needs)
     tries, rng = math.ceil(number * (1 + SPARE)), np.random.default_rng(run.seed)
     scenes = configurations(args.task, iterations(args.task), tries, rng)
-    env = make_env(args, args.obs == "image", worlds=min(tries, args.num_envs))
+    env = StagedEnv(make_env(args, args.obs == "image", worlds=min(tries, args.num_envs)))
+    if args.starts == "staged" and not env.backend.capabilities.exact_restore:
+        raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
     if not args.demos:
         chosen = demonstrate(env, scenes, run.seed, number, TEACHER_STYLES)
     for index, episode in enumerate(chosen):
@@ -479,7 +483,8 @@ def make_operator(run: Run, env):
     if args.operator == "keyboard":
         return keyboard_operator(env)
     steps = args.patience * longest_stage([e.observations[STAGE] for _, e in run.experience(0)])
-    return ScriptedOperator(env, Gate(patience=math.ceil(steps), delay=args.reaction), run.seed)
+    gate = Gate(args.foresight, math.ceil(steps), delay=args.reaction)
+    return ScriptedOperator(env, gate, run.seed)
 
 
 def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
@@ -489,8 +494,8 @@ def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
         return stage_starts(episode for _, episode in run.experience(0))
     scenes = configurations(args.task, iterations(args.task), tries, rng)
     with contextlib.closing(make_env(args, worlds=min(len(scenes), args.num_envs))) as env:
-        made = demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES)
-        return stage_starts(with_stages(env, episode) for episode in made)
+        made = demonstrate(StagedEnv(env), scenes, run.seed, args.setups, TEACHER_STYLES)
+        return stage_starts(made)
 
 
 def collect_rollouts(run: Run, i: int) -> None:
@@ -527,6 +532,7 @@ def adopt(run: Run) -> None:
     check_made_with(args, other.config, LATER, "collected")
     take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
     if args.kind != "bc":
+        check_finished(other.path, "collect_1")
         take_episodes(other.path / "D_1", run.path / "D_1", args.rollouts)
     run.folder.write_checkpoint("policy_0.pt", data)
 
@@ -584,24 +590,6 @@ def returns(episode: Any, args: Args) -> torch.Tensor:
     return (-left / args.longest - penalty).clamp(-1.0, 0.0)
 
 
-def splits(experience: list, args: Args) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Which episodes a critic learns from (C, E), which judges each (E,), and if it is held out.
-
-    Episodes of one scene stay together, such as a demonstration, starts from it and further tries.
-    """
-    groups = {scene: n for n, scene in enumerate(dict.fromkeys(e.scenario for _, e in experience))}
-    if len(groups) < 2:
-        raise ValueError("a critic cannot judge held-out episodes where all are of one scene")
-    place = torch.randperm(len(groups))[torch.tensor([groups[e.scenario] for _, e in experience])]
-    if args.critic_split == "crossfit":
-        folds = min(FOLDS, len(groups))
-        judge = place % folds
-        learned = judge != torch.arange(folds)[:, None]
-        return learned, judge, torch.ones(len(place)).bool()
-    held = place % 5 == 0
-    return ~held[None], torch.zeros(len(place)).long(), held
-
-
 def train_critic(run: Run, i: int) -> None:
     """Fit critics to all experience so far, value every state, label every window, report."""
     args, experience = run.args, run.experience(i)
@@ -609,11 +597,12 @@ def train_critic(run: Run, i: int) -> None:
     states = [critic_state(e.observations, args) for e in episodes]
     images = [torch.as_tensor(e.observations.get("image", np.empty((len(s), 0))))
               for e, s in zip(episodes, states, strict=True)]  # fmt: skip
-    learned, judge, held = splits(experience, args)
+    scenes, rng = [e.scenario for e in episodes], np.random.default_rng(run.seed)
+    learned, judge, held = split_by_scene(scenes, args.critic_split, FOLDS, rng)
     state, image, target = map(torch.cat, (states, images, [returns(e, args) for e in episodes]))
     owner = torch.arange(len(episodes)).repeat_interleave(torch.tensor([len(s) for s in states]))
     critics = nn.ModuleList(Critic(state.shape[1], args) for _ in learned)
-    pools = [torch.nonzero(chosen[owner])[:, 0] for chosen in learned]
+    pools = [torch.nonzero(torch.as_tensor(chosen)[owner])[:, 0] for chosen in learned]
     for critic, pool in zip(critics, pools, strict=True):
         critic.mean, critic.std = state[pool].mean(0), state[pool].std(0).clamp(min=0.02)
 
@@ -670,27 +659,37 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
     advantage = [advantages(*pair, args) for pair in zip(values, won, strict=True)]
     low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
     kind = KINDS[args.kind] if args.indicator == "auto" else args.indicator
-    found, paper, groups = [], args.labels == "paper", {}
+    found, groups = [], defaultdict(list)
     for (j, episode), a in zip(experience, advantage, strict=True):
         judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args, episode.success)
-        helped = j and episode.success  # what did not help is judged like all else
-        share = dagger.intervened(episode, args.chunk) if helped else np.zeros(len(a))
-        expert = torch.as_tensor(share > 1 / 3 if paper else share == 1)
-        found.append(torch.where(expert | (paper and not j), 1.0, judged))
+        helped = helpful(j, episode, args)
+        demonstrated = args.labels == "paper" and j == 0
+        found.append(torch.where(helped | demonstrated, 1.0, judged))
         name = ("successes" if episode.success else "failures") if j else "demonstrations"
-        groups.setdefault(name, []).append(found[-1][~expert])
-        groups.setdefault("interventions", []).append(found[-1][expert])
+        groups[name].append(found[-1][~helped])
+        groups["interventions"].append(found[-1][helped])
     return found, {"indicator": kind, "quantiles": [low, high], "labels": shares(groups)}
+
+
+def helpful(j: int, episode: Any, args: Args) -> torch.Tensor:
+    """Windows that count as an intervention (T,), in rollouts that succeeded."""
+    if j == 0 or not episode.success:
+        return torch.zeros(len(episode.actions), dtype=torch.bool)
+    share = torch.as_tensor(dagger.intervened(episode, args.chunk))
+    return share > 1 / 3 if args.labels == "paper" else share == 1
 
 
 # --- 10. improved policy ---
 def improve(run: Run, i: int) -> None:
     """Imitate successes (hg-dagger), or all at its optimality; the scale is that of successes."""
     args, experience = run.args, run.experience(i)
-    guided, every = KINDS[args.kind] is not None, args.imitate == "all"
-    kept = [n for n, (_, e) in enumerate(experience) if e.success or (guided and every)]
-    judged = run.load(f"critic_{i}.pt")["optimality"] if guided else {}
-    data = windows((experience[n][1] for n in kept), args, [judged[n] for n in kept if guided])
+    guided, judged = KINDS[args.kind] is not None, None
+    every = guided and args.imitate == "all"
+    kept = [n for n, (_, e) in enumerate(experience) if e.success or every]
+    if guided:
+        optimality = run.load(f"critic_{i}.pt")["optimality"]
+        judged = [optimality[n] for n in kept]
+    data = windows((experience[n][1] for n in kept), args, judged)
     if args.imitate == "interventions":  # and demonstrations, as HG-DAgger did at first
         chosen = (experience[n] for n in kept)
         flags = [dagger.flags_of(e) if j else [True] * len(e.actions) for j, e in chosen]
@@ -739,7 +738,7 @@ class Run(Progress):
         names = ["demos", *(f"D_{j}" for j in range(1, i + 1))]
         found = [(j, e) for j, name in enumerate(names) for e in self.episodes(name).episodes()]
         for _, episode in (pair for pair in found if pair[0]):
-            dagger.flags_of(episode)  # refuses a store without flags or outcomes
+            dagger.check_deployed(episode)
         return found
 
     def policy(self, i: int) -> DiffusionPolicy:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.generation import QUANTITIES
+from benchmark import deployments, generation
 from benchmark.paper import Asked, best
 from benchmark.stats import bootstrap, paired_difference, wilson
 from benchmark.stored import Measured, Results
 from benchmark.variants import GRID
 from dexfw_envs.records import Record
 
+QUANTITIES = generation.QUANTITIES | deployments.QUANTITIES
 NORMAL = NormalDist().inv_cdf(0.975)
 
 
@@ -120,7 +121,7 @@ def _over_seeds(scores: tuple[tuple[float, ...], ...]) -> dict[str, float]:
 
 
 def difference(results: Results, *each: Asked) -> Measured | None:
-    """DexFlyWheel less another method, on T_OEP episode by episode; tasks weigh the same."""
+    """A method less another one, on T_OEP episode by episode; tasks weigh the same."""
     pairs: list[tuple[bool, bool, str]] = []
     sources, rates = [], []
     for asked in each:

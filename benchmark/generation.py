@@ -15,7 +15,7 @@ from benchmark.summaries import Summary
 from dexfw_envs.catalog.curricula import curriculum, objects_for
 
 
-def _of_runs(values: Sequence[float], runs: Sequence[Summary]) -> Measured | None:
+def of_runs(values: Sequence[float], runs: Sequence[Summary]) -> Measured | None:
     """Mean over runs."""
     if not values:
         return None
@@ -47,7 +47,7 @@ def _share(results: Results, asked: Asked, part: str, whole: str) -> Measured | 
     if not kept:
         return None
     won, n = (sum(data[name] for _, data in kept) for name in (part, whole))
-    found = _of_runs([0.0] * len(kept), [run for run, _ in kept])
+    found = of_runs([0.0] * len(kept), [run for run, _ in kept])
     low, high = wilson(won, n)
     return Measured(
         **{**vars(found), "value": 100 * won / n, "low": 100 * low, "high": 100 * high, "n": n}
@@ -62,7 +62,7 @@ def seconds(results: Results, asked: Asked) -> Measured | None:
         if data and stage in run["seconds"]:
             values.append(run["seconds"][stage] / max(1, _kept(run, asked.iteration)))
             runs.append(run)
-    return _of_runs(values, runs)
+    return of_runs(values, runs)
 
 
 def hours_for_500(results: Results, asked: Asked) -> Measured | None:
@@ -74,20 +74,20 @@ def hours_for_500(results: Results, asked: Asked) -> Measured | None:
 def hours_of_run(results: Results, asked: Asked) -> Measured | None:
     """Wall time of the whole run [h], evaluation included."""
     runs = results.runs(asked)
-    return _of_runs([sum(run["seconds"].values()) / 3600 for run in runs], runs)
+    return of_runs([sum(run["seconds"].values()) / 3600 for run in runs], runs)
 
 
 def objects_handled(results: Results, asked: Asked) -> Measured | None:
     """Objects of which the last turn's data hold a success; mean over runs."""
     turn = str(asked.iteration)
     runs = [run for run in results.runs(asked) if run["objects"].get(turn)]
-    return _of_runs([len(run["objects"][turn]) for run in runs], runs)
+    return of_runs([len(run["objects"][turn]) for run in runs], runs)
 
 
 def trajectories(results: Results, asked: Asked) -> Measured | None:
     """Successful episodes among a turn's data; mean over runs."""
     kept = [(run, count) for run in results.runs(asked) if (count := _kept(run, asked.iteration))]
-    return _of_runs([count for _, count in kept], [run for run, _ in kept])
+    return of_runs([count for _, count in kept], [run for run, _ in kept])
 
 
 def _kept(run: Summary, turn: int) -> int:
@@ -105,7 +105,7 @@ def residual(results: Results, asked: Asked) -> Measured | None:
     if asked.object:
         kept = [(run, (value or {}).get(asked.object)) for run, value in kept]
     kept = [(run, value) for run, value in kept if isinstance(value, int | float)]
-    return _of_runs([value for _, value in kept], [run for run, _ in kept])
+    return of_runs([value for _, value in kept], [run for run, _ in kept])
 
 
 def design(count: Callable[[str, int], int]) -> Callable[[Results, Asked], Measured]:

@@ -256,4 +256,15 @@ LAYOUTS: tuple[Layout, ...] = (
         "pie_episodes", "Success against the number of collected episodes [%]", ("Episodes",),
         pie.episodes, "The first ones of the same collection. " + PIE_SETTING,
     ),
+    Layout(
+        "pie_collection", "What is collected: starts, interventions, jumps", ("",), pie.collection,
+        "Mean over the seeds; of steps the largest change of any joint command. The operator's "
+        "commands are blended in over five steps. " + PIE_SETTING,
+    ),
+    Layout(
+        "pie_stages", "Starts by stage, and how well the critic judges", ("Stage", "What"),
+        pie.stages,
+        "Mean over the seeds. The critic: rollouts that it has not learned from, their frames in "
+        "the stage; no AUROC where all of these succeed. " + PIE_SETTING,
+    ),
 )  # fmt: skip

@@ -27,7 +27,8 @@ class Asked:
         iteration: Turn.
         policy: Policy, or how data were made ("rollouts", "edited").
         task: Task, or "mean" for the mean over all tasks.
-        object: Object, "" for all.
+        object: Object, "" for all; or a stage of the task.
+        minuend: For a difference, variant that is subtracted from; "" for the method itself.
     """
 
     quantity: str
@@ -37,6 +38,7 @@ class Asked:
     policy: str
     task: str
     object: str = ""
+    minuend: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ OBJECTS = {
 def best(asked: Asked, last: int) -> Asked:
     """The figure that others are subtracted from: of the method itself, or of DexPIE."""
     if asked.method == PIE:
-        return Asked("T_OEP", PIE, PIE, 1, "base", asked.task)
+        return Asked("T_OEP", PIE, asked.minuend or PIE, 1, "base", asked.task)
     return Asked("T_OEP", FULL, "", last, "combined", asked.task)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from benchmark.deployments import COLLECTION, CRITIC, JUMPS, STARTS
 from benchmark.paper import PIE, Asked
 from benchmark.variants import (
     COMPARED,
@@ -15,6 +17,7 @@ from benchmark.variants import (
     Variant,
     variant,
 )
+from dexfw_envs.registry import entry
 
 Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
 COLUMNS = (*PIE_TASKS, "mean")
@@ -41,6 +44,9 @@ def differences(last: int) -> Iterator[Place]:
     others = [variant(PIE, name) for name in COMPARED if name != PIE]
     for row in (*others, *_of_table("pie_ablations")):
         yield from _row((f"DexPIE less {row.title}",), row, "difference")
+    bit = variant(PIE, "recap")  # at equal guidance and without the ceiling: sigmoid against bit
+    for labels, task, asked in _row((f"DexPIE, no ceiling, less {bit.title}",), bit, "difference"):
+        yield labels, task, replace(asked, minuend="dexpie-saturated")
 
 
 def ablations(last: int) -> Iterator[Place]:
@@ -71,6 +77,28 @@ def episodes(last: int) -> Iterator[Place]:
     counts = {0: "bc", **{n: f"dexpie-episodes-{n}" for n in EPISODES_LEARNED}, ALL_EPISODES: PIE}
     for count, name in counts.items():
         yield from _row((str(count),), variant(PIE, name))
+
+
+def collection(last: int) -> Iterator[Place]:
+    """Starts, interventions and jumps of DexPIE's collection."""
+    for quantity in (*COLLECTION, *JUMPS):
+        for task in PIE_TASKS:
+            yield (quantity.removeprefix("number of "),), task, _of_run(quantity, task)
+
+
+def stages(last: int) -> Iterator[Place]:
+    """Starts by stage, and how well the critic judges rollouts there."""
+    of_task = {task: entry(task).make().stages for task in PIE_TASKS}
+    names = dict.fromkeys(name for names in of_task.values() for name in names)
+    for stage in ("", *names):
+        for quantity in (*([STARTS] if stage else []), *CRITIC):
+            for task in PIE_TASKS:
+                if not stage or stage in of_task[task]:
+                    yield (stage or "all", quantity), task, _of_run(quantity, task, stage)
+
+
+def _of_run(quantity: str, task: str, stage: str = "") -> Asked:
+    return Asked(quantity, PIE, PIE, 1, "base", task, stage)
 
 
 def _of_table(name: str) -> list[Variant]:

@@ -86,6 +86,8 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         "objects": {str(i): _objects(path / f"D_{i}") for i in turns},
         "coverage": {str(i): _coverage(path / f"D_{i}") for i in turns} if drawn else {},
         "residual": _read_turns(path, "residual", turns),
+        "collection": _read_turns(path, "collection", turns),
+        "critic_report": _read_turns(path, "critic", turns),
         "success": [_without_objects(row) for i in turns for row in _rows(path, i)],
         "curves": _curves(path / METRICS) if cell.variant.key in MAIN else {},
         "critic": critic_curves(run) if drawn else {},

@@ -63,7 +63,8 @@ def number(value: float, quantity: str) -> str:
     """A figure with as many digits as it deserves."""
     if quantity.startswith("number") or quantity in COUNTS:
         return f"{value:.1f}".removesuffix(".0")
-    return f"{value:.2f}" if "hours" in quantity or "joint" in quantity else f"{value:.1f}"
+    fine = any(word in quantity for word in ("hours", "joint", "variance", "AUROC"))
+    return f"{value:.{3 if '[rad]' in quantity else 2 if fine else 1}f}"
 
 
 def text(row: Any) -> str:

@@ -1,11 +1,43 @@
-"""How good predicted values are: of what part they explain, and whether they tell success."""
+"""How good predicted values are, on episodes not learned from: what they explain and tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+
+def split_by_scene(
+    scenes: Sequence[Hashable], kind: str, folds: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Say which episodes each critic learns from, which it judges, and if these are held out.
+
+    Episodes of one scene stay together, such as a demonstration, starts from it and further tries.
+
+    Args:
+        scenes: Of every episode, (E,).
+        kind: "crossfit": as many critics as `folds`, each judges what it has not seen; "heldout":
+            one, which leaves one of `folds` parts out and judges all.
+        folds: Parts; fewer where there are fewer scenes.
+        rng: Draws the parts.
+
+    Returns:
+        Whether a critic learns from an episode, bool (C, E); which critic judges it, int (E,);
+        and whether it has not learned from it, bool (E,).
+
+    Raises:
+        ValueError: All episodes are of one scene.
+    """
+    groups = {scene: n for n, scene in enumerate(dict.fromkeys(scenes))}
+    if len(groups) < 2:
+        raise ValueError("a critic cannot judge held-out episodes where all are of one scene")
+    folds = min(folds, len(groups))
+    part = rng.permutation(len(groups))[[groups[scene] for scene in scenes]] % folds
+    if kind == "crossfit":
+        return part != np.arange(folds)[:, None], part, np.ones(len(part), dtype=bool)
+    held = part == 0
+    return ~held[None], np.zeros(len(part), dtype=int), held
 
 
 def explained_variance(predicted: np.ndarray, true: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""Checks of what users hand to an environment; every message names what would be right."""
+"""Checks of what users hand to an environment or script; messages name what would be right."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ def count(option: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{option} must be an integer of at least 1, got {value!r}")
     return int(value)
+
+
+def least(settings: Any, value: float, *names: str) -> None:
+    """Raise ``ValueError`` where one of the named settings of a script is below a least value."""
+    for name in names:
+        if (given := getattr(settings, name)) < value:
+            raise ValueError(f"{_flag(name)} must be at least {value}, got {given}")
+
+
+def shares(settings: Any, *names: str) -> None:
+    """Raise ``ValueError`` where a setting, a number or a tuple of them, is outside of [0, 1]."""
+    for name in names:
+        given = getattr(settings, name)
+        if not all(0 <= x <= 1 for x in (given if isinstance(given, tuple) else (given,))):
+            raise ValueError(f"{_flag(name)} must be in [0, 1], got {given}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def actions(values: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import tyro
 
-from dexfw_envs import runs
+from dexfw_envs import checks, runs
 from dexfw_envs.backends import check_backend
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
@@ -175,9 +175,8 @@ def _flags(names: Sequence[str]) -> str:
 
 def _check_values(args: ScriptArgs) -> None:
     """Refuse now what would fail only after the first turn's work."""
-    for name, least in (("seed", 0), ("threads", 1), ("episodes", 1), ("eval_episodes", 1)):
-        if (value := getattr(args, name)) < least:
-            raise ValueError(f"{_flags([name])} must be at least {least}, got {value}")
+    checks.least(args, 0, "seed")
+    checks.least(args, 1, "threads", "episodes", "eval_episodes")
     check_backend(args.backend)
     import torch
 

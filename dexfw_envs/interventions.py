@@ -1,8 +1,9 @@
 """Taking over from a policy: who does it, when, and how without a jump.
 
-An operator watches the worlds, takes over where it sees fit, and hands back. Two kinds: the task's
-scripted expert, which steps in on a failure or a stall after a reaction delay, and a person
-(`person.py`). `SharedControl` is a policy that lets an operator take over from another one.
+An operator watches the worlds, takes over where it sees fit, and hands back. Two kinds: a person
+(`person.py`), and the task's scripted expert. The expert steps in, after a reaction delay, on a
+failure or a stall, or shortly before an earlier try of the same start went wrong. `SharedControl`
+is a policy that lets an operator take over from another one.
 """
 
 from __future__ import annotations
@@ -163,7 +164,9 @@ class Gate:
 
 
 class ScriptedOperator:
-    """The task's expert, which steps in on a failure or a stall after a reaction delay.
+    """The task's expert, which steps in after a reaction delay: on what it sees, or knows to come.
+
+    It sees a failure or a stall. In a second try it knows when the first went wrong, see `Gate`.
 
     Args:
         env: Where it acts; its true state is read.

@@ -102,6 +102,10 @@ class KeyboardSource:
         stops, self._stops = self._stops, False
         return stops
 
+    def release(self) -> None:
+        """Forget that the person took over or gave up."""
+        self._asks = self._stops = False
+
     def _press(self, key: str) -> None:
         arm, now = self._arm, self._now
         if key == TOGGLE:

@@ -29,6 +29,9 @@ class Source(Protocol):
     def stops(self) -> bool:
         """Say if the person wants to end the episode as a failure, once for every wish."""
 
+    def release(self) -> None:
+        """An episode begins: no wish from the last one counts."""
+
 
 class PersonOperator:
     """A person who follows the robot and takes over from an aligned hand; one world only.
@@ -60,7 +63,8 @@ class PersonOperator:
         return NEVER
 
     def reset(self, mask: np.ndarray) -> None:
-        """Episodes begin: the person sees the robot at its start."""
+        """Episodes begin: the policy acts, the person sees the robot at its start."""
+        self.source.release()
         self.source.follow(self._robot())
 
     def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:

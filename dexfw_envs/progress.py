@@ -62,6 +62,19 @@ def check_header(state: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
             raise ValueError(f"the checkpoint has {name} {state.get(name)!r}, needed is {value!r}")
 
 
+def check_finished(folder: Path, stage: str) -> None:
+    """Refuse a run that has not finished a stage yet.
+
+    Raises:
+        ValueError: It has not; the message says what it has finished.
+    """
+    path = folder / STAGES
+    done = list(json.loads(path.read_text())) if path.is_file() else []
+    if stage not in done:
+        raise ValueError(f"{folder} has not finished {stage}, only {', '.join(done) or 'nothing'}; "
+                         "go on with it by --resume first")  # fmt: skip
+
+
 def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of every entry, for rows with the same entries; {} without rows."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from dexfw_envs.calibration import auroc, calibration, explained_variance, shares
+from dexfw_envs.calibration import (
+    auroc,
+    calibration,
+    explained_variance,
+    shares,
+    split_by_scene,
+)
 
 
 def test_auroc_is_the_share_of_pairs_in_order():
@@ -38,3 +44,27 @@ def test_shares():
     assert found["some"]["mean"] == pytest.approx(0.5)
     assert found["some"]["above_half"] == pytest.approx(1 / 3)
     assert found["none"] == {"windows": 0}
+
+
+@pytest.mark.parametrize("kind", ["crossfit", "heldout"])
+def test_episodes_are_judged_by_a_critic_that_saw_none_of_their_scene(kind):
+    """Eight demonstrations, two starts from each, and second tries of six other scenes."""
+    scenes = [*range(8), *np.repeat(range(8), 2), *np.repeat(range(100, 106), 2)]
+    learned, judge, held = split_by_scene(scenes, kind, 5, np.random.default_rng(0))
+    assert learned.shape == ({"crossfit": 5, "heldout": 1}[kind], 36)
+    assert not learned[judge, np.arange(36)][held].any() and learned.any(1).all()
+    for scene in set(scenes):
+        same = np.array(scenes) == scene
+        assert len(set(judge[same])) == len(set(held[same])) == 1
+        assert (learned[:, same] == learned[:, same][:, :1]).all()
+    if kind == "crossfit":
+        assert held.all() and (learned.sum(0) == 4).all()
+    else:
+        assert 4 <= held.sum() <= 12 and np.array_equal(learned[0], ~held)
+    few, _, _ = split_by_scene([0, 0, 1], kind, 5, np.random.default_rng(0))
+    assert few.any(1).all()
+
+
+def test_one_scene_cannot_be_held_out_from_itself():
+    with pytest.raises(ValueError, match="where all are of one scene"):
+        split_by_scene([3, 3], "crossfit", 5, np.random.default_rng(0))

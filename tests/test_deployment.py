@@ -11,6 +11,7 @@ from test_interventions import Standing
 from dexfw_envs.demos.demonstrations import take_episodes
 from dexfw_envs.demos.deployment import (
     FLAG,
+    JUMPS,
     DeployedEnv,
     Starts,
     collection_report,
@@ -53,7 +54,7 @@ def test_stages_of_a_demonstration_are_those_it_went_through():
     env.set_state_vectors(states, [seed.scenario] * 2, np.array([True, True, False]))
     assert env.task.stage(env.world, env.memory)[:2].tolist() == found[[40, 80]].tolist()
     env.backend.capabilities = replace(env.backend.capabilities, exact_restore=False)
-    with pytest.raises(ValueError, match="need a backend that restores states"):
+    with pytest.raises(ValueError, match="need a backend that restores states to find it"):
         stages_of(env, seed)
     env.close()
 
@@ -104,6 +105,21 @@ def test_first_tries_keep_to_their_shares():
     ordinary = all_won(starts(10, stages=False))
     assert all(start.stage == 0 for start in ordinary)
     assert len({start.scenario.seed for start in ordinary}) == 10
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.9])
+def test_every_stage_is_started_from_even_where_first_tries_fail(rate):
+    """As a collection goes: eight at a time, four of five first tries from the start."""
+    made = [demonstration([stage for stage in range(5) for _ in range(30)]) for _ in range(15)]
+    scenes = (scene(seed=n) for n in range(100))
+    order = Starts(60, scenes, stage_starts(made), np.random.default_rng(0), initial=0.8)
+    rng, running = np.random.default_rng(1), [n for n, _ in zip(range(8), order, strict=False)]
+    while running:
+        index = running.pop(rng.integers(len(running)))
+        order.record(index, bool(rng.random() < rate or order.made[index].attempt))
+        running += [len(order.made) - 1 for _ in zip(range(1), order, strict=False)]
+    first = np.bincount([s.stage for s in order.made if not s.attempt], minlength=5)
+    assert first[1:].min() > 0 and 0.1 < first[1:].sum() / first.sum() < 0.4
 
 
 def test_what_fails_is_started_more_often():
@@ -258,8 +274,11 @@ def test_flags_belong_to_the_steps_that_the_operator_commanded(run):
 
 def test_jumps_at_take_over_are_measured(run):
     jumps = run[2].jumps
-    assert jumps["policy"] < 1e-2 < jumps["operator"]
-    assert 0 < jumps["take_over"] <= jumps["operator"]
+    assert set(jumps) == set(JUMPS) and all(set(j) == {"arm", "hand"} for j in jumps.values())
+    assert max(jumps["policy"].values()) < 1e-2, "it stands"
+    assert 0 < jumps["take_over"]["arm"] < jumps["blended"]["arm"]
+    assert max(jumps["operator"].values()) > 1e-2
+    assert jumps["hand_back"] == {"arm": 0.0, "hand": 0.0}, "called by what it knew, it goes on"
 
 
 def test_flags_and_outcomes_survive_the_store(run, tmp_path):

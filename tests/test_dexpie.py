@@ -15,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexpie as dp
-from scenes import scene, started
+from scenes import need_drawing, scene, started
 from test_dexflywheel import Killed, observation
 from test_dexmimicgen import run_script, without_films
 from test_human_demo import store_of_seeds
@@ -23,7 +23,7 @@ from test_human_demo import store_of_seeds
 from dexfw_envs import transforms as tf
 from dexfw_envs.demos.deployment import FLAG
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.stages import STAGE
+from dexfw_envs.demos.stages import STAGE, with_stages
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.progress import load
 from dexfw_envs.records import read_records
@@ -420,32 +420,6 @@ def test_variants_have_their_indicator(changes, kind):
     assert between.any() != (kind == "binary")
 
 
-def test_tries_of_a_start_are_judged_by_a_critic_that_saw_neither():
-    rows = [(0, episode(9, pair=100 + n)) for n in range(6)]
-    rows += [(1, episode(9, pair=n // 2, attempt=n % 2)) for n in range(12)]
-    rows += [(2, episode(9, pair=200 + n)) for n in range(6)]  # another round: other starts
-    learned, judge, held = dp.splits(rows, TINY)
-    assert learned.shape == (dp.FOLDS, 24) and held.all()
-    assert not learned[judge, torch.arange(24)].any()
-    assert (learned.sum(0) == dp.FOLDS - 1).all() and learned.any(1).all()
-    assert torch.equal(judge[6:18:2], judge[7:18:2])
-    learned, judge, held = dp.splits(rows, replace(TINY, critic_split="heldout"))
-    assert learned.shape == (1, 24) and torch.equal(learned[0], ~held)
-    assert 3 <= held.sum() <= 8 and torch.equal(held[6:18:2], held[7:18:2])
-
-
-def test_a_demonstration_and_starts_from_it_are_judged_by_the_same_critic():
-    """A critic that has seen a scene succeed would be too sure of it."""
-    rows = [(0, episode(9, pair=n)) for n in range(8)]
-    rows += [(1, episode(9, pair=n // 2)) for n in range(16)]
-    for way in ("crossfit", "heldout"):
-        learned, judge, _ = dp.splits(rows, replace(TINY, critic_split=way))
-        assert torch.equal(judge[:8].repeat_interleave(2), judge[8:])
-        assert torch.equal(learned[:, :8].repeat_interleave(2, dim=1), learned[:, 8:])
-    with pytest.raises(ValueError, match="where all are of one scene"):
-        dp.splits([(0, episode(9)), (1, episode(9))], TINY)
-
-
 def test_the_critic_learns_values():
     args = replace(TINY, width=64, critic_noise=0.0)
     critic = dp.Critic(3, args)
@@ -604,7 +578,9 @@ def demos(tmp_path):
 def test_stages_are_set_up_in_scenes_of_their_own(tmp_path, demos, monkeypatch):
     seeds, args = EpisodeStore(demos).episodes(), replace(TINY, setups=3)
     own = [replace(e, scenario=scene(seed=50 + k)) for k, e in enumerate(seeds)]
-    asked = []
+    env, asked = started([scene(seed=3)]), []
+    own = [with_stages(env, episode) for episode in own]
+    env.close()
 
     def demonstrate(env, scenes, seed, count, styles):
         asked.append((env.num_envs, len({s.seed for s in scenes}), count))
@@ -618,8 +594,6 @@ def test_stages_are_set_up_in_scenes_of_their_own(tmp_path, demos, monkeypatch):
     assert set(found) == {1, 2}
     assert {start.scenario.seed for starts in found.values() for start in starts} == {50, 51, 52}
     run.args = replace(args, setups=0)
-    with pytest.raises(KeyError, match=STAGE):
-        dp.intermediate_starts(run, rng)
     staged = replace(own[0], observations={**own[0].observations, STAGE: np.repeat([0, 1, 2], 40)})
     run.experience = lambda i: [(0, staged)]
     found = dp.intermediate_starts(run, rng)
@@ -658,6 +632,22 @@ def test_killed_resumed_and_shared_runs_are_the_same(tmp_path, demos, short, cap
     check_refusals(tmp_path, known, whole)
 
 
+@pytest.mark.parametrize("ways", [
+    "--inference sync --latency 0 4 --eval-inference sync --critic-split heldout --critic-touch "
+    "--no-critic-hand --init reference --imitate successes --labels later --no-bf16",
+    "--obs image --image-size 32 --starts initial --intervene never --critic-split crossfit",
+    "--obs image --image-size 32 --setups 0 --chunk 24 --prediction epsilon "
+    "--sampling-noise fresh --action-space absolute --foresight 0",
+], ids=["waiting", "seeing", "seeing like the paper"])  # fmt: skip
+def test_other_ways_go_through(tmp_path, short, ways):
+    if "image" in ways:
+        need_drawing()
+    flags = arguments(tmp_path, demonstrations=2, rollouts=4, variant="dexpie-other")
+    assert dp.main([*flags, *ways.split()]) == 0
+    found = json.loads((only(tmp_path) / "collection_1.json").read_text())
+    assert found["episodes"] == 4 and (only(tmp_path) / "eval_1.json").is_file()
+
+
 def check_same(whole, broken):
     first, second = rollouts(whole), rollouts(broken)
     assert first.keys() == second.keys() == set(range(5))
@@ -675,7 +665,8 @@ def check_collection(run):
     assert found["episodes"] == 5 and found["late_steps"] == 0 and found["chunks"] > 10
     assert sum(row["share"] for row in found["starts"].values()) == pytest.approx(1.0)
     assert found["intervened"] > 0 and found["retries"] > 0
-    assert 0 < found["jumps"]["take_over"] <= found["jumps"]["policy"]
+    jumps = found["jumps"]
+    assert all(0 < jumps["take_over"][part] <= jumps["policy"][part] for part in ("arm", "hand"))
     kept = rollouts(run).values()
     assert all(bool(e.failure) is not e.success and FLAG in e.observations for e in kept)
     report = json.loads((run / "critic_1.json").read_text())
@@ -733,6 +724,12 @@ def check_refusals(tmp_path, known, whole):
     flags = arguments(tmp_path / "no", **{**known, "rollouts": 9})
     with pytest.raises(ValueError, match="D_1 holds 5 episodes, needed are 9"):
         dp.main(flags)
+    finished = (whole / "stages.json").read_text()
+    cut = {k: v for k, v in json.loads(finished).items() if k < "collect_1" or k > "critic_1"}
+    (whole / "stages.json").write_text(json.dumps(cut))
+    with pytest.raises(ValueError, match=r"has not finished collect_1, only demos, .*--resume"):
+        dp.main(arguments(tmp_path / "no", **known))
+    (whole / "stages.json").write_text(finished)
     store = EpisodeStore(whole / "D_1", "DexFW/Grasp-v0", "ee_pose")
     store.add(load_seed("Grasp"), source="policy", seed=0, index=77)
     run = SimpleNamespace(episodes=lambda name: EpisodeStore(whole / name))
@@ -755,8 +752,12 @@ def check_refusals(tmp_path, known, whole):
         ({"eval_latency": (-1,)}, "one number of steps, or least and most"),
         ({"prefix": 8}, "--prefix must be below half of --chunk 16: 8"),
         ({"demonstrations": 0}, "--demonstrations must be at least 1"),
-        ({"rollouts": 0}, "--rollouts"),
-        ({"quantiles": (0.8, 0.6)}, "the low quantile below the high one"),
+        ({"rollouts": 0}, "--rollouts must be at least 1, got 0"),
+        ({"foresight": -1}, "--foresight must be at least 0, got -1"),
+        ({"beta": -0.5}, "--beta must be at least 0, got -0.5"),
+        ({"ceiling": 1.5}, r"--ceiling must be in \[0, 1\], got 1.5"),
+        ({"quantiles": (0.6, 1.2)}, r"--quantiles must be in \[0, 1\], got \(0.6, 1.2\)"),
+        ({"quantiles": (0.8, 0.6)}, "the low one must be below the high"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong, named):

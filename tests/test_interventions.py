@@ -260,6 +260,9 @@ class Person:
     def follow(self, robot):
         self.shown.append(robot)
 
+    def release(self):
+        self.asking = False
+
 
 @pytest.fixture
 def one_world():
@@ -277,6 +280,16 @@ def test_a_person_ends_the_episode(one_world):
         operator.wants({}, np.zeros(1, bool))
         found.append(operator.gives_up().tolist())
     assert found == [[False], [True], [False], [True]], "once for every press"
+
+
+def test_control_ends_with_the_episode(one_world):
+    keys = iter([" ", "", "x"])
+    source = KeyboardSource((np.zeros(6), np.ones(6)), lambda: next(keys, ""), period=0.0)
+    operator, one = PersonOperator(one_world, source), np.ones(1, bool)
+    operator.reset(one)
+    assert operator.wants({}, ~one).all() and operator.wants({}, one).all() and source.asks()
+    operator.reset(one)
+    assert not operator.wants({}, ~one).any() and not operator.gives_up().any()
 
 
 def test_a_person_takes_over_only_from_an_aligned_hand(one_world):

@@ -16,8 +16,9 @@ pytest.importorskip("rliable", reason="tables need the extra report")
 from scenes import need_drawing  # noqa: E402
 from test_tables import summary  # noqa: E402
 
-from benchmark import pie_plots  # noqa: E402
+from benchmark import pie, pie_plots  # noqa: E402
 from benchmark.critics import critic_curves  # noqa: E402
+from benchmark.figures import measure  # noqa: E402
 from benchmark.stored import Results  # noqa: E402
 from dexfw_envs.demos.seeds import load_seed  # noqa: E402
 from dexfw_envs.demos.store import EpisodeStore  # noqa: E402
@@ -76,3 +77,34 @@ def test_both_episodes_are_drawn(tmp_path):
     assert [line.get_label() for line in drawn["Grasp"].lines] == ["success"]
     assert "not run" not in [text.get_text() for text in drawn["Grasp"].texts]
     assert [text.get_text() for text in drawn["Pour"].texts] == ["not run"]
+
+
+def collection(late, arm):
+    """Part of what a collection of ten episodes tells, two of them from a later stage."""
+    starts = {"reach": {"episodes": 8, "share": 0.8}, "grasp": {"episodes": 2, "share": 0.2}}
+    steps = {"arm": arm, "hand": 0.1}
+    return {
+        "episodes": 10, "successes": 6, "retries": 4, "intervened_steps": 0.25, "late_steps": late,
+        "starts": starts, "jumps": dict.fromkeys(("take_over", "blended", "policy"), steps),
+    }  # fmt: skip
+
+
+def test_collections_and_critics_are_in_the_tables(tmp_path):
+    stages = {"grasp": {"explained_variance": 0.5, "auroc": None}}
+    judged = {"explained_variance": 0.4, "auroc": 0.8, "stages": stages}
+    for seed, arm in ((1, 0.02), (2, 0.04)):
+        told = {"collection": {"1": collection(seed, arm)}}
+        told |= {"critic_report": {"1": {"calibration": {"rollouts": judged}}}}
+        summary(tmp_path, method="dexpie", variant="dexpie", seed=seed, **told)
+    summary(tmp_path, method="dexpie", variant="dexpie", seed=3)  # from before both were kept
+    places = [*pie.collection(3), *pie.stages(3)]
+    found = {(*row, task): measure(Results(tmp_path), asked) for row, task, asked in places}
+    value = {key: measured and measured.value for key, measured in found.items()}
+    assert value["starts from later stages %", "Grasp"] == pytest.approx(20.0)
+    assert value["late steps", "Grasp"] == 1.5 and value["episodes", "Pour"] is None
+    assert value["step at a take-over, arm [rad]", "Grasp"] == 0.04, "the largest of all seeds"
+    assert value["grasp", "starts %", "Grasp"] == 20.0 and value["lift", "starts %", "Grasp"] == 0
+    assert value["all", "AUROC of success", "Grasp"] == 0.8
+    assert value["grasp", "explained variance", "Grasp"] == 0.5
+    assert value["grasp", "AUROC of success", "Grasp"] is None, "all of them succeeded"
+    assert ("exchange", "starts %", "Grasp") not in value and found["episodes", "Grasp"].n == 2

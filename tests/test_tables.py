@@ -3,6 +3,7 @@
 import csv as csv_module
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -283,6 +284,15 @@ def test_dexpie_is_compared_on_its_own_tasks_with_its_own_reference(pie):
     assert gap.value == pytest.approx(50.0) and gap.low > 30
     assert published(Asked("difference", "dexpie", "bc", 0, "base", "mean")).value == 37.3
     assert measure(pie, Asked("T_OEP", "dexpie", "recap", 1, "base", "mean")) is None
+
+
+def test_a_difference_may_be_to_another_than_the_method_itself(tmp_path):
+    write(tmp_path, 12, "dexpie", variant="dexpie-saturated", iteration=1, policy="base")
+    write(tmp_path, 8, "dexpie", variant="recap", iteration=1, policy="base")
+    asked = Asked("difference", "dexpie", "recap", 1, "base", "Grasp")
+    assert measure(Results(tmp_path), asked) is None, "DexPIE was not run"
+    asked = replace(asked, minuend="dexpie-saturated")
+    assert measure(Results(tmp_path), asked).value == pytest.approx(20.0)
 
 
 def test_progress_is_a_mean_with_an_interval(tmp_path):

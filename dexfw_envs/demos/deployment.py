@@ -1,10 +1,11 @@
 """Collecting what happens when a policy is deployed: where episodes start, what is kept of them.
 
-Multi-stage DAgger: episodes start from the task's initial state and from states of demonstrations
-that have just reached an intermediate stage. A start that fails is tried again from the same state,
-now with an operator ready to take over, who knows when the first try went wrong, for a pair of a
-failure and its correction. The operator also ends what fails and cannot be helped. Every step
-carries the flag whether the operator commanded it, every episode its outcome.
+Multi-stage DAgger: episodes start from the task's initial state and from states, of demonstrations
+or of scenes that the expert sets up, that have just reached an intermediate stage. A start that
+fails is tried again from the same state, now with an operator ready to take over, who knows when
+the first try went wrong, for a pair of a failure and its correction. The operator also ends what
+fails and cannot be helped. Every step carries the flag whether the operator commanded it, every
+episode its outcome.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs import checks
-from dexfw_envs.demos.stages import STAGE, Start
+from dexfw_envs.demos.stages import STAGE, StagedEnv, Start
 from dexfw_envs.episode import GIVEN_UP, Episode, Observation
-from dexfw_envs.interventions import NEVER, SharedControl
+from dexfw_envs.interventions import BLEND, NEVER, SharedControl
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.scenario import Scenario
 
 ARMED = ("retries", "always", "never")  # in which episodes the operator may take over
+JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart
 FLAG = "intervention"  # observation added to those of the environment, beside the stage
 
 
@@ -96,7 +98,7 @@ class Starts:
         rest = (1.0 - self.initial) / max(1, len(self.stages))
         shares = {0: self.initial if self.stages else 1.0, **dict.fromkeys(self.stages, rest)}
         shares = {s: share * self._failing(s) for s, share in shares.items() if share > 0}
-        stage = min(shares, key=lambda name: (first[name] + 1) / shares[name])
+        stage = min(shares, key=lambda name: (first[name] + 0.5) / shares[name])
         known: dict[str, Any] = {"pair": sum(first.values()), "armed": self.armed == "always"}
         if not stage:
             return Start(next(self.scenes), **known)
@@ -110,7 +112,7 @@ class Starts:
         return (won.count(False) + 1) / (len(won) + 2)
 
 
-class DeployedEnv:
+class DeployedEnv(StagedEnv):
     """An environment whose episodes begin at a `Start`, and which watches who commands.
 
     Handed to `run_episodes` in place of `env`. Observations also hold the `stage`, and the flag
@@ -121,17 +123,17 @@ class DeployedEnv:
         control: The policy that acts in it.
 
     Attributes:
-        jumps: Largest change of any joint command in a step [rad]: at the first step of a
-            "take_over", in other steps of the "operator", and in those of the "policy".
+        jumps: Largest change in a step of any joint command of the "arm" and of the "hand" [rad]:
+            at a "take_over", while the operator's commands are "blended" in after it, in later
+            steps of the "operator", at a "hand_back", and in other steps of the "policy".
     """
 
     def __init__(self, env: Any, control: SharedControl) -> None:
-        self.env, self.control = env, control
-        self.jumps = {"take_over": 0.0, "operator": 0.0, "policy": 0.0}
+        super().__init__(env)
+        self.control = control
+        self.jumps = {name: {"arm": 0.0, "hand": 0.0} for name in JUMPS}
         self._held = np.zeros(env.num_envs, dtype=bool)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.env, name)
+        self._since = np.zeros(env.num_envs, dtype=int)  # steps since the operator took over
 
     def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
         """Begin episodes at the starts given as `scenarios` in the worlds of `reset_mask`."""
@@ -154,18 +156,25 @@ class DeployedEnv:
         """Step, and note by how much the joint commands change under whom; end what is given up."""
         before, held = self.env.controller.joints.copy(), self.control.held
         observation, reward, terminated, truncated, info = self.env.step(actions)
-        change = np.abs(self.env.controller.joints - before).max(axis=(1, 2))
-        kinds = {"take_over": held & ~self._held, "operator": held & self._held, "policy": ~held}
-        for name, worlds in kinds.items():
-            self.jumps[name] = max(self.jumps[name], float(change[worlds].max(initial=0.0)))
+        self._note_jumps(np.abs(self.env.controller.joints - before), held)
         self._held = held.copy()
         given_up = self.control.operator.gives_up() & ~(terminated | truncated)
         info["failure"][given_up] = GIVEN_UP
         return self._added(observation), reward, terminated, truncated | given_up, info
 
+    def _note_jumps(self, change: np.ndarray, held: np.ndarray) -> None:
+        """Keep the largest `change` (N, A, 13) under whoever commanded; `held`: the operator."""
+        self._since = np.where(held & self._held, self._since + 1, 0)
+        late = self._since >= BLEND
+        kinds = (held & ~self._held, held & self._held & ~late, held & late,
+                 self._held & ~held, ~self._held & ~held)  # fmt: skip
+        for name, worlds in zip(JUMPS, kinds, strict=True):
+            for part, joints in (("arm", change[worlds, :, :7]), ("hand", change[worlds, :, 7:])):
+                largest = float(joints.max(initial=0.0))
+                self.jumps[name][part] = max(self.jumps[name][part], largest)
+
     def _added(self, observation: Observation) -> Observation:
-        stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)
-        return {**observation, FLAG: self._held.copy(), STAGE: stage}
+        return {**super()._added(observation), FLAG: self._held.copy()}
 
 
 def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> Iterator[Episode]:
@@ -188,7 +197,8 @@ def flags_of(episode: Any) -> np.ndarray:
     """Return for every step of a collected episode whether the operator commanded it, bool (T,).
 
     Raises:
-        ValueError: The episode has no flags, or neither succeeded nor says why it failed.
+        ValueError: The episode has no flags or not as many as states, or neither succeeded nor
+            says why it failed.
     """
     name = getattr(episode, "identifier", f"episode {episode.index}")
     if FLAG not in episode.observations:
@@ -197,7 +207,23 @@ def flags_of(episode: Any) -> np.ndarray:
                          f"and has {there}")  # fmt: skip
     if not episode.success and not episode.failure:
         raise ValueError(f"{name} has no outcome: neither success nor a reason of failure")
-    return np.asarray(episode.observations[FLAG], dtype=bool)[1:]
+    flags = np.asarray(episode.observations[FLAG], dtype=bool)
+    if flags.shape != (len(episode.actions) + 1,):
+        raise ValueError(f"{name} has flags of the shape {flags.shape}, needed is one for every "
+                         f"state: ({len(episode.actions) + 1},)")  # fmt: skip
+    return flags[1:]
+
+
+def check_deployed(episode: Any) -> None:
+    """Refuse an episode that was not collected by a deployment.
+
+    Raises:
+        ValueError: It has no flags, no outcome or no stages.
+    """
+    flags_of(episode)
+    if STAGE not in episode.observations:
+        raise ValueError(f"{episode.identifier} has no stages: it needs the observation {STAGE!r}, "
+                         f"and has {sorted(episode.observations)}")  # fmt: skip
 
 
 def intervened(episode: Any, length: int) -> np.ndarray:

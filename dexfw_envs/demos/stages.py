@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from dexfw_envs.episode import Observation
 from dexfw_envs.interventions import NEVER, STAGE
 from dexfw_envs.scenario import Scenario
 
@@ -39,6 +40,34 @@ class Start:
     lost_at: int = NEVER
 
 
+class StagedEnv:
+    """An environment whose observations also hold the `stage`, handed to `run_episodes`.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset=False`.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes as the environment does."""
+        observation, info = self.env.reset(options=options)
+        return self._added(observation), info
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+        """Step as the environment does."""
+        observation, *rest = self.env.step(actions)
+        return self._added(observation), *rest
+
+    def _added(self, observation: Observation) -> Observation:
+        stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)
+        return {**observation, STAGE: stage}
+
+
 def stages_of(env: Any, episode: Any) -> np.ndarray:
     """Return the task's stage at every state of an episode, (T+1,), by restoring them in `env`.
 
@@ -46,7 +75,7 @@ def stages_of(env: Any, episode: Any) -> np.ndarray:
         ValueError: The backend cannot restore states.
     """
     if not env.backend.capabilities.exact_restore:
-        raise ValueError("starts from intermediate stages need a backend that restores states")
+        raise ValueError("episodes without a stage need a backend that restores states to find it")
     found, states = [], np.asarray(episode.states)
     for first in range(0, len(states), env.num_envs):
         rows = states[first : first + env.num_envs]
@@ -68,10 +97,10 @@ def with_stages(env: Any, episode: EpisodeT) -> EpisodeT:
 
 
 def stage_starts(episodes: Iterable[Any]) -> dict[int, list[Start]]:
-    """Return, for each intermediate stage, the states in which demonstrations first reach it.
+    """Return, for each intermediate stage, the states in which episodes first reach it.
 
     Args:
-        episodes: Demonstrations with states and stages.
+        episodes: Successes with states and stages, of demonstrations or of scenes set up.
     """
     found: dict[int, list[Start]] = {}
     for episode in episodes:
