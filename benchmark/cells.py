@@ -18,8 +18,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmark.paper import PIE
 from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET, name_in_records
-from benchmark.variants import GRID, MAIN, PARENT, PRESET_COST, TASK_COST, Variant, variant
+from benchmark.variants import (
+    GRID,
+    MAIN,
+    PARENT,
+    PIE_DEMONSTRATIONS,
+    PRESET_COST,
+    TASK_COST,
+    Variant,
+    variant,
+)
 from dexfw_envs.registry import entry
 
 
@@ -88,7 +98,15 @@ class Cell:
             asked = ("--evaluate", PARENT, *task, *seed, *protocol, "--policy", row.policy)
             return (*asked, "--json", *row.options, *named)
         protocol = ("--eval-splits", *row.splits, "--eval-episodes", str(EPISODES))
-        return (*task, "--preset", self.preset, *seed, *protocol, *row.options, *named)
+        options = (*protocol, *self._demonstrations, *row.options)
+        return (*task, "--preset", self.preset, *seed, *options, *named)
+
+    @property
+    def _demonstrations(self) -> tuple[str, ...]:
+        """How many a run of DexPIE starts from, unless its row says so itself."""
+        if self.variant.method != PIE or "--demonstrations" in self.variant.options:
+            return ()
+        return "--demonstrations", str(PIE_DEMONSTRATIONS[self.task][SEEDS.index(self.seed)])
 
     @property
     def parent(self) -> Cell | None:

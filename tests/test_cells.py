@@ -70,6 +70,9 @@ def test_options_are_those_of_the_script_and_of_the_protocol():
     assert cell(preset="quick").label == "quick"  # scripts refuse such records as their own
     assert cell("default", "human_demo", preset="quick").label == "default-quick"
     assert cell("enhanced", "dexmimicgen").options[-2:] == ("--variant", "enhanced")
+    started = {name: cell(name, "dexpie", "Pour", seed=3).options for name in ("recap", "bc-30")}
+    assert "--demonstrations 2 --collected" in " ".join(started["recap"])
+    assert started["bc-30"].count("--demonstrations") == 1 and "30" in started["bc-30"]
     assert " ".join(cell("bc-latency-8", "dexpie", seed=3).options) == (
         "--evaluate {parent} --task Grasp --seed 3 --split T_OEP --episodes 200 --policy base "
         "--json --eval-latency 8 --variant bc-latency-8"
