@@ -37,7 +37,7 @@ COLLECTION: dict[str, Callable[[Report], float]] = {
 JUMPS: dict[str, Callable[[Report], float]] = {
     f"{title}, {part} [rad]": partial(_jump, who=who, part=part)
     for who, title in (
-        ("take_over", "step at a take-over"), ("blended", "the next five"),
+        ("take_over", "step at a take-over"), ("blended", "the next four"),
         ("policy", "steps of the policy"),
     )
     for part in ("arm", "hand")

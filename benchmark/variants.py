@@ -98,13 +98,13 @@ def _pie(name: str, title: str, table: str, minutes: float, *options: str, **mor
 def _latency(of: str, title: str, turn: int, steps: int) -> Variant:
     options = ("--eval-latency", str(steps))
     known = {"given": of, "measures": turn, "turns": turn}
-    return _pie(f"{of}-latency-{steps}", title, "pie_latency", 1.0, *options, **known)
+    return _pie(f"{of}-latency-{steps}", title, "pie_latency", 0.4, *options, **known)
 
 
 def _displaced(of: str, title: str, turn: int, millimetres: int) -> Variant:
     options = ("--displacement", str(millimetres / 1000))
     known = {"given": of, "measures": turn, "turns": turn}
-    return _pie(f"{of}-displaced-{millimetres}", title, "pie_displacement", 1.0, *options, **known)
+    return _pie(f"{of}-displaced-{millimetres}", title, "pie_displacement", 0.4, *options, **known)
 
 
 FULL = Variant(
@@ -138,38 +138,38 @@ GRID: tuple[Variant, ...] = (
     _flywheel("cumulative", "data of all turns", "d", 30.0, "--data", "cumulative",
               shares=("", "eval_1")),
     _flywheel("image", "base policy sees the camera", "d", 150.0, "--obs", "image"),
-    _pie("dexpie", "DexPIE", "pie", 12.0, seeds=SEEDS),
-    _pie("bc", "cloning (reference)", "pie", 1.5, *DATA, seeds=SEEDS, turns=0),
-    _pie("hg-dagger", "HG-DAgger", "pie", 5.0, *DATA, seeds=SEEDS),
-    _pie("recap", "RECAP", "pie", 6.0, *DATA, seeds=SEEDS),
-    _pie("dexpie-sync", "synchronous collection", "pie_ablations", 8.0, "--inference", "sync",
+    _pie("dexpie", "DexPIE", "pie", 4.5, seeds=SEEDS),
+    _pie("bc", "cloning (reference)", "pie", 0.5, *DATA, seeds=SEEDS, turns=0),
+    _pie("hg-dagger", "HG-DAgger", "pie", 2.5, *DATA, seeds=SEEDS),
+    _pie("recap", "RECAP", "pie", 2.5, *DATA, seeds=SEEDS),
+    _pie("dexpie-sync", "synchronous collection", "pie_ablations", 2.5, "--inference", "sync",
          shares=("dexpie", "eval_0"), seeds=SEEDS),
-    _pie("dexpie-initial", "ordinary starts", "pie_ablations", 8.0, "--starts", "initial",
+    _pie("dexpie-initial", "ordinary starts", "pie_ablations", 2.5, "--starts", "initial",
          shares=("dexpie", "eval_0"), seeds=SEEDS),
-    _pie("dexpie-unforeseen", "operator steps in later, --foresight 0", "pie_ablations", 8.0,
+    _pie("dexpie-unforeseen", "operator steps in later, --foresight 0", "pie_ablations", 2.5,
          "--foresight", "0", shares=("dexpie", "eval_0")),
     _pie("bc-30", "cloning of 30 demonstrations", "pie_ablations", 2.0,
          "--demonstrations", "30", turns=0),
-    _pie("dexpie-absolute", "absolute actions", "pie_ablations", 12.0,
+    _pie("dexpie-absolute", "absolute actions", "pie_ablations", 4.5,
          "--action-space", "absolute"),
-    _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 12.0,
+    _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 4.5,
          "--prefix-exposure", "0.5"),
-    _pie("dexpie-saturated", "no ceiling, as in the paper", "pie_ablations", 6.0, *DATA,
+    _pie("dexpie-saturated", "no ceiling, as in the paper", "pie_ablations", 2.5, *DATA,
          "--ceiling", "1", seeds=SEEDS),
-    _pie("hg-dagger-first", "HG-DAgger, operator's steps alone", "pie_ablations", 5.0, *DATA,
+    _pie("hg-dagger-first", "HG-DAgger, operator's steps alone", "pie_ablations", 2.5, *DATA,
          "--imitate", "interventions", seeds=SEEDS),
-    _pie("dexpie-warm", "from the reference's weights", "pie_ablations", 6.0, *DATA,
+    _pie("dexpie-warm", "from the reference's weights", "pie_ablations", 2.5, *DATA,
          "--init", "reference"),
-    _pie("dexpie-linear", "linear indicator", "pie_ablations", 6.0, *DATA, "--indicator", "linear"),
-    _pie("dexpie-outcome", "labels by the outcome alone", "pie_ablations", 6.0, *DATA,
+    _pie("dexpie-linear", "linear indicator", "pie_ablations", 2.5, *DATA, "--indicator", "linear"),
+    _pie("dexpie-outcome", "labels by the outcome alone", "pie_ablations", 2.5, *DATA,
          "--indicator", "outcome"),
-    _pie("dexpie-successes", "the same, successes alone", "pie_ablations", 6.0, *DATA,
+    _pie("dexpie-successes", "the same, successes alone", "pie_ablations", 2.5, *DATA,
          "--indicator", "outcome", "--imitate", "successes"),
-    _pie("dexpie-unguided", "no guidance", "pie_ablations", 6.0, *DATA, "--beta", "1"),
-    _pie("dexpie-blind", "critic without the hand", "pie_ablations", 6.0, *DATA,
+    _pie("dexpie-unguided", "no guidance", "pie_ablations", 2.5, *DATA, "--beta", "1"),
+    _pie("dexpie-blind", "critic without the hand", "pie_ablations", 2.5, *DATA,
          "--no-critic-hand"),
-    _pie("dexpie-touch", "critic with touch", "pie_ablations", 6.0, *DATA, "--critic-touch"),
-    *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 6.0, *DATA,
+    _pie("dexpie-touch", "critic with touch", "pie_ablations", 2.5, *DATA, "--critic-touch"),
+    *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 2.5, *DATA,
            "--rollouts", str(n)) for n in EPISODES_LEARNED),
     *(_latency(name, *COMPARED[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
     *(_displaced(name, *known, mm) for name, known in COMPARED.items() for mm in DISPLACEMENTS),

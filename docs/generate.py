@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tables import TASK_TABLES, overview_table, policy_film, short, speed_table
+from tables import TASK_TABLES, harness_table, overview_table, policy_film, short, speed_table
 
 from benchmark.endurance import table as endurance
 from benchmark.told import table as told_table
@@ -255,6 +255,9 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         speed = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
         overview = partial(overview_table, [item.name for item in TASKS], RESULTS / "records")
         return {"overview": overview, "speed": speed}
+    if page.name == "dexpie.md":
+        files = sorted((RESULTS / "tables").glob("pie*.md"))
+        return {path.stem: partial(harness_table, path) for path in files}
     if page.name == "harness.md":
         return {"told": partial(told_table, RESULTS), "endurance": partial(endurance, RESULTS)}
     if page.parent.name == "tasks":
@@ -270,13 +273,9 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
 
 
 def pages() -> list[Path]:
-    readme = DOCS.parent / "README.md"
-    return [
-        readme,
-        DOCS / "catalogue.md",
-        DOCS / "harness.md",
-        *(DOCS / "tasks" / f"{i.name.lower()}.md" for i in TASKS),
-    ]
+    named = [DOCS / f"{name}.md" for name in ("catalogue", "harness", "dexpie")]
+    tasks = [DOCS / "tasks" / f"{item.name.lower()}.md" for item in TASKS]
+    return [DOCS.parent / "README.md", *named, *tasks]
 
 
 def regenerated(page: Path) -> str:

@@ -285,6 +285,12 @@ def _speed_source(known: dict[str, Any]) -> str:
     return f"`{known['command']}` at commit `{short(known['commit'])}` ({machine})"
 
 
+def harness_table(page: Path) -> str:
+    """The table alone of a page that the harness has written."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line.startswith("|")) + "\n"
+
+
 TASK_TABLES = {
     "turns": lambda task, results: flywheel_table(task, results / "records"),
     "per object": object_table,
