@@ -27,7 +27,7 @@ def _jump(found: Report, who: str, part: str) -> float:
 #: What a collection tells, by the name of its row.
 COLLECTION: dict[str, Callable[[Report], float]] = {
     "number of episodes": lambda found: found["episodes"],
-    "number tried again": lambda found: found["retries"],
+    "number of second tries": lambda found: found["retries"],
     "starts from later stages %": _later_starts,
     "success, operator included %": lambda found: 100 * found["successes"] / found["episodes"],
     "steps of the operator %": lambda found: 100 * found["intervened_steps"],
