@@ -2,7 +2,7 @@
 
 Differs: scripted operator; own successes count half; states seen from palms; small networks; 20 Hz.
 Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OEP
-Expected, time: Grasp 88.5 % from 56.0 % (seed 1, n 200; paper: 87.3 from 50.0, own tasks); 5 min.
+Expected, time: Grasp 91.0 % from 56.0 % (seed 1, n 200; paper: 87.3 from 50.0, own tasks); 4 min.
 """
 
 from __future__ import annotations
