@@ -97,13 +97,13 @@ def _pie(name: str, title: str, table: str, minutes: float, *options: str, **mor
 
 def _latency(of: str, title: str, turn: int, steps: int) -> Variant:
     options = ("--eval-latency", str(steps))
-    known = {"given": of, "measures": turn, "turns": turn}
+    known = {"given": of, "measures": turn, "turns": turn, "seeds": SEEDS}
     return _pie(f"{of}-latency-{steps}", title, "pie_latency", 0.4, *options, **known)
 
 
 def _displaced(of: str, title: str, turn: int, millimetres: int) -> Variant:
     options = ("--displacement", str(millimetres / 1000))
-    known = {"given": of, "measures": turn, "turns": turn}
+    known = {"given": of, "measures": turn, "turns": turn, "seeds": SEEDS}
     return _pie(f"{of}-displaced-{millimetres}", title, "pie_displacement", 0.4, *options, **known)
 
 
@@ -149,7 +149,7 @@ GRID: tuple[Variant, ...] = (
     _pie("dexpie-unforeseen", "operator steps in later, --foresight 0", "pie_ablations", 2.5,
          "--foresight", "0", shares=("dexpie", "eval_0")),
     _pie("bc-30", "cloning of 30 demonstrations", "pie_ablations", 2.0,
-         "--demonstrations", "30", turns=0),
+         "--demonstrations", "30", turns=0, seeds=SEEDS),
     _pie("dexpie-absolute", "absolute actions", "pie_ablations", 4.5,
          "--action-space", "absolute"),
     _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 4.5,
@@ -160,7 +160,8 @@ GRID: tuple[Variant, ...] = (
          "--imitate", "interventions", seeds=SEEDS),
     _pie("dexpie-warm", "from the reference's weights", "pie_ablations", 2.5, *DATA,
          "--init", "reference"),
-    _pie("dexpie-linear", "linear indicator", "pie_ablations", 2.5, *DATA, "--indicator", "linear"),
+    _pie("dexpie-linear", "linear indicator", "pie_ablations", 2.5, *DATA, "--indicator", "linear",
+         seeds=SEEDS),
     _pie("dexpie-outcome", "labels by the outcome alone", "pie_ablations", 2.5, *DATA,
          "--indicator", "outcome"),
     _pie("dexpie-successes", "the same, successes alone", "pie_ablations", 2.5, *DATA,
@@ -170,7 +171,7 @@ GRID: tuple[Variant, ...] = (
          "--no-critic-hand"),
     _pie("dexpie-touch", "critic with touch", "pie_ablations", 2.5, *DATA, "--critic-touch"),
     *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 2.5, *DATA,
-           "--rollouts", str(n)) for n in EPISODES_LEARNED),
+           "--rollouts", str(n), seeds=SEEDS) for n in EPISODES_LEARNED),
     *(_latency(name, *COMPARED[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
     *(_displaced(name, *known, mm) for name, known in COMPARED.items() for mm in DISPLACEMENTS),
 )  # fmt: skip
