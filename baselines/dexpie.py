@@ -435,7 +435,8 @@ def collect_demonstrations(run: Run) -> None:
     tries, rng = math.ceil(number * (1 + SPARE)), np.random.default_rng(run.seed)
     scenes = configurations(args.task, iterations(args.task), tries, rng)
     env = StagedEnv(make_env(args, args.obs == "image", worlds=min(tries, args.num_envs)))
-    if args.starts == "staged" and not env.backend.capabilities.exact_restore:
+    staged = args.starts == "staged" and args.kind != "bc"
+    if staged and not env.backend.capabilities.exact_restore:
         raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
     if not args.demos:
         chosen = demonstrate(env, scenes, run.seed, number, TEACHER_STYLES)

@@ -14,6 +14,7 @@ from dexfw_envs.demos.deployment import (
     JUMPS,
     DeployedEnv,
     Starts,
+    check_deployed,
     collection_report,
     deploy,
     flags_of,
@@ -306,6 +307,20 @@ def test_an_operator_learns_when_a_try_went_wrong(monkeypatch):
     found = deploy(None, SimpleNamespace(operator=operator), order, "test")
     assert [e.failure for e in found] == list(ends.values())
     assert [start.lost_at for start in order._again] == [5, 3]
+
+
+def test_episodes_that_were_not_deployed_are_refused():
+    seed = replace(load_seed("Grasp"))
+    flags = {FLAG: np.zeros(seed.length + 1, bool)}
+    episode = SimpleNamespace(**{**vars(seed), "identifier": "mine"})
+    episode.observations = {**seed.observations, **flags}
+    with pytest.raises(ValueError, match="mine has no stages: it needs the observation 'stage'"):
+        check_deployed(episode)
+    episode.observations[STAGE] = np.zeros(seed.length + 1, np.int8)
+    check_deployed(episode)
+    episode.observations[FLAG] = np.zeros(seed.length, bool)
+    with pytest.raises(ValueError, match=f"needed is one for every state: .{seed.length + 1},"):
+        check_deployed(episode)
 
 
 def test_share_of_a_window_that_is_the_operators():

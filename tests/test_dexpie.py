@@ -632,6 +632,19 @@ def test_killed_resumed_and_shared_runs_are_the_same(tmp_path, demos, short, cap
     check_refusals(tmp_path, known, whole)
 
 
+def test_staged_starts_are_refused_at_once_where_states_cannot_be_restored(monkeypatch):
+    make, args = dp.make_env, replace(TINY, demonstrations=1, demos="")
+
+    def made(*given, **known):
+        env = make(*given, **known)
+        env.backend.capabilities = replace(env.backend.capabilities, exact_restore=False)
+        return env
+
+    monkeypatch.setattr(dp, "make_env", made)
+    with pytest.raises(ValueError, match="--starts staged: mujoco cannot restore states; use ini"):
+        dp.collect_demonstrations(SimpleNamespace(args=args, seed=1))
+
+
 @pytest.mark.parametrize("ways", [
     "--inference sync --latency 0 4 --eval-inference sync --critic-split heldout --critic-touch "
     "--no-critic-hand --init reference --imitate successes --labels later --no-bf16",
