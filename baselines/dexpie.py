@@ -81,6 +81,7 @@ class Args(ScriptArgs):
     eval_latency: tuple[int, ...] = ()  # in tests, also beyond the prefix; empty: as in collection
     # collection
     rollouts: int = 60  # episodes per round, retries included
+    retries: int | None = None  # most of them in a round; None: every start that fails
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
     setups: int = 15  # scenes brought to these stages by the expert; 0: those of demonstrations
@@ -138,7 +139,8 @@ class Args(ScriptArgs):
             raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
         if self.indicator != "auto" and not KINDS[self.kind]:
             raise ValueError(f"--variant {self.variant} has no use for --indicator")
-        checks.least(self, 0, "setups", "foresight", "beta", "failure_penalty", "chunk_smoothing")
+        checks.least(self, 0, "retries", "setups", "foresight", "beta", "failure_penalty")
+        checks.least(self, 0, "chunk_smoothing")
         checks.least(self, 1, "rounds", "num_envs", "rollouts", "lookahead", "demonstrations")
         checks.shares(self, "initial_share", "quantiles", "ceiling", "drop", "prefix_exposure")
         if not 0 <= self.prefix < self.chunk / 2:
@@ -494,9 +496,8 @@ def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
     if not args.setups:
         return stage_starts(episode for _, episode in run.experience(0))
     scenes = configurations(args.task, iterations(args.task), tries, rng)
-    with contextlib.closing(make_env(args, worlds=min(len(scenes), args.num_envs))) as env:
-        made = demonstrate(StagedEnv(env), scenes, run.seed, args.setups, TEACHER_STYLES)
-        return stage_starts(made)
+    with contextlib.closing(StagedEnv(make_env(args, worlds=min(tries, args.num_envs)))) as env:
+        return stage_starts(demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES))
 
 
 def collect_rollouts(run: Run, i: int) -> None:
@@ -509,7 +510,8 @@ def collect_rollouts(run: Run, i: int) -> None:
     rng = np.random.default_rng(run.seed)
     scenes = iter(configurations(args.task, iterations(args.task), args.rollouts, rng))
     staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
-    starts = dagger.Starts(args.rollouts, scenes, staged, rng, args.initial_share, args.intervene)
+    order = args.initial_share, args.intervene, args.retries
+    starts = dagger.Starts(args.rollouts, scenes, staged, rng, *order)
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store, deployed, made = run.episodes(f"D_{i}"), dagger.DeployedEnv(env, control), []
     with raw_terminal() if keys else contextlib.nullcontext():
@@ -656,8 +658,8 @@ def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor
     Paper: demonstrations, and windows of which an intervention makes up more than a third, are 1.
     Later: demonstrations are judged like all else, and an intervention must fill the window.
     """
-    won = (e.success for _, e in experience)
-    advantage = [advantages(*pair, args) for pair in zip(values, won, strict=True)]
+    pairs = zip(values, experience, strict=True)
+    advantage = [advantages(value, e.success, args) for value, (_, e) in pairs]
     low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
     kind = KINDS[args.kind] if args.indicator == "auto" else args.indicator
     found, groups = [], defaultdict(list)
@@ -683,13 +685,11 @@ def helpful(j: int, episode: Any, args: Args) -> torch.Tensor:
 # --- 10. improved policy ---
 def improve(run: Run, i: int) -> None:
     """Imitate successes (hg-dagger), or all at its optimality; the scale is that of successes."""
-    args, experience = run.args, run.experience(i)
-    guided, judged = KINDS[args.kind] is not None, None
+    args, experience, guided = run.args, run.experience(i), KINDS[run.args.kind] is not None
     every = guided and args.imitate == "all"
     kept = [n for n, (_, e) in enumerate(experience) if e.success or every]
-    if guided:
-        optimality = run.load(f"critic_{i}.pt")["optimality"]
-        judged = [optimality[n] for n in kept]
+    optimality = run.load(f"critic_{i}.pt")["optimality"] if guided else {}
+    judged = [optimality[n] for n in kept] if guided else None
     data = windows((experience[n][1] for n in kept), args, judged)
     if args.imitate == "interventions":  # and demonstrations, as HG-DAgger did at first
         chosen = (experience[n] for n in kept)

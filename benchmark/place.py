@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.cells import Cell, digest
 from benchmark.protocol import ROOT, results_of
 from benchmark.summaries import status
-from benchmark.variants import PARENT
+from benchmark.variants import PARENT, RETRIES
 
 
 @dataclass(frozen=True)
@@ -40,27 +42,43 @@ class ScriptKilled(RuntimeError):
 
 def command(cell: Cell, place: Place) -> list[str]:
     """The script's command line, without the interpreter."""
-    words = [given(cell, place) if word == PARENT else word for word in cell.options]
+    words = told(cell, place, cell.options)
     if cell.variant.measures is None:
         words += ["--runs", str(place.runs / place.home(cell).name)]
     records = results_of(place.results, cell.preset) / "records"
     return [str(cell.script), *words, "--threads", str(place.threads), "--records", str(records)]
 
 
-def given(cell: Cell, place: Place) -> str:
-    """Folder of the finished run that a cell starts from, or its policy that is to be measured.
+def told(cell: Cell, place: Place, options: Iterable[str]) -> list[str]:
+    """Options with what the finished run of a cell's parent tells in place of words for it.
 
     Raises:
         CellFailed: It is not finished.
     """
+    tells = {PARENT: _given, RETRIES: _retries}
+    return [tells[word](cell, place) if word in tells else word for word in options]
+
+
+def _given(cell: Cell, place: Place) -> str:
+    """Folder of the parent's run, or its policy that is to be measured."""
+    run, turn = _parent_run(cell, place), cell.variant.measures
+    path = run if turn is None else run / "checkpoints" / f"policy_{turn}.pt"
+    return os.path.relpath(path, place.root)
+
+
+def _retries(cell: Cell, place: Place) -> str:
+    """How many second tries the first collection of the parent's run had."""
+    report = (_parent_run(cell, place) / "collection_1.json").read_text()
+    return str(json.loads(report)["retries"])
+
+
+def _parent_run(cell: Cell, place: Place) -> Path:
     parent = cell.parent
     assert parent is not None
     run = run_in(place.home(parent))
     if run is None or status(parent, place.results_of(parent), place.root) != "done":
         raise CellFailed(f"{cell.name} needs the run of {parent.name}, which is not done here")
-    turn = cell.variant.measures
-    path = run if turn is None else run / "checkpoints" / f"policy_{turn}.pt"
-    return os.path.relpath(path, place.root)
+    return run
 
 
 def run_in(home: Path) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
-from benchmark.place import Place, command, run_in
+from benchmark.place import Place, command, run_in, told
 from benchmark.summaries import status
 from dexfw_envs.progress import METRICS, STAGES, STATE, dump
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
@@ -55,7 +55,8 @@ def fork(source: Path, cell: Cell, place: Place) -> Path:
     atomic_write_json(draft / STAGES, kept)
     old = RunFolder(source).config
     made = provenance() | {"command": shlex.join(["python", *words])}
-    config = {**old, **changed_settings(cell, old), "runs": str(place.runs / home.name)}
+    options = told(cell, place, cell.variant.options)
+    config = {**old, **changed_settings(cell, options, old), "runs": str(place.runs / home.name)}
     atomic_write_json(draft / "config.json", {"config": config, "provenance": made})
     return draft.rename(home / source.name)
 
@@ -68,14 +69,13 @@ def _files_of(source: Path, turns: set[str]) -> Iterator[Path]:
         yield from (path for i in sorted(turns) if (path := source / name.format(i)).exists())
 
 
-def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
-    """What a cell's options change in the settings of the run it starts from.
+def changed_settings(cell: Cell, words: Sequence[str], config: dict[str, Any]) -> dict[str, Any]:
+    """What options, the words of a cell, change in the settings of the run it starts from.
 
     Raises:
         ValueError: An option is none of the settings.
     """
     changed: dict[str, Any] = {"variant": cell.label, "eval_splits": list(cell.variant.splits)}
-    words: Sequence[str] = cell.variant.options
     for index, word in enumerate(words):
         if not word.startswith("--"):
             continue
@@ -85,6 +85,6 @@ def changed_settings(cell: Cell, config: dict[str, Any]) -> dict[str, Any]:
         elif name not in config:
             raise ValueError(f"{word} is no setting of {cell.script}")
         else:
-            kind = type(config[name])
+            kind = int if config[name] is None else type(config[name])  # None: no such number
             changed[name] = True if kind is bool else kind(value)
     return changed

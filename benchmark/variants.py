@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from benchmark.protocol import SEEDS, SPLITS, TASKS, TURNS
 from dexfw_envs.catalog.lookup import find
 
-PARENT = "{parent}"  # among options: the folder of another variant's run, see `Variant.given`
+# Among options, told by the finished run of another variant, see `Variant.given`: its folder, and
+PARENT, RETRIES = "{parent}", "{retries}"  # the number of second tries of its first collection.
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Variant:
         tasks: Tasks that it is run on.
         splits: Splits that its policies are measured on.
         shares: Variant of the same method and last stage up to which a run of it is the same.
-        given: Variant of the same method whose finished run is the option `PARENT`.
+        given: Variant of the same method whose finished run `PARENT` and `RETRIES` stand for.
         measures: Turn whose policy of the given run is measured in another way; trains nothing.
     """
 
@@ -86,11 +87,12 @@ PIE_TASKS = ("Grasp", "Pour", "Handover")
 # Demonstrations of the seeds: as many as bring the reference policy nearest to 50 % on T_OEP.
 PIE_DEMONSTRATIONS = {"Grasp": (3, 3, 3), "Pour": (1, 1, 2), "Handover": (2, 3, 2)}
 DATA = ("--collected", PARENT)  # demonstrations, reference policy and rollouts of DexPIE's run
+EVEN = ("--retries", RETRIES)  # a collection of its own, with no more interventions than DexPIE's
 
 
 def _pie(name: str, title: str, table: str, minutes: float, *options: str, **more) -> Variant:
     known = {"policy": "base", "tasks": PIE_TASKS, "splits": SPLITS[:1]}
-    known |= {"given": "dexpie"} if PARENT in options else {}
+    known |= {"given": "dexpie"} if {PARENT, RETRIES} & set(options) else {}
     order = "e" if table == "pie" else "f"
     return Variant("dexpie", name, title, (table,), order, minutes, options, **known | more)
 
@@ -143,17 +145,17 @@ GRID: tuple[Variant, ...] = (
     _pie("hg-dagger", "HG-DAgger", "pie", 2.5, *DATA, seeds=SEEDS),
     _pie("recap", "RECAP", "pie", 2.5, *DATA, seeds=SEEDS),
     _pie("dexpie-sync", "synchronous collection", "pie_ablations", 2.5, "--inference", "sync",
-         shares=("dexpie", "eval_0"), seeds=SEEDS),
+         *EVEN, shares=("dexpie", "eval_0"), seeds=SEEDS),
     _pie("dexpie-initial", "ordinary starts", "pie_ablations", 2.5, "--starts", "initial",
-         shares=("dexpie", "eval_0"), seeds=SEEDS),
+         *EVEN, shares=("dexpie", "eval_0"), seeds=SEEDS),
     _pie("dexpie-unforeseen", "operator steps in later, --foresight 0", "pie_ablations", 2.5,
-         "--foresight", "0", shares=("dexpie", "eval_0")),
+         "--foresight", "0", *EVEN, shares=("dexpie", "eval_0")),
     _pie("bc-30", "cloning of 30 demonstrations", "pie_ablations", 2.0,
          "--demonstrations", "30", turns=0, seeds=SEEDS),
     _pie("dexpie-absolute", "absolute actions", "pie_ablations", 4.5,
-         "--action-space", "absolute"),
+         "--action-space", "absolute", *EVEN),
     _pie("dexpie-exposed", "prefixes half of the time", "pie_ablations", 4.5,
-         "--prefix-exposure", "0.5"),
+         "--prefix-exposure", "0.5", *EVEN),
     _pie("dexpie-saturated", "no ceiling, as in the paper", "pie_ablations", 2.5, *DATA,
          "--ceiling", "1", seeds=SEEDS),
     _pie("hg-dagger-first", "HG-DAgger, operator's steps alone", "pie_ablations", 2.5, *DATA,

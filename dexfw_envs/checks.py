@@ -28,9 +28,9 @@ def count(option: str, value: Any) -> int:
 
 
 def least(settings: Any, value: float, *names: str) -> None:
-    """Raise ``ValueError`` where one of the named settings of a script is below a least value."""
+    """Raise ``ValueError`` where a named setting of a script, if any, is below a least value."""
     for name in names:
-        if (given := getattr(settings, name)) < value:
+        if (given := getattr(settings, name)) is not None and given < value:
             raise ValueError(f"{_flag(name)} must be at least {value}, got {given}")
 
 

@@ -13,7 +13,7 @@ from benchmark.cells import Cell, digest, grid, method_version, tables_in, versi
 from benchmark.protocol import ROOT, SEEDS, TASKS, TURNS, name_in_grid
 from benchmark.scripts import load_script
 from benchmark.summaries import status, summary_path
-from benchmark.variants import GRID, PARENT, variant
+from benchmark.variants import GRID, PARENT, RETRIES, variant
 from dexfw_envs.cli import parse
 
 STUB = Path(__file__).parent / "stub_method.py"
@@ -84,7 +84,10 @@ def test_what_a_cell_is_given_comes_from_a_cell_of_the_grid():
     needed = [c for c in cells if c.variant.given is not None]
     assert needed and all(c.parent.variant in GRID for c in needed)
     assert all(c.parent in cells for c in needed if c.seed == 1)
-    assert all(("--collected" in c.options) != (c.variant.measures is not None) for c in needed)
+    said = ({PARENT, RETRIES} & set(c.options) for c in needed)
+    assert all(len(words) == 1 for words in said), "each is told one thing"
+    ways = ({"--collected", "--evaluate", "--retries"} & set(c.options) for c in needed)
+    assert all(len(way) == 1 for way in ways)
 
 
 @pytest.mark.parametrize("preset", TURNS)
@@ -92,7 +95,7 @@ def test_what_a_cell_is_given_comes_from_a_cell_of_the_grid():
 def test_scripts_take_the_options_of_the_grid(row, preset, tmp_path):
     pytest.importorskip("diffusers", reason="the scripts need the extra train")
     script, one = script_of(row.method), Cell(row, row.tasks[-1], 1, preset)
-    words = [word.replace(PARENT, str(tmp_path)) for word in one.options]
+    words = [{PARENT: str(tmp_path), RETRIES: "5"}.get(word, word) for word in one.options]
     words += ["--records", str(tmp_path), "--device", "cpu"]
     args = parse(script.Args, words, script.PRESETS, script.TASKS)
     assert args.variant == one.label and name_in_grid(one.label, preset) == row.name

@@ -143,7 +143,23 @@ def test_room_is_kept_to_try_again():
     for index in range(4, 17):
         order.record(index, success=False)
     assert [start.attempt for start in order] == [1] * 13 and len(order.made) == 30
-    assert len(list(starts(30, retries=0))) == 30
+
+
+@pytest.mark.parametrize("retries", [0, 3, 14])
+def test_second_tries_may_be_fewer_than_failures(retries):
+    """As a collection goes, eight at a time: all that fails first is tried again, then nothing."""
+    order, rng, failed = starts(30, retries=retries), np.random.default_rng(0), []
+    running = [index for index, _ in zip(range(8), order, strict=False)]
+    while running:
+        index = running.pop(rng.integers(len(running)))
+        failed += [order.made[index].pair]
+        order.record(index, success=False)
+        running += [len(order.made) - 1 for _ in zip(range(1), order, strict=False)]
+    again = [start.pair for start in order.made if start.attempt]
+    assert len(order.made) == 30 and len(again) == retries
+    firsts = [pair for n, pair in enumerate(failed) if pair not in failed[:n]]
+    assert again == firsts[:retries]
+    assert len(list(starts(30, retries=0))) == 30, "no room need be kept"
 
 
 @pytest.mark.parametrize(("worlds", "rate"), [(1, 0.5), (8, 0.1), (8, 0.9), (40, 0.4), (15, 0.7)])

@@ -16,11 +16,11 @@ from test_cells import STUB, cell
 from benchmark import endurance
 from benchmark.cells import Cell
 from benchmark.endurance import strike
-from benchmark.place import CellFailed, Place, command
+from benchmark.place import CellFailed, Place, command, told
 from benchmark.run import run_cells, todo
 from benchmark.sharing import changed_settings, fork
 from benchmark.summaries import read_summary, status, summary_path
-from benchmark.variants import PARENT, Variant
+from benchmark.variants import PARENT, RETRIES, Variant
 from benchmark.work import locked, work
 from dexfw_envs.progress import STATE, load
 
@@ -215,6 +215,20 @@ def test_a_run_is_given_the_finished_run_of_another(place):
     assert PARENT in later.options  # so that the digest does not hang on a folder
 
 
+def test_a_run_is_told_how_many_second_tries_another_had(place):
+    row = Variant("dexflywheel", "later", "later", (), "d", 1.0, ("--retries", RETRIES), given="")
+    later = Cell(row, "Grasp", 1, "laptop")
+    with pytest.raises(CellFailed, match="needs the run of dexflywheel-Grasp-seed1-laptop"):
+        command(later, place)
+    run_cells([cell()], place)
+    (run,) = place.home(cell()).glob("DexFW*")
+    (run / "collection_1.json").write_text('{"episodes": 60, "retries": 7}')
+    words = command(later, place)
+    assert words[words.index("--retries") + 1] == "7" and RETRIES in later.options
+    settings = changed_settings(later, told(later, place, row.options), {"retries": None})
+    assert settings["retries"] == 7
+
+
 def test_a_policy_of_another_run_is_measured(place):
     row = Variant("dexflywheel", "slow", "slow", (), "d", 1.0, ("--timestep-scale", "2"), given="",
                   measures=2)  # fmt: skip
@@ -249,7 +263,8 @@ def test_a_copy_that_was_cut_is_made_anew(place):
     assert [p.name for p in run.glob("eval_*")] == ["eval_1.json"]
 
 
-def test_an_ablation_starts_from_the_demonstrations_and_the_reference_of_the_method(place):
+def test_an_ablation_starts_from_the_demonstrations_and_the_reference(place, monkeypatch):
+    monkeypatch.setattr("benchmark.place.status", lambda *_: "done")
     pytest.importorskip("torch", reason="a run's progress is kept by torch")
     shutil.copy(STUB, place.root / "baselines" / "dexpie.py")
     sync = cell("dexpie-sync", "dexpie")
@@ -261,24 +276,31 @@ def test_an_ablation_starts_from_the_demonstrations_and_the_reference_of_the_met
     names = ("demos", "reference", "eval_0", "collect_1", "critic_1", "improve_1", "eval_1")
     ends = {name: {"seconds": 1.0, "metrics": 0} for name in names}
     (source / "stages.json").write_text(json.dumps(ends))
-    made = {"config": {"inference": "async", "variant": "dexpie"}, "provenance": {}}
+    (source / "collection_1.json").write_text('{"retries": 7}')
+    config = {"inference": "async", "retries": None, "variant": "dexpie"}
+    made = {"config": config, "provenance": {}}
     (source / "config.json").write_text(json.dumps(made))
     run = fork(source, sync, place)
     own = {"config.json", "metrics.jsonl", "stages.json", f"checkpoints/{STATE}"}
     assert {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} == shared | own
     assert list(load((run / "checkpoints" / STATE).read_bytes())["done"]) == list(names[:3])
-    assert json.loads((run / "config.json").read_text())["config"]["inference"] == "sync"
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert (config["inference"], config["retries"]) == ("sync", 7)
 
 
 def test_settings_follow_from_options():
     config = {"aep": True, "iterations": 3, "data": "fresh", "touch": False}
     usual = {"variant": "no-aep", "eval_splits": ["T_OEP"]}
-    assert changed_settings(cell("no-aep"), config) == {**usual, "aep": False}
-    assert changed_settings(cell("five-turns"), config)["iterations"] == 5
-    assert changed_settings(cell("cumulative"), config)["data"] == "cumulative"
-    assert changed_settings(cell("touch"), config)["touch"] is True
+
+    def changed(name):
+        return changed_settings(cell(name), cell(name).variant.options, config)
+
+    assert changed("no-aep") == {**usual, "aep": False}
+    assert changed("five-turns")["iterations"] == 5
+    assert changed("cumulative")["data"] == "cumulative"
+    assert changed("touch")["touch"] is True
     with pytest.raises(ValueError, match="--obs is no setting"):
-        changed_settings(cell("image"), config)
+        changed("image")
 
 
 def test_commands_name_no_absolute_path(place):

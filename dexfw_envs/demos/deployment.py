@@ -32,10 +32,11 @@ FLAG = "intervention"  # observation added to those of the environment, beside t
 class Starts:
     """Iterator over the starts of a collection, in the order in which episodes are numbered.
 
-    Room is kept to try every start again that fails; only the last may be left without. So it may
-    run dry while first tries are under way, and goes on when their outcome is known. A stage is
-    drawn by its share, times the share of its first tries that failed so far: where nothing fails
-    there is little to learn. States are not drawn a second time before all of their stage were.
+    Room is kept to try every start again that fails, or as many as `retries` allows; only the last
+    may be left without. So it may run dry while first tries are under way, and goes on when their
+    outcome is known. A stage is drawn by its share, times the share of its first tries that failed
+    so far: where nothing fails there is little to learn. States are not drawn a second time before
+    all of their stage were.
 
     Args:
         count: Episodes in all, retries included.
@@ -45,7 +46,7 @@ class Starts:
         initial: Share of the initial state, where there are stages; they have equal parts of the
             rest.
         armed: In which episodes the operator may take over, one of `ARMED`.
-        retries: Most further tries of a failed start.
+        retries: Most second tries in all; None: of every start that fails.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Starts:
         rng: np.random.Generator,
         initial: float = 0.5,
         armed: str = "retries",
-        retries: int = 1,
+        retries: int | None = None,
     ) -> None:
         checks.choice("armed", armed, ARMED)
         self.count, self.scenes, self.stages, self.rng = count, scenes, stages, rng
-        self.initial, self.armed, self.retries = initial, armed, retries
+        self.initial, self.armed = initial, armed
+        self._left = count if retries is None else retries  # second tries that may still come
         self.made: list[Start] = []
         self._drawn: dict[int, list[int]] = {stage: [] for stage in stages}  # of a stage, to come
         self._again: list[Start] = []
@@ -73,7 +75,7 @@ class Starts:
     def __next__(self) -> Start:
         """Return the next start: one that failed, else a new one if there is room."""
         room = self.count - len(self.made)
-        tight = self._running > 0 and room <= self.retries * (self._running + 1)
+        tight = self._running > 0 and room <= min(self._running + 1, self._left)
         if room < 1 or (tight and not self._again):
             raise StopIteration
         start = self._again.pop(0) if self._again else self._fresh()
@@ -87,10 +89,10 @@ class Starts:
         if start.attempt == 0:
             self._running -= 1
             self._won.append((start.stage, success))
-        if not success and start.attempt < self.retries:
-            armed = self.armed != "never"
-            again = dataclasses.replace(start, attempt=start.attempt + 1, armed=armed)
+        if not (success or start.attempt) and self._left > 0:
+            again = dataclasses.replace(start, attempt=1, armed=self.armed != "never")
             self._again.append(dataclasses.replace(again, lost_at=lost_at))
+            self._left -= 1
 
     def _fresh(self) -> Start:
         """Draw a first try of the stage that is furthest behind."""
