@@ -33,6 +33,10 @@ COLLECTION: dict[str, Callable[[Report], float]] = {
     "steps of the operator %": lambda found: 100 * found["intervened_steps"],
     "number of late steps": lambda found: found["late_steps"],
 }
+#: What of these tells how much was corrected, by the name of its row, and in short.
+INTERVENTIONS = {
+    "number of second tries": "second tries", "steps of the operator %": "operator's steps %",
+}  # fmt: skip
 #: Largest change of a joint command in one step, by the name of its row.
 JUMPS: dict[str, Callable[[Report], float]] = {
     f"{title}, {part} [rad]": partial(_jump, who=who, part=part)
