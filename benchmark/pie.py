@@ -89,11 +89,12 @@ def episodes(last: int) -> Iterator[Place]:
 
 def collection(last: int) -> Iterator[Place]:
     """Starts, interventions and jumps of DexPIE's collection, and how far others' are even."""
-    rows = [(name, PIE, name.removeprefix("number of ")) for name in (*COLLECTION, *JUMPS)]
+    rows = [(name, PIE, "") for name in (*COLLECTION, *JUMPS)]
     for row in (row for row in GRID if RETRIES in row.options):
-        rows += [(name, row.name, f"{short}: {row.title}") for name, short in INTERVENTIONS.items()]
-    for quantity, name, label in rows:
+        rows += [(name, row.name, f", {row.title}") for name in INTERVENTIONS]
+    for quantity, name, of in rows:
         for task in PIE_TASKS:
+            label = quantity.removeprefix("number of ") + of
             yield (label,), task, _of_run(quantity, task, name=name)
 
 
