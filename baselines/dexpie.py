@@ -147,9 +147,9 @@ class Args(ScriptArgs):
             raise ValueError(f"--prefix must be below half of --chunk {self.chunk}: {self.prefix}")
         for latency in (self.latency, self.eval_latency or (0,)):
             check_latency(latency)
-        if self.inference == "async" and max(self.latency) > self.prefix:
-            raise ValueError(f"--latency {max(self.latency)} is longer than --prefix {self.prefix} "
-                             "allows: chunks would come late; raise --prefix")  # fmt: skip
+        late = "async" in (self.inference, self.eval_latency or self.eval_inference)
+        if late and (longest := max(self.latency)) > self.prefix:
+            raise ValueError(f"--latency {longest} is longer than --prefix {self.prefix} allows")
         if self.quantiles[0] >= self.quantiles[1]:
             raise ValueError(f"--quantiles: the low one must be below the high: {self.quantiles}")
 
@@ -182,7 +182,7 @@ LATER = (
     *("collected", *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
     *("alpha", "ceiling", "quantiles", "labels", "imitate", "contrast", "beta", "init", "num_envs"),
     *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
-    *(name for name in SAME_METHOD if name != "seed"),
+    *("drop", *(name for name in SAME_METHOD if name != "seed")),
 )
 
 
@@ -190,6 +190,7 @@ LATER = (
 def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -> torch.Tensor:
     """What the palms see, near things finely, (N, D); `whole`, for absolute actions: where, too."""
     things, arms = obs["object"].reshape(len(obs["object"]), -1, 13), obs["proprio"].shape[1] // 69
+    things = things[:, :0] if args.obs == "image" else things  # the camera's part
     _, fingers, speeds, position, turn = np.split(obs["proprio"], arms * PROPRIO, axis=1)
     palm, position = matrix_from_quat(turn.reshape(-1, arms, 4)), position.reshape(-1, arms, 3)
     offset = np.concatenate([things[..., :3], position], 1)[:, None] - position[:, :, None]
@@ -522,8 +523,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     acting.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
-    begun = {f"charts/starts_{k}": row["share"] for k, row in report["starts"].items()}
-    run.log(i * args.base_steps, begun)
+    run.log(i * args.base_steps, {f"starts/{k}": v["share"] for k, v in report["starts"].items()})
     print(f"collection {i}: {report}", flush=True)
 
 
@@ -748,10 +748,10 @@ class Run(Progress):
 
 def header(args: Args) -> dict:
     """What a checkpoint has to agree on with the code and the environment that use it."""
-    keys = ["proprio", "object", *["image"] * (args.obs == "image")]
-    return {"method": METHOD, "method_version": METHOD_VERSION, "observation_keys": keys,
-            "env_id": entry(args.task).env_id, "control_mode": CONTROL_MODE,
-            "action_space": args.action_space, "chunk": args.chunk}  # fmt: skip
+    return {"method": METHOD, "method_version": METHOD_VERSION, "control_mode": CONTROL_MODE,
+            "observation_keys": ["proprio", "image" if args.obs == "image" else "object"],
+            "env_id": entry(args.task).env_id, "action_space": args.action_space,
+            "chunk": args.chunk}  # fmt: skip
 
 
 def build_policy(state: dict, args: Args) -> DiffusionPolicy:

@@ -87,6 +87,8 @@ PIE_TASKS = ("Grasp", "Pour", "Handover")
 # Demonstrations of the seeds: as many as bring the reference policy nearest to 50 % on T_OEP.
 PIE_DEMONSTRATIONS = {"Grasp": (3, 3, 3), "Pour": (1, 1, 2), "Handover": (2, 3, 2)}
 DATA = ("--collected", PARENT)  # demonstrations, reference policy and rollouts of DexPIE's run
+AS_PUBLISHED = ("--ceiling", "1", "--quantiles", "0.6", "0.8", "--beta", "1.5",
+                "--lookahead", "16", "--end-value", "critic", "--contrast", "1")  # fmt: skip
 EVEN = ("--retries", RETRIES)  # a collection of its own, with no more interventions than DexPIE's
 
 
@@ -160,6 +162,8 @@ GRID: tuple[Variant, ...] = (
          "--ceiling", "1", seeds=SEEDS),
     _pie("hg-dagger-first", "HG-DAgger, operator's steps alone", "pie_ablations", 2.5, *DATA,
          "--imitate", "interventions", seeds=SEEDS),
+    _pie("dexpie-paper", "labels and guidance as in the paper", "pie_ablations", 2.5, *DATA,
+         *AS_PUBLISHED, seeds=SEEDS),
     _pie("dexpie-warm", "from the reference's weights", "pie_ablations", 2.5, *DATA,
          "--init", "reference"),
     _pie("dexpie-linear", "linear indicator", "pie_ablations", 2.5, *DATA, "--indicator", "linear",

@@ -126,14 +126,18 @@ def test_a_prefix_is_clean_and_out_of_the_loss():
     clean = (echo.asked[0][0][:, :, 0] == 0.7).sum(1)
     delays = torch.bincount(clean, minlength=4)
     assert delays[3:].sum() == 0 and (delays[:3] > 90).all(), "0 .. P, drawn evenly"
-    data["counts"][:, 2:] = False
-    loss = net.loss(**data)
-    others = torch.ones(400, 8, dtype=torch.bool) & data["counts"]
-    assert loss > 0 and others.sum() == 800
+    data["chunk"][:] = 0.5  # predicted is 0 by a net that echoes nothing
+    steps = torch.arange(8)
+    torch.manual_seed(0)
+    plain = net.loss(**data)
+    delay = (echo.asked[-1][0] == 0.5).all(2).sum(1)  # the prefix is what has no noise
+    data["chunk"][steps < delay[:, None]] = 1.0
+    torch.manual_seed(0)
+    assert net.loss(**data) == plain == 0.25
     never = policy(prefix_exposure=0.0)
     never.denoiser = echo = Echo()
     never.loss(**data)
-    assert not (echo.asked[0][0][:, :, 0] == 0.7).any()
+    assert not (echo.asked[0][0] == data["chunk"]).any()
 
 
 def test_what_does_not_count_changes_no_loss():
@@ -238,11 +242,16 @@ def test_a_policy_does_what_was_good():
 
 def test_policy_and_critic_see_pictures():
     args = replace(TINY, obs="image", image_size=32)
-    net, critic = dp.DiffusionPolicy(STATE, 15, args, guided=True), dp.Critic(3, args)
-    picture = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
-    data = batch(2) | {"image": picture}
-    assert torch.isfinite(net.loss(**data))
     seen = observation(2)
+    felt = dp.palm_features(seen, args)  # where the object is, the camera has to show
+    moved = {**seen, "object": seen["object"] + 0.1}
+    assert torch.equal(dp.palm_features(moved, args, whole=True),
+                       dp.palm_features(seen, args, whole=True))  # fmt: skip
+    net = dp.DiffusionPolicy(felt.shape[1], 15, args, guided=True)
+    critic = dp.Critic(3, args)
+    picture = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
+    data = batch(2) | {"image": picture, "state": felt}
+    assert torch.isfinite(net.loss(**data))
     chunks = [
         net.eval().sample({**seen, "image": i.numpy()}, torch.zeros(2, 2, 15),
                           torch.zeros(2).long(), torch.zeros(2, 8, 15))
@@ -779,7 +788,8 @@ def test_settings_that_cannot_work_are_refused(wrong, named):
 
 
 def test_settings_that_seem_alike_are_not_refused():
-    assert dp.Args(inference="sync", latency=(9,)).latency == (9,)
+    assert dp.Args(inference="sync", eval_inference="sync", latency=(9,)).latency == (9,)
+    assert dp.Args(inference="sync", eval_latency=(4,), latency=(9,)).latency == (9,)
     assert dp.Args(eval_latency=(8,)).eval_latency == (8,)
     assert dp.Args(variant="hg-dagger-few").kind == "hg-dagger"
 
