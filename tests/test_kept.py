@@ -27,6 +27,7 @@ from benchmark.kept import (  # noqa: E402
 from benchmark.protocol import ROOT  # noqa: E402
 from benchmark.scripts import load_script  # noqa: E402
 from dexfw_envs.catalog.splits import split  # noqa: E402
+from dexfw_envs.cli import from_dict  # noqa: E402
 from dexfw_envs.policies import read_policy, write_policy  # noqa: E402
 from dexfw_envs.progress import dump  # noqa: E402
 from dexfw_envs.records import COLUMNS, OLDER, write_records  # noqa: E402
@@ -134,6 +135,16 @@ def test_what_is_kept_is_the_first_seed_of_the_methods_compared():
         assert not other.shown
     assert cell("enhanced", "dexmimicgen").kept_as == Path("dexmimicgen-enhanced/Grasp")
     assert cell().kept_as == Path("dexflywheel/Grasp")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results/policies").glob("*/*/*.safetensors")),
+                         ids=lambda path: "-".join(path.parts[-3:]))  # fmt: skip
+def test_scripts_open_every_policy_that_is_kept(path):
+    state = read_policy(path)
+    script = load_script(path.parent.parent.name.partition("-")[0])
+    policy, env = script.open_policy(state, from_dict(script.Args, state["args"]), "base")
+    assert callable(policy.act) and env.task.name == path.parent.name
+    env.close()
 
 
 @pytest.mark.skipif(not KEPT, reason="no policy is kept yet")
