@@ -31,8 +31,11 @@ COLLECTION: dict[str, Callable[[Report], float]] = {
     "starts from later stages %": _later_starts,
     "success, operator included %": lambda found: 100 * found["successes"] / found["episodes"],
     "steps of the operator %": lambda found: 100 * found["intervened_steps"],
+    "number of operator's steps": lambda found: round(found["intervened_steps"] * found["steps"]),
     "number of late steps": lambda found: found["late_steps"],
 }
+#: What of these tells how much was corrected.
+INTERVENTIONS = ("number of second tries", "number of operator's steps")
 #: Largest change of a joint command in one step, by the name of its row.
 JUMPS: dict[str, Callable[[Report], float]] = {
     f"{title}, {part} [rad]": partial(_jump, who=who, part=part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmark.deployments import COLLECTION, CRITIC, JUMPS, STARTS
+from benchmark.deployments import COLLECTION, CRITIC, INTERVENTIONS, JUMPS, STARTS
 from benchmark.paper import PIE, Asked
 from benchmark.variants import (
     COMPARED,
@@ -14,6 +14,7 @@ from benchmark.variants import (
     GRID,
     LATENCIES,
     PIE_TASKS,
+    RETRIES,
     Variant,
     variant,
 )
@@ -41,12 +42,19 @@ def methods(last: int) -> Iterator[Place]:
 
 def differences(last: int) -> Iterator[Place]:
     """DexPIE less the others, and less its ablations."""
-    others = [variant(PIE, name) for name in COMPARED if name != PIE]
-    for row in (*others, *_of_table("pie_ablations")):
-        yield from _row((f"DexPIE less {row.title}",), row, "difference")
-    bit = variant(PIE, "recap")  # at equal guidance and without the ceiling: sigmoid against bit
-    for labels, task, asked in _row((f"DexPIE, no ceiling, less {bit.title}",), bit, "difference"):
-        yield labels, task, replace(asked, minuend="dexpie-saturated")
+    others, ablated = [variant(PIE, name) for name in COMPARED], _of_table("pie_ablations")
+    for row in (*others, *ablated):
+        if row.name != PIE and "outcome" not in row.options:
+            yield from _row((f"DexPIE less {row.title}",), row, "difference")
+    recap = variant(PIE, "recap")
+    for row in (recap, *(row for row in ablated if "outcome" in row.options)):
+        yield from _less(row, "dexpie-saturated", "DexPIE, no ceiling,")  # these labels have none
+    yield from _less(recap, "hg-dagger", variant(PIE, "hg-dagger").title)
+
+
+def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:
+    for labels, task, asked in _row((f"{title} less {row.title}",), row, "difference"):
+        yield labels, task, replace(asked, minuend=minuend)
 
 
 def ablations(last: int) -> Iterator[Place]:
@@ -80,10 +88,14 @@ def episodes(last: int) -> Iterator[Place]:
 
 
 def collection(last: int) -> Iterator[Place]:
-    """Starts, interventions and jumps of DexPIE's collection."""
-    for quantity in (*COLLECTION, *JUMPS):
+    """Starts, interventions and jumps of DexPIE's collection, and how far others' are even."""
+    rows = [(name, PIE, "") for name in (*COLLECTION, *JUMPS)]
+    for row in (row for row in GRID if RETRIES in row.options):
+        rows += [(name, row.name, f", {row.title}") for name in INTERVENTIONS]
+    for quantity, name, of in rows:
         for task in PIE_TASKS:
-            yield (quantity.removeprefix("number of "),), task, _of_run(quantity, task)
+            label = quantity.removeprefix("number of ") + of
+            yield (label,), task, _of_run(quantity, task, name=name)
 
 
 def stages(last: int) -> Iterator[Place]:
@@ -97,8 +109,8 @@ def stages(last: int) -> Iterator[Place]:
                     yield (stage or "all", quantity), task, _of_run(quantity, task, stage)
 
 
-def _of_run(quantity: str, task: str, stage: str = "") -> Asked:
-    return Asked(quantity, PIE, PIE, 1, "base", task, stage)
+def _of_run(quantity: str, task: str, stage: str = "", name: str = PIE) -> Asked:
+    return Asked(quantity, PIE, name, 1, "base", task, stage)
 
 
 def _of_table(name: str) -> list[Variant]:

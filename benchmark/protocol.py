@@ -2,8 +2,8 @@
 
 The last checkpoint (of the averaged weights) of every turn is measured, never the best of several.
 Scenarios follow from split, number of episodes and seed alone, so that methods can be compared
-episode by episode. Methods are tuned on `T_VAL`, which no table of results shows; docs/dexpie.md
-says what of DexPIE was not.
+episode by episode. Methods are tuned on `T_VAL`, which no table of results shows;
+docs/dexpie-trials.md says what of DexPIE was not.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ TURNS = {
 }  # fmt: skip
 BENDS = {"g": BEND, "h": -BEND}
 TOGGLE, OTHER_ARM, STOP = " ", "\t", "x"
-HELP = """space: take over, hand back   tab: other arm   x: give the episode up
+HELP = """space: take over, hand back (if this episode allows it)   tab: other arm   x: give it up
 w s a d r f: palm forth, back, left, right, up, down
 u o i k j l: turn the palm about x, y, z   g h: close, open the fingers"""
 

@@ -85,7 +85,8 @@ def collection(late, arm):
     steps = {"arm": arm, "hand": 0.1}
     return {
         "episodes": 10, "successes": 6, "retries": 4, "intervened_steps": 0.25, "late_steps": late,
-        "starts": starts, "jumps": dict.fromkeys(("take_over", "blended", "policy"), steps),
+        "steps": 1000, "starts": starts,
+        "jumps": dict.fromkeys(("take_over", "blended", "policy"), steps),
     }  # fmt: skip
 
 
@@ -96,12 +97,15 @@ def test_collections_and_critics_are_in_the_tables(tmp_path):
         told = {"collection": {"1": collection(seed, arm)}}
         told |= {"critic_report": {"1": {"calibration": {"rollouts": judged}}}}
         summary(tmp_path, method="dexpie", variant="dexpie", seed=seed, **told)
+    summary(tmp_path, method="dexpie", variant="dexpie-sync", seed=4, **told)
     summary(tmp_path, method="dexpie", variant="dexpie", seed=3)  # from before both were kept
     places = [*pie.collection(3), *pie.stages(3)]
     found = {(*row, task): measure(Results(tmp_path), asked) for row, task, asked in places}
     value = {key: measured and measured.value for key, measured in found.items()}
     assert value["starts from later stages %", "Grasp"] == pytest.approx(20.0)
     assert value["late steps", "Grasp"] == 1.5 and value["episodes", "Pour"] is None
+    assert value["operator's steps, synchronous collection", "Grasp"] == 250
+    assert value["operator's steps, ordinary starts", "Grasp"] is None
     assert value["step at a take-over, arm [rad]", "Grasp"] == 0.04, "the largest of all seeds"
     assert value["grasp", "starts %", "Grasp"] == 20.0 and value["lift", "starts %", "Grasp"] == 0
     assert value["all", "AUROC of success", "Grasp"] == 0.8
