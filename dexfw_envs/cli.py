@@ -74,12 +74,15 @@ Settings = TypeVar("Settings", bound=ScriptArgs)
 def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Return settings as they were before they became JSON, which has no tuples.
 
+    A setting that the script did not have yet gets its default: one that changes what a script
+    does comes with another METHOD_VERSION.
+
     Raises:
-        ValueError: The values are those of another version of the script.
+        ValueError: Some are none of the script's.
     """
     names = {field.name for field in dataclasses.fields(settings)}
-    if other := sorted((names ^ set(values)) - set(ONLY_EVALUATE)):  # those shape no run
-        raise ValueError(f"settings of another version of the script: they differ in {other}")
+    if other := sorted(set(values) - names):
+        raise ValueError(f"settings of another version of the script: it has no {other}")
     changed: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     return settings(**{**values, **changed})
 
