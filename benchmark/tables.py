@@ -100,15 +100,17 @@ def sources(rows: pandas.DataFrame, results: Results) -> list[str]:
     runs = sorted({run for found in ran["runs"] for run in found})
     commits = sorted({word for words in ran["commits"] for word in words.split()})
     lines = [f"commit {one}" for one in commits]
-    known = [(run, kept) for run in runs if (kept := _summary(results, run)) is not None]
-    for run, kept in known:
+    stacks: dict[str, list[str]] = {}  # runs by the versions and the machine that they ran with
+    for run in runs:
+        if (kept := _summary(results, run)) is None:
+            continue
         name = "-".join(filter(None, map(str, run)))
         minutes = sum(kept["seconds"].values()) / 60
-        versions = ", ".join(f"{k} {v}" for k, v in sorted(kept["versions"].items()))
-        machine = ", ".join(f"{k} {v}" for k, v in sorted(kept["machine"].items()))
-        lines.append(
-            f"run {name}: {minutes:.0f} min on {kept['threads']} thread(s); {versions}; {machine}"
-        )
+        stack = "; ".join(_flat([kept], part) for part in ("versions", "machine"))
+        line = f"run {name}: {minutes:.0f} min on {kept['threads']} thread(s)"
+        stacks.setdefault(stack, []).append(line)
+    for stack, found in sorted(stacks.items()):
+        lines += [f"with {stack}", *found]
     if absent := [run for run in runs if _summary(results, run) is None]:
         names = ", ".join("-".join(filter(None, map(str, run))) for run in absent)
         lines.append(f"no summary, so neither versions, hardware nor wall time, of: {names}")
@@ -150,10 +152,10 @@ def escape(words: str) -> str:
     return "".join(ESCAPES.get(letter, letter) for letter in words)
 
 
-def latex(rows: pandas.DataFrame, layout: Layout, results: Results) -> str:
-    """A table for a paper, `tabular` alone needed; what made it as comments."""
+def latex(rows: pandas.DataFrame, layout: Layout) -> str:
+    """A table for a paper, `tabular` alone needed; what made it is on the page beside it."""
     head, body = grid_of(rows, layout)
-    lines = [f"% {line}" for line in (*sources(rows, results), INTERVALS, layout.note)]
+    lines = [f"% {line}" for line in (f"made by: {layout.name}.md", INTERVALS, layout.note)]
     lines += [r"\begin{table}", rf"\caption{{{escape(layout.title)}}}", r"\centering"]
     width = len(layout.heads)
     lines += [rf"\begin{{tabular}}{{{'l' * width}{'r' * (len(head) - width)}}}", r"\hline"]
@@ -170,7 +172,10 @@ def csv(rows: pandas.DataFrame, results: Results) -> str:
     """All figures of a table, one a line, unrounded."""
     flat = rows.assign(
         row=[" / ".join(labels) for labels in rows["row"]],
-        commands=[" ; ".join(found) for found in rows["commands"]],
+        commands=[
+            "those of the tasks" if row.task == "mean" and row.run else " ; ".join(row.commands)
+            for row in rows.itertuples()
+        ],
         value=[row.value if row.run else NOT_RUN for row in rows.itertuples()],
     )
     known = [[_summary(results, run) for run in found] for found in rows["runs"]]
@@ -194,7 +199,7 @@ def make_tables(results: Results) -> tuple[pandas.DataFrame, dict[str, bytes]]:
     whole, made = frame(results), {}
     for layout in LAYOUTS:
         rows = whole[whole["table"] == layout.name]
-        forms = {"md": markdown(rows, layout, results), "tex": latex(rows, layout, results)}
+        forms = {"md": markdown(rows, layout, results), "tex": latex(rows, layout)}
         for suffix, content in (forms | {"csv": csv(rows, results)}).items():
             made[f"{layout.name}.{suffix}"] = (content + "\n").encode()
     return whole, made

@@ -194,10 +194,11 @@ def test_the_three_forms_say_the_same(results):
     assert head == ["Method", *TASKS, "mean"] and len(body) == 5
     page = markdown(rows, layout, results)
     assert page.splitlines()[4] == "| " + " | ".join(body[0]) + " |"
-    assert "run dexflywheel-Grasp-1: 3 min on 1 thread(s); python 3.11; cpus 2" in page
+    assert "with python 3.11; cpus 2\nrun dexflywheel-Grasp-1: 3 min on 1 thread(s)" in page
     assert "no summary, so neither versions" in page and "commit c0ffee" in page
     assert "python dexmimicgen --seed 1" in page
-    paper = latex(rows, layout, results)
+    paper = latex(rows, layout)
+    assert "% made by: baselines.md" in paper
     assert r"80.0 [65.2, 89.5] (90.0 $\pm$ 3.2)" in paper and r"T\_OEP" in paper
     assert paper.count(r"\\{}") == 6
     lines = list(csv_module.DictReader(io.StringIO(csv(rows, results))))
@@ -205,7 +206,9 @@ def test_the_three_forms_say_the_same(results):
     ours = next(line for line in lines if line["row"] == "DexFlyWheel" and line["task"] == "Grasp")
     assert (ours["value"], ours["paper"], ours["seeds"]) == ("80.0", "90.0", "1 2")
     assert (ours["versions"], ours["hardware"]) == ("python 3.11", "cpus 2")
-    assert ours["minutes"] == "6.0"
+    assert ours["minutes"] == "6.0" and "dexflywheel" in ours["commands"]
+    mean = [line for line in lines if line["task"] == "mean" and line["value"] != "not run"]
+    assert {line["commands"] for line in mean} == {"those of the tasks"}
     assert sum(line["value"] == "not run" for line in lines) == 14
 
 
