@@ -74,14 +74,12 @@ Settings = TypeVar("Settings", bound=ScriptArgs)
 def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Return settings as they were before they became JSON, which has no tuples.
 
-    A setting that the script did not have yet gets its default: one that changes what a script
-    does comes with another METHOD_VERSION.
+    What the script did not have yet gets its default: other results need another METHOD_VERSION.
 
     Raises:
         ValueError: Some are none of the script's.
     """
-    names = {field.name for field in dataclasses.fields(settings)}
-    if other := sorted(set(values) - names):
+    if other := sorted(set(values) - {field.name for field in dataclasses.fields(settings)}):
         raise ValueError(f"settings of another version of the script: it has no {other}")
     changed: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     return settings(**{**values, **changed})
