@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from benchmark.protocol import SEEDS, SPLITS, TASKS, TURNS
 from dexfw_envs.catalog.lookup import find
 
-# Among options, told by the finished run of another variant, see `Variant.given`: its folder, and
-PARENT, RETRIES = "{parent}", "{retries}"  # the number of second tries of its first collection.
+# Words among options for what the run of another variant tells, see `Variant.given`:
+PARENT = "{parent}"  # its folder
+RETRIES = "{retries}"  # how many second tries its first collection had
 
 
 @dataclass(frozen=True)
