@@ -247,7 +247,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "pie_latency", "Success against latency in tests [%]", ("Policy", "Latency"), pie.latency,
         "Prefixes hold 4 actions: beyond them a result is late and the last command is held. "
-        + PIE_SETTING,
+        "Synchronously it is held for the whole latency, chunk by chunk. " + PIE_SETTING,
     ),
     Layout(
         "pie_displacement", "Success with the object displaced [%]", ("Policy", "By"),

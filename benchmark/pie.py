@@ -15,6 +15,8 @@ from benchmark.variants import (
     LATENCIES,
     PIE_TASKS,
     RETRIES,
+    USUAL_LATENCY,
+    WAITS,
     Variant,
     variant,
 )
@@ -22,7 +24,7 @@ from dexfw_envs.registry import entry
 
 Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
 COLUMNS = (*PIE_TASKS, "mean")
-USUAL_LATENCY = 4  # of collection and of all tests that name no other [steps]
+SYNCHRONOUS = "DexPIE, acting synchronously"  # holds the last command until a chunk is there
 ALL_EPISODES = 60  # that are collected
 
 
@@ -50,6 +52,9 @@ def differences(last: int) -> Iterator[Place]:
     for row in (recap, *(row for row in ablated if "outcome" in row.options)):
         yield from _less(row, "dexpie-saturated", "DexPIE, no ceiling,")  # these labels have none
     yield from _less(recap, "hg-dagger", variant(PIE, "hg-dagger").title)
+    for steps in WAITS:
+        name = PIE if steps == USUAL_LATENCY else f"dexpie-latency-{steps}"
+        yield from _less(variant(PIE, f"dexpie-waiting-{steps}"), name, "DexPIE")
 
 
 def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:
@@ -70,6 +75,9 @@ def latency(last: int) -> Iterator[Place]:
             usual = steps == USUAL_LATENCY
             row = variant(PIE, name if usual else f"{name}-latency-{steps}")
             yield from _row((COMPARED[name][0], f"{steps} steps"), row)
+    for steps in WAITS:
+        row = variant(PIE, f"dexpie-waiting-{steps}")
+        yield from _row((SYNCHRONOUS, f"{steps} steps"), row)
 
 
 def displacement(last: int) -> Iterator[Place]:

@@ -18,6 +18,7 @@ from benchmark.drawing import (
     GREEN,
     ORANGE,
     RED,
+    SKY,
     WIDTH,
     error_bars,
     legend,
@@ -30,6 +31,7 @@ from benchmark.variants import COMPARED, PIE_TASKS
 
 COLOURS = {title: colour for (title, _), colour in
            zip(COMPARED.values(), (ORANGE, GREEN, RED, BLUE), strict=True)}  # fmt: skip
+COLOURS[pie.SYNCHRONOUS] = SKY
 
 
 def _lines(

@@ -5,11 +5,11 @@ The page opens from disk and asks no network: plots are in it, films lie beside 
 
 from __future__ import annotations
 
-import base64
 import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas
 
@@ -95,8 +95,9 @@ def plots_html(root: Path) -> str:
     """All plots, drawn into the page."""
     figures = []
     for name, (_, title) in PLOTS.items():
-        data = base64.b64encode((root / "plots" / f"{name}.svg").read_bytes()).decode()
-        picture = f'<img alt="{title}" src="data:image/svg+xml;base64,{data}">'
+        svg = " ".join((root / "plots" / f"{name}.svg").read_text(encoding="utf-8").split())
+        data = quote(svg, safe=" /:;,=()<>?!+*")  # shorter than base64 by a quarter
+        picture = f'<img alt="{title}" src="data:image/svg+xml,{data}">'
         links = f'<a href="plots/{name}.png">png</a> <a href="plots/{name}.svg">svg</a>'
         figures.append(f"<figure>{picture}<figcaption>{title} {links}</figcaption></figure>")
     return '<div class="plots">' + "\n".join(figures) + "</div>"

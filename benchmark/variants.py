@@ -106,6 +106,13 @@ def _latency(of: str, title: str, turn: int, steps: int) -> Variant:
     return _pie(f"{of}-latency-{steps}", title, "pie_latency", 0.4, *options, **known)
 
 
+def _waiting(of: str, title: str, turn: int, steps: int) -> Variant:
+    options = ("--eval-inference", "sync", "--eval-latency", str(steps))
+    known = {"given": of, "measures": turn, "turns": turn, "seeds": SEEDS}
+    title = f"{title} acting synchronously, {steps} steps"
+    return _pie(f"{of}-waiting-{steps}", title, "pie_latency", 0.4, *options, **known)
+
+
 def _displaced(of: str, title: str, turn: int, millimetres: int) -> Variant:
     options = ("--displacement", str(millimetres / 1000))
     known = {"given": of, "measures": turn, "turns": turn, "seeds": SEEDS}
@@ -122,7 +129,9 @@ MAIN = (("dexflywheel", ""), ("dexpie", "dexpie"))  # the methods that all else 
 # What DexPIE is compared with: title, and the round whose policy it is.
 COMPARED = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1),
             "recap": ("RECAP", 1), "dexpie": ("DexPIE", 1)}  # fmt: skip
-LATENCIES = (0, 2, 6, 8)  # added in tests [steps], beside the 4 of all others
+USUAL_LATENCY = 4  # of collection and of all tests that name no other [steps]
+LATENCIES = (0, 2, 6, 8)  # added in tests [steps], beside the usual
+WAITS = (USUAL_LATENCY, 8)  # for a chunk, in tests that stand still until it is there [steps]
 DISPLACEMENTS = (20, 40)  # of the object in tests [mm]
 EPISODES_LEARNED = (15, 30, 45)  # of the 60 that are collected
 # In the order of the tables; `sort` in `grid` keeps it within a letter and a seed.
@@ -181,6 +190,7 @@ GRID: tuple[Variant, ...] = (
     *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 2.5, *DATA,
            "--rollouts", str(n), seeds=SEEDS) for n in EPISODES_LEARNED),
     *(_latency(name, *COMPARED[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
+    *(_waiting("dexpie", *COMPARED["dexpie"], steps) for steps in WAITS),
     *(_displaced(name, *known, mm) for name, known in COMPARED.items() for mm in DISPLACEMENTS),
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
 
@@ -116,7 +117,10 @@ def test_the_page_holds_everything_and_asks_no_network(folder):
     assert tags.open == []
     assert not re.search(r'(src|href)="(https?:)?//', page)
     assert sum(tag == "table" for tag, _ in tags.found) == len(LAYOUTS)
-    assert sum(tag == "img" for tag, _ in tags.found) == len(PLOTS)
+    pictures = [known["src"] for tag, known in tags.found if tag == "img"]
+    for source, name in zip(pictures, PLOTS, strict=True):
+        drawn = unquote(source.removeprefix("data:image/svg+xml,"))
+        assert drawn.split() == (folder / "plots" / f"{name}.svg").read_text().split()
     films = [known["src"] for tag, known in tags.found if tag == "video"]
     assert len(films) == 2 and all((folder / source).is_file() for source in films)
     linked = [known["href"] for tag, known in tags.found if tag == "a"]
