@@ -241,8 +241,9 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "pie_ablations", "DexPIE with one setting changed: T_OEP [%]",
         ("",), pie.ablations,
-        "All tests are asynchronous with 4 steps of latency. DexPIE's row is of three seeds, some "
-        "others of the first alone: the table of differences compares the same. " + PIE_SETTING,
+        "Tests are of 4 steps of latency, asynchronous but where a row says so. DexPIE's row is of "
+        "three seeds, some others of the first alone: the table of differences compares the same. "
+        + PIE_SETTING,
     ),
     Layout(
         "pie_latency", "Success against latency in tests [%]", ("Policy", "Latency"), pie.latency,

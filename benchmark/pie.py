@@ -24,7 +24,7 @@ from dexfw_envs.registry import entry
 
 Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
 COLUMNS = (*PIE_TASKS, "mean")
-SYNCHRONOUS = "DexPIE, acting synchronously"  # holds the last command until a chunk is there
+SYNCHRONOUS = "DexPIE, tested synchronously"  # holds the last command until a chunk is there
 ALL_EPISODES = 60  # that are collected
 
 
@@ -54,7 +54,8 @@ def differences(last: int) -> Iterator[Place]:
     yield from _less(recap, "hg-dagger", variant(PIE, "hg-dagger").title)
     for steps in WAITS:
         name = PIE if steps == USUAL_LATENCY else f"dexpie-latency-{steps}"
-        yield from _less(variant(PIE, f"dexpie-waiting-{steps}"), name, "DexPIE")
+        waiting = variant(PIE, f"dexpie-waiting-{steps}")
+        yield from _less(waiting, name, "DexPIE")
 
 
 def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:

@@ -231,11 +231,11 @@ def write_plots(results: Results) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         for name, (make, _) in PLOTS.items():
             figure = make(results)
-            for suffix, options in (("png", {"dpi": 200}), ("svg", {"dpi": 300})):
+            for suffix in ("png", "svg"):
                 image = io.BytesIO()
                 # Neither date nor version, so that the same figures make the same bytes.
                 known = {"Date": None} if suffix == "svg" else {"Software": None}
-                figure.savefig(image, format=suffix, metadata=known, **options)
+                figure.savefig(image, format=suffix, metadata=known, dpi=200)
                 path = results.root / "plots" / f"{name}.{suffix}"
                 atomic_write_bytes(path, image.getvalue())
                 paths.append(path)

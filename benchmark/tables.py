@@ -5,6 +5,7 @@ Every place has our figure, or `not run`, and the published one in parentheses w
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +22,8 @@ from benchmark.stored import Results
 from dexfw_envs.runs import atomic_write_bytes
 
 NOT_RUN = "not run"
+# Where a run wrote and with how many threads; its summary in `runs/` keeps the whole command.
+PLACES = re.compile(r" --(?:runs|records|threads) \S+")
 COUNTS = ("configurations", "trajectories", "objects handled")
 INTERVALS = (
     "Intervals are 95 %: in square brackets over the episodes of all seeds (Wilson, or paired and "
@@ -47,7 +50,8 @@ def frame(results: Results, layouts: Sequence[Layout] = LAYOUTS) -> pandas.DataF
                 row |= {k: known[k] for k in ("value", "low", "high", "seed_low", "seed_high", "n")}
                 row["seeds"] = " ".join(map(str, ours.seeds))
                 row["commits"] = " ".join(sorted({commit for commit, _ in ours.made_by}))
-                row["commands"] = tuple(sorted({command for _, command in ours.made_by}))
+                commands = {PLACES.sub("", command) for _, command in ours.made_by}
+                row["commands"] = tuple(sorted(commands))
                 row["runs"] = ours.runs
             rows.append(row)
     numbers = ["value", "low", "high", "seed_low", "seed_high", "paper", "paper_spread"]

@@ -90,6 +90,7 @@ PIE_DEMONSTRATIONS = {"Grasp": (3, 3, 3), "Pour": (1, 1, 2), "Handover": (2, 3, 
 DATA = ("--collected", PARENT)  # demonstrations, reference policy and rollouts of DexPIE's run
 AS_PUBLISHED = ("--ceiling", "1", "--quantiles", "0.6", "0.8", "--beta", "1.5",
                 "--lookahead", "16", "--end-value", "critic", "--contrast", "1")  # fmt: skip
+USUAL_LATENCY = 4  # of collection and of all tests that name no other [steps]
 EVEN = ("--retries", RETRIES)  # a collection of its own, with no more interventions than DexPIE's
 
 
@@ -106,11 +107,10 @@ def _latency(of: str, title: str, turn: int, steps: int) -> Variant:
     return _pie(f"{of}-latency-{steps}", title, "pie_latency", 0.4, *options, **known)
 
 
-def _waiting(of: str, title: str, turn: int, steps: int) -> Variant:
+def _waiting(of: str, title: str, table: str, steps: int = USUAL_LATENCY) -> Variant:
     options = ("--eval-inference", "sync", "--eval-latency", str(steps))
-    known = {"given": of, "measures": turn, "turns": turn, "seeds": SEEDS}
-    title = f"{title} acting synchronously, {steps} steps"
-    return _pie(f"{of}-waiting-{steps}", title, "pie_latency", 0.4, *options, **known)
+    known = {"given": of, "measures": 1, "turns": 1, "seeds": SEEDS}
+    return _pie(f"{of}-waiting-{steps}", title, table, 0.4, *options, **known)
 
 
 def _displaced(of: str, title: str, turn: int, millimetres: int) -> Variant:
@@ -129,7 +129,6 @@ MAIN = (("dexflywheel", ""), ("dexpie", "dexpie"))  # the methods that all else 
 # What DexPIE is compared with: title, and the round whose policy it is.
 COMPARED = {"bc": ("cloning (reference)", 0), "hg-dagger": ("HG-DAgger", 1),
             "recap": ("RECAP", 1), "dexpie": ("DexPIE", 1)}  # fmt: skip
-USUAL_LATENCY = 4  # of collection and of all tests that name no other [steps]
 LATENCIES = (0, 2, 6, 8)  # added in tests [steps], beside the usual
 WAITS = (USUAL_LATENCY, 8)  # for a chunk, in tests that stand still until it is there [steps]
 DISPLACEMENTS = (20, 40)  # of the object in tests [mm]
@@ -158,6 +157,7 @@ GRID: tuple[Variant, ...] = (
     _pie("recap", "RECAP", "pie", 2.5, *DATA, seeds=SEEDS),
     _pie("dexpie-sync", "synchronous collection", "pie_ablations", 2.5, "--inference", "sync",
          *EVEN, shares=("dexpie", "eval_0"), seeds=SEEDS),
+    _waiting("dexpie-sync", "synchronous collection and tests", "pie_ablations"),
     _pie("dexpie-initial", "ordinary starts", "pie_ablations", 2.5, "--starts", "initial",
          *EVEN, shares=("dexpie", "eval_0"), seeds=SEEDS),
     _pie("dexpie-unforeseen", "operator steps in later, --foresight 0", "pie_ablations", 2.5,
@@ -190,7 +190,8 @@ GRID: tuple[Variant, ...] = (
     *(_pie(f"dexpie-episodes-{n}", f"{n} episodes", "pie_episodes", 2.5, *DATA,
            "--rollouts", str(n), seeds=SEEDS) for n in EPISODES_LEARNED),
     *(_latency(name, *COMPARED[name], steps) for name in ("bc", "dexpie") for steps in LATENCIES),
-    *(_waiting("dexpie", *COMPARED["dexpie"], steps) for steps in WAITS),
+    *(_waiting("dexpie", f"synchronous tests, {steps} steps", "pie_latency", steps)
+      for steps in WAITS),
     *(_displaced(name, *known, mm) for name, known in COMPARED.items() for mm in DISPLACEMENTS),
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def write(root, successes, method="dexflywheel", task="Grasp", split="T_OEP", **
         row |= {"scenario": f"{split} {k} of {labels['seed']}", "success": k < successes}
         row |= {"object": ("baseball", "egg")[k % 2], "env_id": f"DexFW/{task}-v0"}
         rows.append(row)
-    made = {"commit": "c0ffee", "command": f"python {method} --seed {labels['seed']}"}
+    made = {"commit": "c0ffee", "command": f"python {method} --runs runs/x --seed {labels['seed']}"}
     write_records(rows, root / "records", method=method, task=task, **labels, **made)
 
 
@@ -196,7 +196,7 @@ def test_the_three_forms_say_the_same(results):
     assert page.splitlines()[4] == "| " + " | ".join(body[0]) + " |"
     assert "with python 3.11; cpus 2\nrun dexflywheel-Grasp-1: 3 min on 1 thread(s)" in page
     assert "no summary, so neither versions" in page and "commit c0ffee" in page
-    assert "python dexmimicgen --seed 1" in page
+    assert "python dexmimicgen --seed 1\n" in page
     paper = latex(rows, layout)
     assert "% made by: baselines.md" in paper
     assert r"80.0 [65.2, 89.5] (90.0 $\pm$ 3.2)" in paper and r"T\_OEP" in paper
