@@ -24,7 +24,7 @@ from dexfw_envs.registry import entry
 
 Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
 COLUMNS = (*PIE_TASKS, "mean")
-SYNCHRONOUS = "DexPIE, tested synchronously"  # holds the last command until a chunk is there
+SYNCHRONOUS = "DexPIE, synchronous"  # holds the last command until a chunk is there
 ALL_EPISODES = 60  # that are collected
 
 
