@@ -100,7 +100,8 @@ def test_success_pools_seeds_with_the_wilson_interval(results):
     found = measure(results, asked())
     assert (found.value, found.n, found.seeds) == (80.0, 40, (1, 2))
     assert (found.low, found.high) == tuple(100 * end for end in wilson(32, 40))
-    assert found.made_by == tuple(("c0ffee", f"python dexflywheel --seed {s}") for s in (1, 2))
+    commands = [f"python dexflywheel --runs runs/x --seed {seed}" for seed in (1, 2)]
+    assert found.made_by == tuple(("c0ffee", command) for command in commands)
     of_egg = measure(results, asked(object="egg"))
     assert (of_egg.value, of_egg.n) == (80.0, 20)
     assert measure(results, asked(turn=2)) is None
