@@ -1,7 +1,7 @@
 """DexPIE (arXiv 2606.09615): policy improvement from deployment experience, with its baselines.
 
 Differs: scripted operator; own successes count half; states seen from palms; small networks; 20 Hz.
-Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OEP
+Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OEP --threads 1
 Expected, time: Grasp 91.0 % from 56.0 % (seed 1, n 200; paper: 87.3 from 50.0, own tasks); 4 min.
 """
 
