@@ -34,8 +34,10 @@ COLLECTION: dict[str, Callable[[Report], float]] = {
     "number of operator's steps": lambda found: round(found["intervened_steps"] * found["steps"]),
     "number of late steps": lambda found: found["late_steps"],
 }
-#: What of these tells how much was corrected.
-INTERVENTIONS = ("number of second tries", "number of operator's steps")
+#: What of these tells how much was corrected, and how well.
+INTERVENTIONS = (
+    "number of second tries", "number of operator's steps", "success, operator included %",
+)  # fmt: skip
 #: Largest change of a joint command in one step, by the name of its row.
 JUMPS: dict[str, Callable[[Report], float]] = {
     f"{title}, {part} [rad]": partial(_jump, who=who, part=part)

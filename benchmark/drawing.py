@@ -21,7 +21,7 @@ STYLE = {
     "xtick.labelsize": 6, "ytick.labelsize": 6, "lines.linewidth": 1.0, "lines.markersize": 3,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "legend.frameon": False, "figure.constrained_layout.use": True,
-    # Text stays text: it can be searched, and the page is a fifth smaller.
+    # Text stays text: it can be searched, and the page is a sixth smaller.
     "svg.hashsalt": "dexfw", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"],
 }  # fmt: skip
 

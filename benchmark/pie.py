@@ -53,9 +53,8 @@ def differences(last: int) -> Iterator[Place]:
         yield from _less(row, "dexpie-saturated", "DexPIE, no ceiling,")  # these labels have none
     yield from _less(recap, "hg-dagger", variant(PIE, "hg-dagger").title)
     for steps in WAITS:
-        name = PIE if steps == USUAL_LATENCY else f"dexpie-latency-{steps}"
-        waiting = variant(PIE, f"dexpie-waiting-{steps}")
-        yield from _less(waiting, name, "DexPIE")
+        waiting, acting = variant(PIE, f"dexpie-waiting-{steps}"), _with_latency(PIE, steps)
+        yield from _less(waiting, acting, f"DexPIE at {steps} steps")
 
 
 def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:
@@ -69,12 +68,15 @@ def ablations(last: int) -> Iterator[Place]:
         yield from _row((row.title,), row)
 
 
+def _with_latency(name: str, steps: int) -> str:
+    return name if steps == USUAL_LATENCY else f"{name}-latency-{steps}"
+
+
 def latency(last: int) -> Iterator[Place]:
     """Success against the latency in tests."""
     for name in ("bc", "dexpie"):
         for steps in sorted({USUAL_LATENCY, *LATENCIES}):
-            usual = steps == USUAL_LATENCY
-            row = variant(PIE, name if usual else f"{name}-latency-{steps}")
+            row = variant(PIE, _with_latency(name, steps))
             yield from _row((COMPARED[name][0], f"{steps} steps"), row)
     for steps in WAITS:
         row = variant(PIE, f"dexpie-waiting-{steps}")

@@ -22,8 +22,8 @@ from benchmark.stored import Results
 from dexfw_envs.runs import atomic_write_bytes
 
 NOT_RUN = "not run"
-# Where a run wrote and with how many threads; its summary in `runs/` keeps the whole command.
-PLACES = re.compile(r" --(?:runs|records|threads) \S+")
+# Where a run wrote, which changes no figure; its summary in `runs/` keeps the whole command.
+PLACES = re.compile(r" --(?:runs|records) \S+")
 COUNTS = ("configurations", "trajectories", "objects handled")
 INTERVALS = (
     "Intervals are 95 %: in square brackets over the episodes of all seeds (Wilson, or paired and "
