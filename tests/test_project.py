@@ -19,11 +19,6 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-SOURCES = sorted(
-    path
-    for folder in ("dexfw_envs", "baselines", "benchmark")
-    for path in ROOT.glob(f"{folder}/**/*.py")
-)
 
 
 def relative(path: Path) -> str:
@@ -113,24 +108,9 @@ def test_package_never_imports_an_extra_at_the_top():
             assert not found, f"{relative(path)} imports {found}, which not every user has"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_house_style(path):
-    text = path.read_text()
-    in_package = path.is_relative_to(ROOT / "dexfw_envs")
-    tree = ast.parse(text, feature_version=(3, 10) if in_package else None)
-    limit = 800 if path.parent == ROOT / "baselines" else 300
-    assert text.count("\n") <= limit, f"{relative(path)} has more than {limit} lines"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length - _docstring_lines(node) <= 40, f"{relative(path)}:{node.name}"
-
-
-def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    if ast.get_docstring(node) is None:
-        return 0
-    first = node.body[0]
-    return (first.end_lineno or first.lineno) - first.lineno + 1
+@pytest.mark.parametrize("path", sorted((ROOT / "dexfw_envs").rglob("*.py")), ids=relative)
+def test_package_parses_on_the_oldest_python(path):
+    ast.parse(path.read_text(), feature_version=(3, 10))
 
 
 def test_no_baseline_imports_another():
