@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,11 +76,28 @@ def test_robomimic_masks_and_env(tmp_path):
     lost = [f"demo_{i}" for i, e in enumerate(episodes) if not e.success]
     assert masks == {**by, "success": won, "failure": lost}
     options = {"control_mode": MODE, "obs_mode": "image+touch", "image_size": 34}
-    assert args == {"env_name": ENV, "type": 2, "env_kwargs": options}
+    assert args == {"env_name": f"dexfw_envs:{ENV}", "type": 2, "env_kwargs": options}
     assert told["features"]["obs/touch"]["elements"][0]["unit"] == "N"
     assert told["features"]["states"]["shape"] == [80]
     with h5py.File(tmp_path / "won.hdf5") as file:
         assert set(file["mask"]) == {"success", *SOURCES} and len(file["data"]) == 3
+
+
+def test_robomimic_env_is_made_without_our_import(tmp_path):
+    store = fill(tmp_path / "store", pictures=False)
+    export(store.folder, "robomimic", tmp_path / "demos.hdf5")
+    with h5py.File(tmp_path / "demos.hdf5") as file:
+        text = file["data"].attrs["env_args"]
+    code = (
+        "import json, sys, gymnasium\n"
+        "args = json.loads(sys.argv[1])\n"
+        "env = gymnasium.make(args['env_name'], **args['env_kwargs'])\n"
+        "print(env.spec.id, *env.observation_space)"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code, text], capture_output=True, text=True, check=True
+    )
+    assert made.stdout.split() == [ENV, "object", "proprio", "touch"]
 
 
 # --- minari
@@ -122,6 +140,46 @@ def test_minari_names_the_env(tmp_path, monkeypatch):
     env = dataset.recover_environment()
     assert env.observation_space == dataset.observation_space
     env.close()
+
+
+def test_minari_lists_what_lies_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    minari = pytest.importorskip("minari", reason="minari (extra data) is not installed")
+    store = fill(tmp_path / "store", pictures=False)
+    root = tmp_path / "exports"
+    export(store.folder, "lerobot", root / "grasp", view=NO_VIDEO)
+    with pytest.raises(ValueError, match=r"holds 'grasp', which is no Minari .*minari/grasp-v0"):
+        export(store.folder, "minari", root / "grasp-v0")
+    export(store.folder, "minari", root / "minari" / "grasp-v0")
+    with pytest.raises(ValueError, match="holds the Minari dataset 'grasp-v0'"):
+        export(store.folder, "lerobot", root / "minari" / "grasp", view=NO_VIDEO)
+    export(store.folder, "robomimic", root / "minari" / "grasp.hdf5")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+    assert list(minari.list_local_datasets()) == ["grasp-v0"]
+
+
+def test_minari_recovers_the_env_without_our_import(tmp_path):
+    pytest.importorskip("minari", reason="minari (extra data) is not installed")
+    store = fill(tmp_path / "store", pictures=False)
+    export(store.folder, "minari", tmp_path / "minari" / "grasp-v0")
+    code = (
+        "import sys, minari\n"
+        "env = minari.MinariDataset(sys.argv[1]).recover_environment()\n"
+        "print(env.spec.id)"
+    )
+    data = str(tmp_path / "minari" / "grasp-v0" / "data")
+    made = subprocess.run(
+        [sys.executable, "-c", code, data], capture_output=True, text=True, check=True
+    )
+    assert made.stdout.split() == [ENV]
+
+
+def test_the_python_that_minari_needs_is_named(tmp_path, monkeypatch):
+    store = fill(tmp_path / "store", pictures=False)
+    monkeypatch.setattr(exporting.sys, "version_info", (3, 10, 13))
+    monkeypatch.setattr(exporting.platform, "python_version", lambda: "3.10.13")
+    match = "export to minari needs Python 3.11 or later, this is Python 3.10.13"
+    with pytest.raises(ImportError, match=match):
+        export(store.folder, "minari", tmp_path / "minari" / "grasp-v0")
 
 
 # --- what the arrays mean

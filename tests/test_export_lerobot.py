@@ -21,7 +21,7 @@ from dexfw_envs.vector_env import DexVectorEnv
 from dexfw_envs.video import VideoWriter
 
 NO_VIDEO = View(video=False)
-KEY = "observation.images.recorded"
+KEY = "observation.images.front"
 NAMES = {"proprio": "observation.state", "object": "observation.environment_state"}
 NAMES |= {"touch": "observation.touch"}
 
@@ -79,7 +79,7 @@ def test_arrays_come_back(exported):
         same(found["frame_index"], np.arange(steps))
         same(found["index"], start + np.arange(steps))
         np.testing.assert_allclose(found["timestamp"], np.arange(steps) / 20, atol=1e-6)
-        assert row["tasks"] == [instruction(episode)]
+        assert row["tasks"] == [instruction(episode.scenario)]
         start += steps
 
 
@@ -144,7 +144,7 @@ def test_tasks_are_a_pandas_index(exported):
     assert list(tasks.columns) == ["task_index"] and list(tasks.task_index) == [0, 1, 2]
     for row, episode in zip(episode_rows(folder), episodes, strict=True):
         [number] = set(frames_of(folder, row, info)["task_index"])
-        assert tasks.iloc[number].name == instruction(episode)
+        assert tasks.iloc[number].name == instruction(episode.scenario)
     assert "pick up the drink can and hold it" in tasks.index
 
 

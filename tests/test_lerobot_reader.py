@@ -10,7 +10,7 @@ from dexfw_envs.demos.export.lerobot import instruction
 pytest.importorskip(
     "lerobot", reason="lerobot needs an environment of its own, run: make test-lerobot"
 )
-KEY = "observation.images.recorded"
+KEY = "observation.images.front"
 
 
 def test_the_real_reader(tmp_path, monkeypatch):
@@ -33,7 +33,7 @@ def test_the_real_reader(tmp_path, monkeypatch):
         for step in range(episode.length):
             item = dataset[frame]
             assert (int(item["episode_index"]), int(item["frame_index"])) == (number, step)
-            assert item["task"] == instruction(episode)
+            assert item["task"] == instruction(episode.scenario)
             seen, after = episode.observations, min(step + 1, episode.length - 1)
             np.testing.assert_array_equal(item["observation.state"], seen["proprio"][step])
             np.testing.assert_array_equal(item["observation.touch"], seen["touch"][step])

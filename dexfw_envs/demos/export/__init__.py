@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,6 +33,7 @@ class Format:
         check: Refuses a final path that the format cannot have.
         packages: What must be installed, each with whether only videos need it.
         video: Whether it holds pictures as videos, which can be chosen.
+        python: The lowest Python that its packages can be installed on.
     """
 
     name: str
@@ -38,9 +41,10 @@ class Format:
     check: Callable[[Path], None]
     packages: tuple[tuple[str, bool], ...]
     video: bool
+    python: tuple[int, int] = (3, 10)
 
 
-def _any_name(path: Path) -> None:
+def _any_path(path: Path) -> None:
     """Take every path."""
 
 
@@ -48,23 +52,24 @@ FORMATS = (
     Format(
         name="lerobot",
         write=lambda selection, place, path, view: lerobot.write(selection, place, view),
-        check=_any_name,
+        check=minari.check_apart,
         packages=(("pyarrow", False), ("av", True)),
         video=True,
     ),
     Format(
         name="robomimic",
         write=lambda selection, place, path, view: robomimic.write(selection, place),
-        check=_any_name,
+        check=_any_path,
         packages=(),
         video=False,
     ),
     Format(
         name="minari",
         write=lambda selection, place, path, view: minari.write(selection, place, path.name),
-        check=minari.check_name,
+        check=minari.check_path,
         packages=(("minari", False), ("PIL", False)),
         video=False,
+        python=minari.LEAST_PYTHON,
     ),
 )
 
@@ -127,6 +132,12 @@ def _format(name: str) -> Format:
 
 
 def _need_packages(chosen: Format, view: View) -> None:
+    if sys.version_info < chosen.python:
+        least = ".".join(str(number) for number in chosen.python)
+        raise ImportError(
+            f"export to {chosen.name} needs Python {least} or later, this is Python "
+            f"{platform.python_version()}; the episodes can be exported there"
+        )
     for package, video_only in chosen.packages:
         if (view.video or not video_only) and find_spec(package) is None:
             hint = ", or leave out the video with --no-video" if video_only else ""

@@ -2,7 +2,7 @@
 
     python -m dexfw_envs.demos.export runs/NAME/D_3 --to lerobot --output exports/grasp
     python -m dexfw_envs.demos.export runs/NAME/D_3 --to robomimic --output exports/grasp.hdf5
-    python -m dexfw_envs.demos.export runs/NAME/D_3 --to minari --output exports/grasp-v0
+    python -m dexfw_envs.demos.export runs/NAME/D_3 --to minari --output exports/minari/grasp-v0
 
 Successes only, unless `--failures` is given. The output appears whole or not at all.
 """

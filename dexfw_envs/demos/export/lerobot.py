@@ -31,6 +31,7 @@ from dexfw_envs.demos.export.shards import (
 from dexfw_envs.demos.export.statistics import Statistics, merged, of_rows
 from dexfw_envs.demos.store import StoredEpisode
 from dexfw_envs.registry import entry
+from dexfw_envs.scenario import Scenario
 
 INSTRUCTIONS = {  # the task in words, with the objects of the scene
     "Grasp": "pick up the {0} and hold it",
@@ -46,6 +47,11 @@ def feature_name(key: str) -> str:
     """Return LeRobot's name of an array of the store."""
     own = {"actions": "action", "rewards": "next.reward"}
     return own.get(key) or _KEYS.get(key) or f"observation.{key}"
+
+
+def picture_name(camera: str) -> str:
+    """Return LeRobot's name of a camera's pictures."""
+    return f"observation.images.{camera}"
 
 
 def write(selection: Selection, folder: Path, view: View) -> int:
@@ -77,7 +83,7 @@ class _Writer:
         self.data = DataFiles(folder)
         self.video: VideoFiles | None = None
         if pictures is not None:
-            self.video = VideoFiles(folder, f"observation.images.{pictures.name}", FPS)
+            self.video = VideoFiles(folder, picture_name(pictures.name), FPS)
         self.tasks: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
         self.statistics: list[dict[str, Statistics]] = []
@@ -95,7 +101,7 @@ class _Writer:
         return len(self.rows)
 
     def _add(self, episode: StoredEpisode) -> None:
-        task = instruction(episode)
+        task = instruction(episode.scenario)
         number = self.tasks.setdefault(task, len(self.tasks))
         columns = self._columns(episode, number)
         found = {name: of_rows(values) for name, values in columns.items()}
@@ -179,10 +185,10 @@ class _Writer:
         return found
 
 
-def instruction(episode: StoredEpisode) -> str:
-    """Return the task of an episode in words."""
-    scenario = episode.scenario
-    return INSTRUCTIONS[scenario.task].format(*(o.replace("_", " ") for o in scenario.objects))
+def instruction(scenario: Scenario) -> str:
+    """Return the task of a scenario in words."""
+    names = [name.replace("_", " ") for name in scenario.objects]
+    return INSTRUCTIONS[scenario.task].format(*names)
 
 
 def _arrays(

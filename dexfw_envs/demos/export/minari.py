@@ -20,16 +20,58 @@ from dexfw_envs.demos.export.features import Feature
 from dexfw_envs.demos.export.selection import CONVENTIONS, Selection, ends, labels
 from dexfw_envs.demos.store import StoredEpisode
 
+LEAST_PYTHON = (3, 11)  # of minari itself
+
 _NAME = re.compile(r"[-_\w]+-v\d+")
+_DATA = "data"  # the folder by which Minari knows a dataset
+_METADATA = "metadata.json"  # in that folder
 
 
-def check_name(path: Path) -> None:
-    """Raise ``ValueError`` unless Minari takes the name of a folder for that of a dataset."""
+def check_path(path: Path) -> None:
+    """Refuse a place where Minari would not find the dataset.
+
+    Raises:
+        ValueError: Minari does not take the name of the folder for that of a dataset, or a folder
+            beside it makes Minari's listing fail.
+    """
     if not _NAME.fullmatch(path.name):
         raise ValueError(
             f"a Minari dataset is named like grasp-demos-v0: letters, digits, - and _, ending in "
             f"-v and a number; got {path.name!r}"
         )
+    foreign = [other.name for other in _datasets_in(path.parent) if not _is_minari(other)]
+    if foreign:
+        raise ValueError(
+            f"{path.parent} holds {foreign[0]!r}, which is no Minari dataset and makes Minari's "
+            f"listing fail; give Minari a folder of its own, such as "
+            f"{path.parent / 'minari' / path.name}"
+        )
+
+
+def check_apart(path: Path) -> None:
+    """Refuse a folder with a ``data`` folder of another format beside Minari's datasets.
+
+    Raises:
+        ValueError: The folder above `path` holds a Minari dataset.
+    """
+    own = [other.name for other in _datasets_in(path.parent) if _is_minari(other)]
+    if own:
+        raise ValueError(
+            f"{path.parent} holds the Minari dataset {own[0]!r}, and a dataset of another format "
+            f"beside it makes Minari's listing fail; name an output in another folder"
+        )
+
+
+def _datasets_in(folder: Path) -> list[Path]:
+    """Return the folders that Minari takes for datasets, by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(one for one in folder.iterdir() if (one / _DATA).is_dir())
+
+
+def _is_minari(folder: Path) -> bool:
+    """Tell whether a folder is a Minari dataset, by its name and its metadata."""
+    return bool(_NAME.fullmatch(folder.name)) and (folder / _DATA / _METADATA).is_file()
 
 
 def write(selection: Selection, folder: Path, name: str) -> int:
@@ -48,7 +90,7 @@ def write(selection: Selection, folder: Path, name: str) -> int:
         key: _space(feature) for key, feature in selection.groups.items()
     }
     storage = MinariStorage.new(
-        folder.absolute() / "data",  # Minari doubles a relative path when it adds up sizes
+        folder.absolute() / _DATA,  # Minari doubles a relative path when it adds up sizes
         observation_space=gym.spaces.Dict(spaces),
         action_space=_action_space(selection.features["actions"]),
         env_spec=_env_spec(selection),

@@ -41,10 +41,11 @@ class View:
 
 
 class Recorded:
-    """The pictures that the episodes hold."""
+    """The pictures that the episodes hold, by the task's own camera."""
 
-    def __init__(self, shape: tuple[int, ...]):
-        self.name, self.shape = "recorded", shape
+    def __init__(self, camera: str, shape: tuple[int, ...]):
+        self.name = camera
+        self.shape = shape
 
     def frames(self, episode: StoredEpisode) -> Iterator[np.ndarray]:
         """Yield the picture before each step, (height, width, 3) uint8."""
@@ -101,4 +102,4 @@ def pictures_of(selection: Selection, view: View) -> Recorded | Drawn | None:
             f"the recorded pictures are {image.shape[1]} by {image.shape[0]} pixels; --image-size "
             "is of those drawn anew, with --camera"
         )
-    return Recorded(image.shape)
+    return Recorded(entry(selection.env_id).camera, image.shape)

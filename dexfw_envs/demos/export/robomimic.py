@@ -19,6 +19,7 @@ from dexfw_envs.demos.export.selection import Selection, ends, labels
 from dexfw_envs.demos.store import StoredEpisode
 
 _GYM = 2  # robomimic's number for environments made by Gym
+_MODULE = "dexfw_envs"  # registers the envs when it is imported
 
 
 def write(selection: Selection, path: Path) -> int:
@@ -67,6 +68,12 @@ def _packing(value: np.ndarray) -> dict[str, Any]:
 
 
 def _env_args(selection: Selection) -> dict[str, Any]:
-    """Return what makes the env: `gymnasium.make(env_name, **env_kwargs)`."""
-    options = selection.env_options()
-    return {"env_name": selection.env_id, "type": _GYM, "env_kwargs": options}
+    """Return what makes the env: `gymnasium.make(env_name, **env_kwargs)`.
+
+    The name says which module registers the env, so that a reader need not import it.
+    """
+    return {
+        "env_name": f"{_MODULE}:{selection.env_id}",
+        "type": _GYM,
+        "env_kwargs": selection.env_options(),
+    }
