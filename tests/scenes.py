@@ -16,6 +16,7 @@ from dexfw_envs.catalog.splits import make_scenario
 from dexfw_envs.experts import make_expert
 from dexfw_envs.vector_env import DexVectorEnv
 
+HUNG = 600.0  # [s]; a process that takes longer hangs, however busy the machine
 OBJECTS = ("baseball", "drink_can")
 
 
@@ -96,7 +97,7 @@ def run_fresh(code: str, before: tuple[str, ...] = (), **environment: str) -> st
         env={**kept, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HUNG,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

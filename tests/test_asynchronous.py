@@ -1,13 +1,13 @@
 """Executing chunks while the next are worked out: who asks when, what is held, what is late."""
 
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scenes import HUNG
 
 from dexfw_envs.asynchronous import (
     ChunkExecutor,
@@ -165,14 +165,14 @@ def test_the_observation_is_completed_only_for_worlds_that_plan():
     assert looked == [[0, 1]] * 2
 
 
-# --- against the wall clock
+# --- in a thread of its own
 
 
-def waited(condition):
-    end = time.monotonic() + 10.0
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.001)
-    assert condition()
+def planned(inference):
+    """Wait until the thread has answered every question."""
+    for *_, job in inference._jobs:
+        job.exception()
+    assert inference.ready()[0]
 
 
 class SlowPlanner(Planner):
@@ -184,7 +184,7 @@ class SlowPlanner(Planner):
 
     def __call__(self, *question):
         self.asked.set()
-        assert self.go.wait(10.0)
+        assert self.go.wait(HUNG)
         return super().__call__(*question)
 
 
@@ -208,24 +208,24 @@ def test_a_thread_plans_while_actions_are_executed(threaded):
     assert isinstance(executor.inference, WorkerThread)
     assert [act(), act()] == [HELD] * 2
     plan.go.set()
-    waited(lambda: executor.inference.ready()[0])
+    planned(executor.inference)
     assert [act() for _ in range(4)] == chunk(1, 0, 4)
     plan.go.clear()
     assert [act() for _ in range(2)] == chunk(1, 4), "goes on while the thread is busy"
     assert [act() for _ in range(3)] == [chunk(1)[-1]] * 3 and executor.late == 3
     plan.go.set()
-    waited(lambda: executor.inference.ready()[0])
+    planned(executor.inference)
     assert [act() for _ in range(2)] == chunk(2, 2, 4)
 
 
 def test_a_result_from_before_a_reset_lapses(threaded):
     plan, executor, act = threaded
     act()
-    assert plan.asked.wait(10.0)
+    assert plan.asked.wait(HUNG)
     executor.reset(np.ones(1, bool))
     act(7)
     plan.go.set()
-    waited(lambda: executor.inference.ready()[0])
+    planned(executor.inference)
     assert act() == chunk(2)[0]
     assert plan.calls[-1][0] == [7]
 
@@ -240,13 +240,14 @@ def test_an_error_of_the_policy_is_not_lost():
     executor = ChunkExecutor(env, inference, P)
     executor.reset(np.ones(1, bool))
 
-    def step_until_it_comes():
-        end = time.monotonic() + 10.0
-        while time.monotonic() < end:
-            executor.act({"step": np.zeros(1)})
+    def ask_and_look():
+        executor.act({"step": np.zeros(1)})
+        for *_, job in inference._jobs:
+            job.exception()  # waits for it
+        executor.act({"step": np.zeros(1)})
 
     with pytest.raises(FloatingPointError, match="no number"):
-        step_until_it_comes()
+        ask_and_look()
     inference.close()
 
 

@@ -520,7 +520,7 @@ def test_a_person_can_operate_and_inference_can_take_real_time(tmp_path, monkeyp
             found = super().act(observation, active)
             threads.append(type(self.inference).__name__)
             for job in [job for _, _, job in self.inference._jobs]:
-                job.exception(timeout=20.0)
+                job.exception()
             return found
 
     monkeypatch.setattr(dp, "make_env", made)

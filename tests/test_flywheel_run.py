@@ -26,7 +26,6 @@ from dexfw_envs.runs import RunFolder
 SCRIPT = Path(fw.__file__)
 SMALL = {"trajectories": (2,), "base_steps": 120, "total_timesteps": 128, "test_every": 128,
          "rl_envs": 2, "test_episodes": 2, "eval_episodes": 2}  # fmt: skip
-PATIENCE = 120.0  # [s]
 
 
 def run_and_kill(folder, arguments, stage: str, counter: str, moment: int) -> None:
@@ -34,8 +33,7 @@ def run_and_kill(folder, arguments, stage: str, counter: str, moment: int) -> No
     with open(folder.with_suffix(".log"), "w+") as log:
         command = [sys.executable, str(SCRIPT), *arguments]
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        until = time.monotonic() + PATIENCE
-        while process.poll() is None and time.monotonic() < until:
+        while process.poll() is None:
             kept = progress(folder)
             if kept["stage"] == stage and kept["state"].get(counter, 0) >= moment:
                 break

@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib", reason="plots need the extra report")
 pytest.importorskip("pandas", reason="tables need the extra report")
 pytest.importorskip("rliable", reason="tables need the extra report")
 
+from scenes import HUNG
 from test_tables import summary, write
 
 from benchmark.__main__ import main
@@ -152,7 +153,7 @@ def test_a_browser_shows_the_page_without_errors(folder):
     probed.write_text(page.replace("<head>", "<head>" + PROBE))
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
     command += ["--virtual-time-budget=20000", "--dump-dom", probed.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=HUNG, check=True)
     probed.unlink()
     match = re.search(r'<pre id="found">(.*?)</pre>', shown.stdout)
     assert match, shown.stdout[-500:]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scenes import HUNG
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +49,6 @@ print("shown")
 @pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="xvfb-run is not installed")
 def test_the_window_shows_each_scene_and_suffers_images_beside_it():
     screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x1024x24", sys.executable, "-c", PROGRAM]
-    done = subprocess.run(screen, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(screen, cwd=ROOT, capture_output=True, text=True, timeout=HUNG)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "shown"
