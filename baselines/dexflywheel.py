@@ -18,32 +18,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
-import gymnasium
-import numpy as np
-import safetensors.torch
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
-from diffusers import DDIMScheduler
-from diffusers.training_utils import EMAModel
-from torch.distributions import Normal
-
-from dexfw_envs.backends.mujoco.backend import TIMESTEP
-from dexfw_envs.catalog.splits import training_sampler
-from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
-from dexfw_envs.demos.augment import augment
-from dexfw_envs.demos.collection import Tries, gather
-from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.source import sources_of
-from dexfw_envs.demos.store import SOURCES, EpisodeStore
-from dexfw_envs.evaluation import evaluate
-from dexfw_envs.progress import Progress, check_header, means, pack, unpack
-from dexfw_envs.registry import entry
-from dexfw_envs.report import curves, measure, plot_success, print_success, wheel_turned
-from dexfw_envs.rollout import run_episodes
-from dexfw_envs.runs import RunFolder, atomic_write_json
-from dexfw_envs.smoothing import local_lines
-from dexfw_envs.transforms import matrix_from_quat
+from dexfw_envs.cli import ScriptArgs, check_device, command_line, evaluate_checkpoint
 
 METHOD_VERSION, CONTROL_MODE = 3, "ee_pose"
 LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
@@ -155,6 +130,35 @@ TASKS: dict[str, dict] = {"Grasp": {}, "Pour": SLOW,  # where the settings of a 
     "Lift": SLOW | {"explore": 0.5, "rl_steps": 150, "collect_steps": 150, "gamma": 0.998},
     "Handover": SLOW | {"log_std": -1.8, "n_steps": 64, "minibatch": 1024},
 }  # fmt: skip
+
+if __name__ == "__main__":
+    ARGS = command_line(Args, PRESETS, TASKS, __doc__)  # before the imports that take seconds
+
+import gymnasium
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from diffusers.training_utils import EMAModel
+from torch.distributions import Normal
+
+from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.catalog.splits import training_sampler
+from dexfw_envs.demos.augment import augment
+from dexfw_envs.demos.collection import Tries, gather
+from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.demos.source import sources_of
+from dexfw_envs.demos.store import SOURCES, EpisodeStore
+from dexfw_envs.evaluation import evaluate
+from dexfw_envs.progress import Progress, check_header, means, pack, unpack
+from dexfw_envs.registry import entry
+from dexfw_envs.report import curves, measure, plot_success, print_success, wheel_turned
+from dexfw_envs.rollout import run_episodes
+from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.smoothing import local_lines
+from dexfw_envs.transforms import matrix_from_quat
 
 
 # --- 2. networks ---
@@ -774,8 +778,8 @@ def open_policy(state: dict, args: Args, name: str) -> tuple:
 
 
 # --- 10. entry point ---
-def main(argv: list[str]) -> int:
-    args = parse(Args, argv, PRESETS, TASKS, __doc__)
+def main(args: Args) -> int:
+    check_device(args.device)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
@@ -797,4 +801,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(ARGS))

@@ -18,36 +18,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
-import gymnasium
 import numpy as np
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
-from diffusers import DDIMScheduler
-from diffusers.training_utils import EMAModel
 
 from dexfw_envs import checks
-from dexfw_envs.asynchronous import ChunkExecutor, check_latency, make_inference
-from dexfw_envs.backends.mujoco.backend import TIMESTEP
-from dexfw_envs.calibration import calibrations, shares, split_by_scene
-from dexfw_envs.catalog.curricula import iterations
-from dexfw_envs.catalog.splits import configurations
-from dexfw_envs.cli import SAME_METHOD, ScriptArgs, check_made_with, evaluate_checkpoint, parse
-from dexfw_envs.control import PoseCodec
-from dexfw_envs.demos import deployment as dagger
-from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
-from dexfw_envs.demos.stages import STAGE, StagedEnv, longest_stage, stage_starts, with_stages
-from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.experts import TEACHER_STYLES
-from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
-from dexfw_envs.keyboard import keyboard_operator, raw_terminal
-from dexfw_envs.progress import Progress, check_finished, check_header, load
+from dexfw_envs.asynchronous import check_latency
+from dexfw_envs.cli import (
+    SAME_METHOD,
+    ScriptArgs,
+    check_device,
+    check_made_with,
+    command_line,
+    evaluate_checkpoint,
+)
 from dexfw_envs.registry import entry
-from dexfw_envs.relative import ACTION_SPACES, measured_palms
-from dexfw_envs.report import all_rounds, measure, print_success
-from dexfw_envs.runs import RunFolder, atomic_write_json
-from dexfw_envs.smoothing import local_lines
-from dexfw_envs.transforms import matrix_from_quat
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 3, "ee_pose"
 LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of the optimality
@@ -184,6 +167,36 @@ LATER = (
     *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
     *("drop", *(name for name in SAME_METHOD if name != "seed")),
 )
+
+if __name__ == "__main__":
+    ARGS = command_line(Args, PRESETS, TASKS, __doc__)  # before the imports that take seconds
+
+import gymnasium
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from diffusers.training_utils import EMAModel
+
+from dexfw_envs.asynchronous import ChunkExecutor, make_inference
+from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.calibration import calibrations, shares, split_by_scene
+from dexfw_envs.catalog.curricula import iterations
+from dexfw_envs.catalog.splits import configurations
+from dexfw_envs.control import PoseCodec
+from dexfw_envs.demos import deployment as dagger
+from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
+from dexfw_envs.demos.stages import STAGE, StagedEnv, longest_stage, stage_starts, with_stages
+from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.experts import TEACHER_STYLES
+from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
+from dexfw_envs.keyboard import keyboard_operator, raw_terminal
+from dexfw_envs.progress import Progress, check_finished, check_header, load
+from dexfw_envs.relative import ACTION_SPACES, measured_palms
+from dexfw_envs.report import all_rounds, measure, print_success
+from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.smoothing import local_lines
+from dexfw_envs.transforms import matrix_from_quat
 
 
 # --- 2. networks ---
@@ -769,8 +782,8 @@ def open_policy(state: dict, args: Args, name: str) -> tuple:
 
 
 # --- 12. entry point ---
-def main(argv: list[str]) -> int:
-    args = parse(Args, argv, PRESETS, TASKS, __doc__)
+def main(args: Args) -> int:
+    check_device(args.device)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
@@ -797,4 +810,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(ARGS))

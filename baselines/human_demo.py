@@ -17,26 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-import gymnasium
-import numpy as np
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
-from diffusers import DDIMScheduler
-from diffusers.training_utils import EMAModel
-
-from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.curricula import CURRICULA, iterations
-from dexfw_envs.catalog.splits import configurations
-from dexfw_envs.cli import ScriptArgs, evaluate_checkpoint, parse
-from dexfw_envs.demos.demonstrations import demonstrate, fixed_scenes, read_demonstrations
-from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.progress import Progress, check_header
-from dexfw_envs.registry import entry
-from dexfw_envs.report import all_rounds, measure, print_success
-from dexfw_envs.runs import RunFolder, atomic_write_json
-from dexfw_envs.smoothing import local_lines
-from dexfw_envs.transforms import matrix_from_quat
+from dexfw_envs.cli import ScriptArgs, check_device, command_line, evaluate_checkpoint
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "human_demo", 1, "ee_pose"
 LEVELS = 50  # noise levels in training
@@ -99,6 +81,28 @@ PRESETS: dict[str, dict] = {
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {task: {} for task in CURRICULA}  # no task has settings of its own
+
+if __name__ == "__main__":
+    ARGS = command_line(Args, PRESETS, TASKS, __doc__)  # before the imports that take seconds
+
+import gymnasium
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from diffusers.training_utils import EMAModel
+
+from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.catalog.splits import configurations
+from dexfw_envs.demos.demonstrations import demonstrate, fixed_scenes, read_demonstrations
+from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.progress import Progress, check_header
+from dexfw_envs.registry import entry
+from dexfw_envs.report import all_rounds, measure, print_success
+from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.smoothing import local_lines
+from dexfw_envs.transforms import matrix_from_quat
 
 
 # --- 2. networks ---
@@ -427,8 +431,8 @@ def open_policy(state: dict, args: Args, name: str) -> tuple:
 
 
 # --- 6. entry point ---
-def main(argv: list[str]) -> int:
-    args = parse(Args, argv, PRESETS, TASKS, __doc__)
+def main(args: Args) -> int:
+    check_device(args.device)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
@@ -446,4 +450,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(ARGS))

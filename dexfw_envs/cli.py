@@ -1,4 +1,8 @@
-"""Command lines of the training scripts: settings, presets, and the settings of a resumed run."""
+"""Command lines of the training scripts: settings, presets, and the settings of a resumed run.
+
+Reading them imports neither torch nor a simulator, so that `--help` and wrong options cost no time:
+`check_device` and `evaluate_checkpoint`, which need torch, come after.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import tyro
 
-from dexfw_envs import checks, runs
+from dexfw_envs import checks, command, runs
 from dexfw_envs.backends import check_backend
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
@@ -85,6 +89,33 @@ def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     return settings(**{**values, **changed})
 
 
+def command_line(
+    settings: type[Settings],
+    presets: Mapping[str, Mapping[str, Any]],
+    tasks: Mapping[str, Mapping[str, Any]],
+    description: str | None = None,
+) -> Settings:
+    """Read the command line of this process; whatever ends the process is told in one line.
+
+    A script calls this once, before the imports that take seconds:
+
+        if __name__ == "__main__":
+            ARGS = command_line(Args, PRESETS, TASKS, __doc__)
+
+    Args:
+        settings: As in `parse`.
+        presets: Likewise.
+        tasks: Likewise.
+        description: Likewise.
+
+    Raises:
+        SystemExit: `--help` was asked for, or an option or value is wrong.
+    """
+    command.tell_errors()
+    words = command.without_debug(sys.argv[1:])
+    return parse(settings, words, presets, tasks, description)
+
+
 def parse(
     settings: type[Settings],
     argv: Sequence[str],
@@ -105,8 +136,8 @@ def parse(
     Raises:
         SystemExit: An unknown option or value.
         FileNotFoundError: There is no run to resume.
-        ValueError: Options that do not go together, a device that is not there, an unknown split
-            or backend, or records of changed settings without a variant.
+        ValueError: Options that do not go together, an unknown split or backend, or records of
+            changed settings without a variant.
         MissingRequirementError: Something that the backend needs is missing.
         OSError: The records cannot be written where they shall go.
         ImportError: Records are asked for and pyarrow is not installed.
@@ -117,17 +148,20 @@ def parse(
     early.add_argument("--preset", choices=[*presets], default=next(iter(presets)))
     early.add_argument("--task", choices=[*tasks])
     early.add_argument("--resume", default="")
-    early.add_argument("--evaluate", default="")
     known, _ = early.parse_known_args(argv)
-    task = known.task or _task_of(known.evaluate) or next(iter(tasks))
     if known.resume:
         run = runs.RunFolder.open(known.resume)
         default = from_dict(settings, run.config)
     else:
+        task = known.task or next(iter(tasks))
         default = settings(**{**presets[known.preset], "task": task, **tasks[task]})
-    found = tyro.cli(settings, default=default, args=argv, description=description)
+
+    text = command.help_text(description or settings.__doc__ or "")
+    found = tyro.cli(settings, default=default, args=argv, description=text)
     _check_combination(found, given(settings, argv))
     _check_values(found)
+    if found.evaluate and known.task is None:  # last of all: reading a policy imports torch
+        found = dataclasses.replace(found, task=_task_of(found.evaluate) or found.task)
     _check_outputs(found)
     if known.resume:
         _warn_of_other_code(run)
@@ -179,13 +213,21 @@ def _check_values(args: ScriptArgs) -> None:
     checks.least(args, 0, "seed")
     checks.least(args, 1, "threads", "episodes", "eval_episodes")
     check_backend(args.backend)
+
+
+def check_device(device: str) -> None:
+    """Find out before any work whether torch can use a device.
+
+    Raises:
+        ValueError: It is unknown, or not there; the message has torch's reason.
+    """
     import torch
 
     try:
-        torch.empty(0, device=args.device)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # unknown; or known, but not in this build
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {args.device} cannot be used here: {reason}") from error
+        raise ValueError(f"--device {device} cannot be used here: {reason}") from error
 
 
 def _check_outputs(args: ScriptArgs) -> None:

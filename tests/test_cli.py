@@ -9,7 +9,14 @@ import pytest
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 
 from dexfw_envs import runs
-from dexfw_envs.cli import ScriptArgs, _labels, evaluate_checkpoint, from_dict, parse
+from dexfw_envs.cli import (
+    ScriptArgs,
+    _labels,
+    check_device,
+    evaluate_checkpoint,
+    from_dict,
+    parse,
+)
 from dexfw_envs.records import read_records
 
 
@@ -89,16 +96,21 @@ def test_options_that_would_be_ignored_are_refused():
         (("--seed", "-3"), "--seed must be at least 0, got -3"),
         (("--threads", "0"), "--threads must be at least 1, got 0"),
         (("--backend", "bullet"), "unknown backend 'bullet'; choose one of .*'mujoco'"),
-        (("--device", "abacus"), "--device abacus cannot be used here: .*cpu, cuda"),
     ],
 )
 def test_values_are_checked_first(flags, words):
-    pytest.importorskip("torch")
     with pytest.raises(ValueError, match=words):
         parsed(*flags)
 
 
-def test_a_device_that_is_not_there_is_refused_first(monkeypatch):
+def test_an_unknown_device_is_refused():
+    pytest.importorskip("torch")
+    check_device("cpu")
+    with pytest.raises(ValueError, match=r"--device abacus cannot be used here: .*cpu, cuda"):
+        check_device("abacus")
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
     torch = pytest.importorskip("torch")
 
     def none(*_, device):
@@ -106,7 +118,7 @@ def test_a_device_that_is_not_there_is_refused_first(monkeypatch):
 
     monkeypatch.setattr(torch, "empty", none)
     with pytest.raises(ValueError, match="--device cuda cannot be used here: Torch not compiled"):
-        parsed("--device", "cuda")
+        check_device("cuda")
 
 
 def test_splits_are_checked_first():

@@ -14,6 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexflywheel as fw
+from script_calls import call, settings
 
 from dexfw_envs.progress import dump, load
 from dexfw_envs.smoothing import local_lines
@@ -369,7 +370,7 @@ def run_script(args, kill_at=None):
 
     fw.Run._write = counted
     try:
-        return fw.main(args)
+        return call(fw, args)
     finally:
         fw.Run._write = save
 
@@ -426,7 +427,7 @@ def test_reinforcement_learning_stops_when_a_test_is_good_enough(tmp_path, monke
 def check_evaluation(checkpoint, capsys):
     capsys.readouterr()
     asked = ["--evaluate", str(checkpoint), "--split", "T_VAL", "--episodes", "4", "--threads", "1"]
-    assert fw.main([*asked, "--json", "--timestep-scale", "0.5"]) == 0
+    assert call(fw, [*asked, "--json", "--timestep-scale", "0.5"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert {"success", "n", "low", "high", "per_object"} <= line.keys()
     assert line["n"] == 4
@@ -438,14 +439,14 @@ def check_evaluation(checkpoint, capsys):
 
 def test_bad_input_is_refused(tmp_path):
     with pytest.raises(SystemExit):
-        fw.main(["--presett", "quick"])
+        call(fw, ["--presett", "quick"])
     with pytest.raises(SystemExit):
-        fw.main(["--preset", "huge"])
+        call(fw, ["--preset", "huge"])
     with pytest.raises(FileNotFoundError, match="no run at"):
-        fw.main(["--resume", str(tmp_path / "nothing")])
+        call(fw, ["--resume", str(tmp_path / "nothing")])
     (tmp_path / "broken.pt").write_bytes(b"PK not a checkpoint")
     with pytest.raises(ValueError, match="no checkpoint"):
-        fw.main(["--evaluate", str(tmp_path / "broken.pt")])
+        call(fw, ["--evaluate", str(tmp_path / "broken.pt")])
 
 
 @pytest.mark.parametrize(
@@ -465,10 +466,10 @@ def test_checkpoint_that_does_not_fit_is_refused(tmp_path, name, value):
     needed = fw.header(TINY)[name]
     words = re.escape(f"the checkpoint has {name} {value!r}, needed is {needed!r}")
     with pytest.raises(ValueError, match=words):
-        fw.main(["--evaluate", str(path)])
+        call(fw, ["--evaluate", str(path)])
     path.write_bytes(dump({key: v for key, v in state.items() if key != name}))
     with pytest.raises(ValueError, match=f"the checkpoint has {name} None"):
-        fw.main(["--evaluate", str(path)])
+        call(fw, ["--evaluate", str(path)])
 
 
 def test_truncated_checkpoint_is_refused(tmp_path):
@@ -476,14 +477,11 @@ def test_truncated_checkpoint_is_refused(tmp_path):
     for size in (0, 10, len(content) // 2, len(content) - 1):
         (tmp_path / "torn.pt").write_bytes(content[:size])
         with pytest.raises(ValueError, match="no checkpoint, or a damaged one"):
-            fw.main(["--evaluate", str(tmp_path / "torn.pt")])
+            call(fw, ["--evaluate", str(tmp_path / "torn.pt")])
 
 
 def test_presets_and_ablations_parse():
-    parsed = {
-        name: fw.parse(fw.Args, ["--preset", name, "--device", "cpu"], fw.PRESETS, fw.TASKS)
-        for name in fw.PRESETS
-    }
+    parsed = {name: settings(fw, ["--preset", name, "--device", "cpu"]) for name in fw.PRESETS}
     assert parsed["paper"].width == 768
     assert parsed["paper"].residual_algo == "sac"
     assert parsed["quick"].iterations == 2
@@ -496,7 +494,7 @@ def test_presets_and_ablations_parse():
         "finetune",
         "--touch",
     ]
-    assert fw.parse(fw.Args, flags, fw.PRESETS, fw.TASKS).aep is False
+    assert settings(fw, flags).aep is False
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexmimicgen as dm
+from script_calls import call
 from test_dexflywheel import ACTION, CountingBase, Killed, fw, observation, short_env
 
 from dexfw_envs.catalog.curricula import iterations
@@ -53,7 +54,7 @@ def run_script(script, argv, kill_at=None):
 
     script.Run._write = counted
     try:
-        return script.main(argv)
+        return call(script, argv)
     finally:
         script.Run._write = save
 
@@ -120,7 +121,7 @@ def check_generation(run, episodes):
 def check_evaluation(script, checkpoint, capsys):
     capsys.readouterr()
     asked = ["--evaluate", str(checkpoint), "--split", "T_VAL", "--episodes", "2"]
-    assert script.main([*asked, "--threads", "1", "--json"]) == 0
+    assert call(script, [*asked, "--threads", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 2
     state = load(checkpoint.read_bytes())
     with pytest.raises(ValueError, match="has method 'dexflywheel', needed is"):
@@ -313,11 +314,11 @@ def test_settings_that_cannot_work_are_refused(wrong, named):
 def test_bad_input_is_refused(tmp_path):
     for flags in (["--select", "best"], ["--policy", "combined"], ["--task", "Fold"]):
         with pytest.raises(SystemExit):
-            dm.main(flags)
+            call(dm, flags)
     with pytest.raises(FileNotFoundError, match="no run at"):
-        dm.main(["--resume", str(tmp_path / "nothing")])
+        call(dm, ["--resume", str(tmp_path / "nothing")])
     with pytest.raises(FileNotFoundError, match=r"no episode store at .*nothing"):
-        dm.main(arguments(tmp_path, demos=tmp_path / "nothing"))
+        call(dm, arguments(tmp_path, demos=tmp_path / "nothing"))
     flags = arguments(tmp_path, records=tmp_path / "records", variant="enhanced")
     with pytest.raises(ValueError, match="need --variant enhanced-NAME; these differ"):
-        dm.main(flags)
+        call(dm, flags)

@@ -16,6 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexpie as dp
 from scenes import need_drawing, scene, started
+from script_calls import call
 from test_dexflywheel import Killed, observation
 from test_dexmimicgen import run_script, without_films
 from test_human_demo import store_of_seeds
@@ -633,7 +634,7 @@ def test_killed_resumed_and_shared_runs_are_the_same(tmp_path, demos, short, cap
     for kind in ("bc", "hg-dagger", "recap"):
         more = {"records": tmp_path / "shared", "variant": f"{kind}-tiny"}
         more |= {"rounds": 2} if kind == "recap" else {}
-        assert dp.main(arguments(tmp_path / kind, **known, **more)) == 0
+        assert call(dp, arguments(tmp_path / kind, **known, **more)) == 0
     check_shared(whole, *(only(tmp_path / kind) for kind in ("bc", "hg-dagger", "recap")))
     found = {(r["variant"], r["iteration"]) for r in read_records(tmp_path / "shared")}
     assert found == {("bc-tiny", 0), ("hg-dagger-tiny", 1), ("recap-tiny", 1), ("recap-tiny", 2)}
@@ -665,7 +666,7 @@ def test_other_ways_go_through(tmp_path, short, ways):
     if "image" in ways:
         need_drawing()
     flags = arguments(tmp_path, demonstrations=2, rollouts=4, variant="dexpie-other")
-    assert dp.main([*flags, *ways.split()]) == 0
+    assert call(dp, [*flags, *ways.split()]) == 0
     found = json.loads((only(tmp_path) / "collection_1.json").read_text())
     assert found["episodes"] == 4 and (only(tmp_path) / "eval_1.json").is_file()
 
@@ -703,7 +704,7 @@ def check_evaluation(run, capsys):
     asked = ["--evaluate", str(run / "checkpoints/policy_1.pt"), "--split", "T_VAL", "--episodes",
              "2", "--threads", "1", "--json"]  # fmt: skip
     for more in ([], ["--eval-latency", "8"], ["--eval-inference", "sync"]):
-        assert dp.main([*asked, *more]) == 0
+        assert call(dp, [*asked, *more]) == 0
         assert json.loads(capsys.readouterr().out)["n"] == 2
 
 
@@ -739,18 +740,18 @@ def check_refusals(tmp_path, known, whole):
     """Data and reference policies that do not fit."""
     flags = arguments(tmp_path / "no", **known, action_space="absolute")
     with pytest.raises(ValueError, match="has action_space 'relative', needed is 'absolute'"):
-        dp.main(flags)
+        call(dp, flags)
     flags = arguments(tmp_path / "no", **known, starts="initial", seed=2)
     with pytest.raises(ValueError, match=r"was made with --seed 1, --starts staged; give the same"):
-        dp.main(flags)
+        call(dp, flags)
     flags = arguments(tmp_path / "no", **{**known, "rollouts": 9})
     with pytest.raises(ValueError, match="D_1 holds 5 episodes, needed are 9"):
-        dp.main(flags)
+        call(dp, flags)
     finished = (whole / "stages.json").read_text()
     cut = {k: v for k, v in json.loads(finished).items() if k < "collect_1" or k > "critic_1"}
     (whole / "stages.json").write_text(json.dumps(cut))
     with pytest.raises(ValueError, match=r"has not finished collect_1, only demos, .*--resume"):
-        dp.main(arguments(tmp_path / "no", **known))
+        call(dp, arguments(tmp_path / "no", **known))
     (whole / "stages.json").write_text(finished)
     store = EpisodeStore(whole / "D_1", "DexFW/Grasp-v0", "ee_pose")
     store.add(load_seed("Grasp"), source="policy", seed=0, index=77)
@@ -801,4 +802,4 @@ def test_presets_fit(preset):
 
 def test_records_of_an_ablation_need_a_name(tmp_path):
     with pytest.raises(ValueError, match="need --variant dexpie-NAME; these differ: --beta"):
-        dp.main(["--records", str(tmp_path), "--beta", "2.0"])
+        call(dp, ["--records", str(tmp_path), "--beta", "2.0"])

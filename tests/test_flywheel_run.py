@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from script_calls import call
 from test_dexflywheel import TINY, fw, short_env, tiny_arguments
 
 from dexfw_envs.demos.augment import augment
@@ -61,8 +62,8 @@ def test_a_process_killed_in_two_stages_and_resumed_gives_the_same_run(tmp_path,
     run_and_kill(b, start, "base_1", "step", moments.randint(1, 80))
     resume = ["--resume", str(one_run(b))]
     run_and_kill(b, resume, "residual_1", "round", moments.randint(1, 12))
-    assert fw.main(resume) == 0
-    assert fw.main(tiny_arguments(a, **SMALL)) == 0
+    assert call(fw, resume) == 0
+    assert call(fw, tiny_arguments(a, **SMALL)) == 0
     first, second = one_run(a), one_run(b)
     curves = [(run / "metrics.jsonl").read_bytes() for run in (first, second)]
     assert curves[0] == curves[1]
@@ -92,12 +93,12 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match=r"cannot write .*progress: the disk is full"):
-            fw.main(tiny_arguments(tmp_path / "runs", base_steps=30))
+            call(fw, tiny_arguments(tmp_path / "runs", base_steps=30))
     run = one_run(tmp_path / "runs")
     before = progress(tmp_path / "runs")
     assert before["stage"] == "base_1" and before["state"]["step"] > 0
     assert EpisodeStore(run / "D_1").verify() == {}
-    assert fw.main(["--resume", str(run)]) == 0
+    assert call(fw, ["--resume", str(run)]) == 0
     assert (run / "eval_1.json").is_file()
     assert not list(run.rglob("*.tmp*"))
 
@@ -106,7 +107,7 @@ def test_damaged_progress_is_named(tmp_path):
     folder = RunFolder.create(tmp_path, "DexFW/Grasp-v0", "dexflywheel", 1, TINY)
     path = folder.write_checkpoint("progress", b"PK torn")
     with pytest.raises(ValueError, match=f"{path}: no checkpoint, or a damaged one"):
-        fw.main(["--resume", str(folder.path)])
+        call(fw, ["--resume", str(folder.path)])
 
 
 def test_data_of_a_turn_is_checked_before_it_is_learned_from(tmp_path):
@@ -130,7 +131,7 @@ def test_data_of_a_turn_is_checked_before_it_is_learned_from(tmp_path):
 
 def test_no_checkpoint_to_evaluate(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
-        fw.main(["--evaluate", str(tmp_path / "nothing.pt")])
+        call(fw, ["--evaluate", str(tmp_path / "nothing.pt")])
 
 
 def test_failed_tries_are_stored_with_their_reason(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import human_demo as hd
+from script_calls import call
 from test_dexmimicgen import (
     SMALL,
     check_evaluation,
@@ -54,7 +55,7 @@ def test_a_run_from_a_store_is_labelled_and_resumes(tmp_path, monkeypatch, capsy
     (run,) = (tmp_path / "runs").iterdir()
     found = json.loads((run / "demonstrations.json").read_text())
     assert found["sources"] == {"policy": 2} and found["demos"] == str(demos)
-    assert hd.main(["--resume", str(run)]) == 0
+    assert call(hd, ["--resume", str(run)]) == 0
     rows = read_records(tmp_path / "records")
     assert {(r["method"], r["variant"], r["iteration"], r["policy"]) for r in rows} == {
         ("human_demo", "default-tiny", 1, "base")
@@ -125,4 +126,4 @@ def test_settings_that_cannot_work_are_refused(wrong, named):
 def test_records_of_given_demonstrations_need_a_name_of_their_own(tmp_path):
     flags = ["--records", str(tmp_path), "--demos", str(tmp_path)]
     with pytest.raises(ValueError, match="need --variant default-NAME; these differ: --demos"):
-        hd.main(flags)
+        call(hd, flags)

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="policies are kept by torch")
 pytest.importorskip("av", reason="films need PyAV")
 pytest.importorskip("pyarrow", reason="records need pyarrow")
 
+from script_calls import call  # noqa: E402
 from test_cells import cell  # noqa: E402
 
 from benchmark import kept  # noqa: E402
@@ -152,7 +153,7 @@ def test_a_kept_policy_agrees_with_its_cell(capsys):
     """In other scenes, those of another seed; the intervals of both must meet."""
     script = load_script("dexflywheel")
     words = ["--evaluate", str(KEPT[0]), "--split", "T_OEP", "--episodes", "32", "--seed", "1000"]
-    assert script.main([*words, "--json"]) == 0
+    assert call(script, [*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     task, turn = KEPT[0].parent.name, KEPT[0].stem.partition("-")[0].removeprefix("i")
     words = ["show", "--method", "dexflywheel", "--task", task, "--iteration", turn, "--json"]

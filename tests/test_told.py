@@ -7,6 +7,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="policies need torch")
 pytest.importorskip("diffusers", reason="the scripts need the extra train")
 
+from script_calls import call  # noqa: E402
+
 from benchmark import told  # noqa: E402
 from benchmark.scripts import load_script  # noqa: E402
 
@@ -24,7 +26,7 @@ def run(tmp_path_factory):
     script = load_script("human_demo")
     measure = script.measure
     script.measure = lambda *given, films, **known: measure(*given, **known)
-    assert script.main(words) == 0
+    assert call(script, words) == 0
     (made,) = runs.iterdir()
     return made
 
