@@ -78,7 +78,7 @@ def adopt(path: Path, place: Place, records: Path | None = None) -> Cell:
             settings than the script has now, or its records are not there.
         FileNotFoundError: There is no run.
     """
-    run = RunFolder.open(path)
+    run = RunFolder(path)
     cell = cell_of(run)
     version = version_at(run.provenance["commit"], cell.script, place.root)
     if version != method_version(place.root / cell.script):

@@ -22,6 +22,7 @@ from dexfw_envs.cli import from_dict
 from dexfw_envs.evaluation import evaluate
 from dexfw_envs.policies import read_policy, write_policy
 from dexfw_envs.records import Record, read_record_file, scenario_of
+from dexfw_envs.runs import sweep
 from dexfw_envs.video import VideoWriter
 
 CANDIDATES = 3  # scenes of each kind that are tried: a kept policy is rounded, and may do otherwise
@@ -65,8 +66,8 @@ def film_policies(cell: Cell, results: Path, root: Path, threads: int = 1) -> li
         for policy in ("base", "combined"):
             chosen = candidates(cell, turn, policy, results)
             target = results / "videos" / cell.kept_as
-            cut = target.glob(f".i{turn}-{policy}-*.mp4")  # what a killed process left
-            for old in (*target.glob(f"i{turn}-{policy}-*.mp4"), *cut):
+            sweep(target, f"i{turn}-{policy}-*.mp4.*")
+            for old in target.glob(f"i{turn}-{policy}-*.mp4"):
                 old.unlink()
             try:
                 made += _film(cell, path, policy, chosen, target, (root, threads)) if chosen else []

@@ -101,7 +101,7 @@ def compare(path: Path, threads: int) -> dict[str, Any]:
         ValueError: It is no finished run of one of the scripts.
         FileNotFoundError: There is no run.
     """
-    run = RunFolder.open(path)
+    run = RunFolder(path)
     if not (path / "eval_1.json").is_file():
         raise ValueError(f"{path} has no eval_1.json: not finished, or of another script")
     method = load(run.read_checkpoint("policy_1.pt"))["method"]

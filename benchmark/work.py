@@ -24,13 +24,9 @@ from benchmark.place import CellFailed, Place, ScriptKilled, command, run_in
 from benchmark.residuals import measure_run
 from benchmark.sharing import fork, shared_run
 from benchmark.summaries import summarise, summary_of_measurement, summary_path
+from dexfw_envs.locks import Lock
 from dexfw_envs.progress import STAGES
-from dexfw_envs.runs import (
-    TEMPORARY_SUFFIX,
-    RunFolder,
-    atomic_write_bytes,
-    provenance,
-)
+from dexfw_envs.runs import RunFolder, atomic_write_bytes, provenance, sweep
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
 
@@ -56,7 +52,7 @@ def work(cell: Cell, place: Place) -> None:
         if run_in(home) is None and (source := shared_run(cell, place)) is not None:
             fork(source, cell, place)
         _call_script(cell, place, home, lock)
-        run = RunFolder.open(run_in(home) or home)
+        run = RunFolder(run_in(home) or home)
         keep(run, cell, place, made_by)
 
 
@@ -66,12 +62,11 @@ def _sweep(cell: Cell, results: Path) -> None:
     first, seed = "-".join(filter(None, (cell.label, "i"))), f"-seed{cell.seed}."
     summary = summary_path(cell, results)
     for folder, name in (
-        (summary.parent, f".{summary.name}.*"),
-        (records, f".{first}[0-9]*{seed}parquet.*"),
-        (results / "policies" / cell.kept_as, f".*{seed}safetensors.*"),
+        (summary.parent, f"{summary.name}.*"),
+        (records, f"{first}[0-9]*{seed}parquet.*"),
+        (results / "policies" / cell.kept_as, f"*{seed}safetensors.*"),
     ):
-        for path in folder.glob(name + TEMPORARY_SUFFIX):
-            path.unlink()
+        sweep(folder, name)
 
 
 def keep(run: RunFolder, cell: Cell, place: Place, made_by: dict[str, Any]) -> None:
@@ -148,17 +143,8 @@ def locked(path: Path) -> Iterator[int]:
     Raises:
         BlockingIOError: It is held by another process for longer than a killed one takes to go.
     """
-    import fcntl
-
-    until = time.monotonic() + PATIENCE
-    with open(path, "ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    reason = f"another process is at work in {path.parent}"
-                    raise BlockingIOError(error.errno, reason) from error
-                time.sleep(0.1)
-        yield file.fileno()
+    lock = Lock(path, PATIENCE)
+    try:
+        yield lock.fileno()
+    finally:
+        lock.release()

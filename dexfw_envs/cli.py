@@ -150,7 +150,7 @@ def parse(
     early.add_argument("--resume", default="")
     known, _ = early.parse_known_args(argv)
     if known.resume:
-        run = runs.RunFolder.open(known.resume)
+        run = runs.RunFolder(known.resume)
         default = from_dict(settings, run.config)
     else:
         task = known.task or next(iter(tasks))

@@ -6,13 +6,18 @@ writes the same curves as a run that was never killed. torch is imported when a 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
+import os
 import pickle
+import re
+import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +25,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from dexfw_envs.runs import RunFolder, atomic_write_json, explained
+from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, explained, sync_folder
 
 METRICS = "metrics.jsonl"
+BOARD = "tensorboard"
 STATE = "progress"
 STAGES = "stages.json"  # of each finished stage: seconds, and size of the curves at its end
 
@@ -102,8 +108,9 @@ class MetricsLog:
 
     Args:
         folder: The run's folder.
-        size: How many bytes of an older file to keep; what a killed process wrote after its last
-            save is cut off, since it will come again.
+        size: How many bytes of an older file the last save counts on. What a killed process wrote
+            after it is cut off, since it will come again. Where a part is missing or damaged, the
+            rows that are whole are kept, and a line on stderr says so.
         tracked: Also send the curves to Weights & Biases.
         config: Settings shown there.
     """
@@ -115,14 +122,61 @@ class MetricsLog:
         tracked: bool = False,
         config: Mapping[str, Any] | None = None,
     ):
-        self.path, self.size = Path(folder) / METRICS, size
-        self._board = _tensorboard(self.path.parent / "tensorboard")
+        self.path = Path(folder) / METRICS
+        self._ends_before: list[int] = []  # of the kept rows of a damaged file
+        self._ends: list[int] = []  # of the same rows now
+        self.size = self._cut_back(size)
+        self._board = _tensorboard(self.path.parent / BOARD)
         self._wandb = _wandb(self.path.parent.name, config or {}) if tracked else None
-        with open(self.path, "ab") as file:
-            file.truncate(size)
-        for line in self.path.read_text().splitlines():
+        for _, line in _whole_rows(self.path.read_bytes()):
             row = json.loads(line)
             self._show(row.pop("step"), row, old=True)
+
+    @property
+    def mended(self) -> bool:
+        """Whether rows that the last save counts on were lost."""
+        return bool(self._ends)
+
+    def now_at(self, size: int) -> int:
+        """Return how many bytes of rows are left of the first `size` bytes of a mended file."""
+        if not self.mended or size < 0:  # negative: not known
+            return size
+        return self._ends[bisect_right(self._ends_before, size)]
+
+    def _cut_back(self, size: int) -> int:
+        """Leave the whole rows among the first `size` bytes of the file, and return their size."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        known = content[:size]
+        rows = list(_whole_rows(known))
+        whole = b"".join(row + b"\n" for _, row in rows)
+        if whole == known and len(known) == size:
+            self._truncate(size)
+            return size
+        atomic_write_bytes(self.path, whole)
+        if len(whole) == size:  # the end of the last row was missing, nothing else
+            return size
+
+        self._ends_before = [end for end, _ in rows]
+        self._ends = [0]
+        for _, row in rows:
+            self._ends.append(self._ends[-1] + len(row) + 1)
+        print(
+            f"warning: {self.path} was cut or damaged: {len(rows)} whole rows are kept, "
+            f"{size - len(whole)} of {size} bytes are lost, and the curves have a gap there",
+            file=sys.stderr,
+        )
+        return len(whole)
+
+    def _truncate(self, size: int) -> None:
+        """Cut the file, made if missing, to a size that it has at least."""
+        try:
+            is_new = not self.path.exists()
+            with open(self.path, "ab") as file:
+                file.truncate(size)
+            if is_new:
+                sync_folder(self.path.parent)
+        except OSError as error:
+            raise explained(error, self.path) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append one row; names are tags such as ``"losses/base"``.
@@ -137,13 +191,30 @@ class MetricsLog:
                 file.flush()
                 self.size = file.tell()
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self.size)  # half a row
             raise explained(error, self.path) from error
         self._show(int(step), row)
 
+    def sync(self) -> None:
+        """Force the rows to disk, so that a save can count on them.
+
+        Raises:
+            OSError: They cannot be written; the message says why.
+        """
+        try:
+            with open(self.path, "rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise explained(error, self.path) from error
+
     def _show(self, step: int, values: Mapping[str, float], old: bool = False) -> None:
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            try:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+            except OSError as error:
+                raise explained(error, self.path.parent / BOARD) from error
         if self._wandb is not None and not (old and self._wandb.resumed):
             self._wandb.log({**values, "global_step": step})
 
@@ -153,6 +224,20 @@ class MetricsLog:
             self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _whole_rows(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the rows of the curves that are whole, each with where it ends.
+
+    A power loss leaves NUL bytes and pieces of rows, which are passed over.
+    """
+    for found in re.finditer(rb"[^\0\n]+", content):
+        try:
+            row = json.loads(found.group())
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            yield min(found.end() + 1, len(content)), found.group()
 
 
 def _tensorboard(folder: Path) -> Any:
@@ -206,7 +291,16 @@ class Progress:
         self._stage, self._seconds = kept.get("stage", ""), kept.get("seconds", 0.0)
         self.ends: dict[str, dict[str, float]] = kept.get("ends", {})
         self.metrics = MetricsLog(self.path, kept.get("metrics", 0), tracked, folder.config)
+        if self.metrics.mended:
+            self._adopt_mended()
         self._saved = time.monotonic()
+
+    def _adopt_mended(self) -> None:
+        """Count on the rows that are left of damaged curves."""
+        for end in self.ends.values():
+            end["metrics"] = self.metrics.now_at(int(end["metrics"]))
+        self._write(self._state, self._seconds)
+        atomic_write_json(self.path / STAGES, self.ends)
 
     def stage(self, name: str, work: Callable[..., None], *inputs: Any) -> None:
         """Do `work(self, *inputs)` unless it is done; its results must be on disk when it returns.
@@ -225,6 +319,7 @@ class Progress:
         torch.manual_seed(self.seed)
         work(self, *inputs)
         self.done[name] = time.monotonic() - self._began
+        self.metrics.sync()
         self.ends[name] = {"seconds": self.done[name], "metrics": self.metrics.size}
         atomic_write_json(self.path / STAGES, self.ends)
         self._stage, self._state = "", {}
@@ -262,6 +357,7 @@ class Progress:
         self._saved = time.monotonic()
 
     def _write(self, state: dict, seconds: float) -> None:
+        self.metrics.sync()
         kept = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
         self.store(STATE, kept | {"metrics": self.metrics.size, "ends": self.ends})
 

@@ -189,6 +189,7 @@ def write_records(
     if others := {row["task"] for row in rows} - {task}:
         raise ValueError(f"records of task {sorted(others)} cannot be written as task {task!r}")
     path = Path(root) / method / task / f"{name or _file_name(rows[0])}.parquet"
+    runs.sweep(path.parent, older_than=runs.A_DAY)
     _write_parquet(path, rows)
     return path
 

@@ -11,7 +11,9 @@ import errno
 import json
 import os
 import platform
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -23,8 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs.locks import Lock, hold
+
 PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "h5py", "torch", "diffusers")
-TEMPORARY_SUFFIX = ".tmp"
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # of all names made by `temporary_name`
+LOCK = "lock"  # name of a run's file that who works on it holds
+A_DAY = 86400.0  # older than this, a temporary file belongs to no process that lives [s]
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -34,14 +40,49 @@ _REASONS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "a part of the path is a file, not a folder",
     errno.EISDIR: "it is a folder",
+    errno.EFBIG: "the file would be larger than is allowed here",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EIO: "the disk does not answer",
 }
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a hidden name beside `path`, for writing it before it is renamed to `path`.
+
+    All files and folders that the project has under way are named so, and `sweep` finds them.
+    """
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+
+
+def sweep(folder: str | Path, names: str = "*", older_than: float = 0.0) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder.
+
+    Call it without an age only where no other process can be at work.
+
+    Args:
+        folder: The folder; those in it are left alone.
+        names: Pattern of the final names.
+        older_than: Age from which on they are removed [s].
+    """
+    until = time.time() - older_than
+    for path in Path(folder).glob(f".{names}.tmp"):
+        with contextlib.suppress(OSError):  # gone by now, or not ours to remove
+            if TEMPORARY.fullmatch(path.name) and path.lstat().st_mtime <= until:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def atomic_write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Write a file so that it is seen either whole or not at all, also after a kill or power loss.
 
     The data goes to a temporary file in the same folder, is forced to disk and then renamed.
-    Missing folders are made. A temporary file that a killed process left behind ends in `.tmp`.
+    Missing folders are made. What a killed process leaves behind is removed by `sweep`.
 
     Args:
         path: The file to write; an existing one is replaced.
@@ -52,7 +93,7 @@ def atomic_write_bytes(path: str | Path, data: bytes | memoryview) -> None:
             is the system's (so a full disk is `errno.ENOSPC`), and an older file is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -60,7 +101,7 @@ def atomic_write_bytes(path: str | Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise explained(error, path) from error
     finally:
@@ -84,7 +125,7 @@ def _make_new_folder(path: Path) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Force the folder's entries to disk, so that a rename survives a power loss."""
     if os.name != "posix":  # elsewhere a folder cannot be opened for this
         return
@@ -199,7 +240,9 @@ def run_name(env_id: str, exp_name: str, seed: int, at: float | None = None) -> 
 class RunFolder:
     """A run's folder: `config.json`, checkpoints, and whatever else the script writes into it.
 
-    Use `RunFolder.create` for a new run and `RunFolder.open` to resume one.
+    Use `RunFolder.create` for a new run and `RunFolder.open` to resume one: both lock the folder,
+    so that no other process works on the run, as long as the object lives. `RunFolder(path)` only
+    reads.
 
     Attributes:
         path: The folder.
@@ -212,6 +255,7 @@ class RunFolder:
         document = _read_config(self.path)
         self.config: dict[str, Any] = document["config"]
         self.provenance: dict[str, Any] = document["provenance"]
+        self._lock: Lock | None = None  # kept, since it is freed with its object
 
     @classmethod
     def create(
@@ -232,22 +276,28 @@ class RunFolder:
         at = time.time()
         while not _make_new_folder(path := Path(root) / run_name(env_id, exp_name, seed, at)):
             at += 1  # two runs started in the same second
+        lock = _lock(path)
         settings = dict(config) if isinstance(config, Mapping) else config
         document = {"config": settings, "provenance": provenance()}
         atomic_write_json(path / "config.json", document)
-        return cls(path)
+        run = cls(path)
+        run._lock = lock
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open an existing run for resuming; what a killed writer left half-written is removed.
+        """Open an existing run for resuming, alone; what a killed process left is removed.
 
         Raises:
             FileNotFoundError: There is no run at `path`.
             ValueError: Its `config.json` is damaged.
+            BlockingIOError: Another process is at work on it; the message says which.
+            OSError: Nothing can be written there.
         """
         run = cls(path)
-        for leftover in run.path.rglob(f".*{TEMPORARY_SUFFIX}"):
-            _remove_quietly(leftover)
+        run._lock = _lock(run.path)
+        for folder, _, _ in os.walk(run.path):
+            sweep(folder)
         return run
 
     @property
@@ -276,12 +326,21 @@ class RunFolder:
     def checkpoints(self) -> list[str]:
         """Return the names of the checkpoints there are, sorted."""
         folder = self.path / "checkpoints"
-        return sorted(p.name for p in folder.glob("*") if p.suffix != TEMPORARY_SUFFIX)
+        return sorted(path.name for path in folder.glob("[!.]*"))
 
     def _checkpoint(self, name: str) -> Path:
         if not name or name != Path(name).name or name.startswith("."):
             raise ValueError(f"a checkpoint's name is a plain file name, got {name!r}")
         return self.path / "checkpoints" / name
+
+
+def _lock(folder: Path) -> Lock:
+    try:
+        return hold(folder / LOCK)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise explained(error, folder / LOCK) from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

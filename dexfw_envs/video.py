@@ -5,6 +5,7 @@ PyAV is imported when a writer is made, so that the package works without it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+
+from dexfw_envs.runs import A_DAY, explained, sweep, sync_folder, temporary_name
 
 
 def _import_av() -> Any:
@@ -42,6 +45,7 @@ class VideoWriter:
         Raises:
             ImportError: PyAV is not installed.
             ValueError: The name does not end in .mp4 or `fps` is not positive.
+            OSError: Nothing can be written there; the message says why.
         """
         self.path = Path(path)
         if self.path.suffix != ".mp4":
@@ -49,11 +53,15 @@ class VideoWriter:
         if not fps > 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self._av, self._fps = _import_av(), Fraction(fps).limit_denominator(1000)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp.mp4")
-        self._file = self._av.open(
-            str(self._temporary), mode="w", format="mp4", options={"movflags": "faststart"}
-        )
+        self._temporary = temporary_name(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(self.path.parent, older_than=A_DAY)
+            self._file = self._av.open(
+                str(self._temporary), mode="w", format="mp4", options={"movflags": "faststart"}
+            )
+        except OSError as error:
+            raise explained(error, self.path) from error
         self._stream: Any = None
         self._options = {"crf": "23", "preset": "veryfast"}
         if key_frames is not None:
@@ -75,6 +83,10 @@ class VideoWriter:
         Args:
             frame: RGB image, (height, width, 3) uint8, the same shape every time. An odd height
                 or width is padded by one pixel, as the coding needs even ones.
+
+        Raises:
+            ValueError: It is no such image, or of another shape than the first.
+            OSError: It cannot be written, such as on a full disk; the message says why.
         """
         frame = np.asarray(frame)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -96,8 +108,11 @@ class VideoWriter:
         return stream
 
     def _encode(self, frame: Any) -> None:
-        for packet in self._stream.encode(frame):
-            self._file.mux(packet)
+        try:
+            for packet in self._stream.encode(frame):
+                self._file.mux(packet)
+        except OSError as error:
+            raise explained(error, self.path) from error
 
     def close(self, path: str | Path | None = None) -> Path:
         """Finish the file and give it its name.
@@ -110,24 +125,29 @@ class VideoWriter:
 
         Raises:
             ValueError: No frame was added.
+            OSError: It cannot be written, and nothing is left of it; the message says why.
         """
         if self._stream is None:
             self.discard()
             raise ValueError(f"no frame was added to {self.path}")
         self.path = Path(path) if path is not None else self.path
-        self._encode(None)
-        self._file.close()
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._temporary, self.path)
+        try:
+            self._encode(None)
+            self._file.close()
+            with self._temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(self._temporary, self.path)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            self.discard()
+            raise explained(error, self.path) from error
         return self.path
 
     def discard(self) -> None:
         """Drop the unfinished file."""
-        try:
+        with contextlib.suppress(OSError):  # what cannot be finished is dropped all the same
             self._file.close()
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -87,7 +87,7 @@ def play_policy(checkpoint: Path) -> tuple[list[Episode], dict[str, Any]]:
     worlds = split(args.task, SPLIT, POLICY_SCENES, args.seed)
     episodes = play(env, policy, worlds)
     env.close()
-    run = RunFolder.open(checkpoint.resolve().parents[1])
+    run = RunFolder(checkpoint.resolve().parents[1])
     known = {name: getattr(args, name) for name in ("task", "preset", "seed", "variant")}
     known |= {"method": state["method"], "iteration": state["iteration"], "policy": kind}
     known |= {"commit": run.provenance["commit"], "filmed_at": commit(), "split": SPLIT}

@@ -175,7 +175,7 @@ def test_a_cell_is_worked_on_by_one_process_at_a_time(place, monkeypatch):
     home.mkdir(parents=True)
     with (
         locked(home / "lock"),
-        pytest.raises(BlockingIOError, match="another process is at work in"),
+        pytest.raises(BlockingIOError, match="is at work in process"),
     ):
         work(cell(), place)
     work(cell(), place)

@@ -29,7 +29,7 @@ from dexfw_envs.demos.episode_file import (
     make_header,
     save_episode,
 )
-from dexfw_envs.runs import atomic_write_bytes, json_form
+from dexfw_envs.runs import A_DAY, atomic_write_bytes, json_form, sweep
 
 __all__ = [
     "SOURCES",
@@ -197,7 +197,11 @@ class EpisodeStore:
         return list(self._rows())
 
     def rebuild_manifest(self) -> int:
-        """Write the manifest anew from the files and return the number of its rows."""
+        """Write the manifest anew from the files and return the number of its rows.
+
+        What processes killed more than a day ago left half-written is removed.
+        """
+        sweep(self.folder, older_than=A_DAY)
         rows = [row for row in map(self._row_of_file, self.ids()) if row is not None]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         atomic_write_bytes(self.folder / MANIFEST, text.encode())

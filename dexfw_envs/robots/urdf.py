@@ -21,6 +21,7 @@ from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire, panda_inspire_upright
 from dexfw_envs.robots.spec import RobotSpec
 from dexfw_envs.robots.tree import Inertial, Joint, Link, Tree, robot_tree
+from dexfw_envs.runs import atomic_write_bytes
 
 Element = ElementTree.Element
 ROBOTS: dict[str, Callable[[], RobotSpec]] = {
@@ -138,7 +139,7 @@ def main() -> None:
         robot = find(ROBOTS, args.robot, "robot")()
     except ValueError as error:
         parser.error(str(error))
-    args.file.write_text(to_urdf(robot, args.mimic))
+    atomic_write_bytes(args.file, to_urdf(robot, args.mimic).encode())
     print(f"wrote {args.file}")
 
 

@@ -1,4 +1,4 @@
-"""A Minari dataset, by way of the minari package.
+"""A Minari dataset: spaces and description by the minari package, episodes in its layout.
 
 The output folder is the dataset as Minari keeps it under its root: below the root's folder
 `NAME-v0`, `minari.load_dataset("NAME-v0")` finds it; anywhere else,
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import h5py
 import numpy as np
 
 from dexfw_envs.demos.export.features import Feature
+from dexfw_envs.demos.export.hdf5 import Hdf5Output
 from dexfw_envs.demos.export.selection import CONVENTIONS, Selection, ends, labels
 from dexfw_envs.demos.store import StoredEpisode
 
@@ -25,6 +26,7 @@ LEAST_PYTHON = (3, 11)  # of minari itself
 _NAME = re.compile(r"[-_\w]+-v\d+")
 _DATA = "data"  # the folder by which Minari knows a dataset
 _METADATA = "metadata.json"  # in that folder
+_EPISODES = "main_data.hdf5"  # in that folder too
 
 
 def check_path(path: Path) -> None:
@@ -96,42 +98,54 @@ def write(selection: Selection, folder: Path, name: str) -> int:
         env_spec=_env_spec(selection),
         jpeg_encoding=False,
     )
-    kept: list[dict[str, Any]] = []
-    storage.update_episodes(_buffers(selection, kept))
+    count, steps = _write_episodes(selection, folder / _DATA / _EPISODES)
     names = {key: f"observations/{key}" for key in spaces}
     names |= {"actions": "actions", "rewards": "rewards", "states": "infos/states"}
     storage.update_metadata(
         {
             "dataset_id": name,
             "minari_version": minari.__version__,
+            "total_episodes": count,
+            "total_steps": steps,
             "description": f"Episodes of {selection.env_id}. {CONVENTIONS}",
             "requirements": ["dexfw"],
             "dexfw": selection.described(names),
         }
     )
-    storage.update_episode_metadata(kept)
-    return len(kept)
+    storage.update_metadata({"dataset_size": storage.get_size()})
+    return count
 
 
-def _buffers(selection: Selection, kept: list[dict[str, Any]]) -> Iterator[Any]:
-    """Yield the episodes one by one, and append their labels to `kept`."""
-    for episode in selection.episodes():
-        kept.append(labels(episode))
-        yield _buffer(episode)
+def _write_episodes(selection: Selection, path: Path) -> tuple[int, int]:
+    """Write the episodes as Minari lays them out; return their number and that of their steps.
+
+    Minari's own writer opens the file by its name, and would not survive a full disk.
+    """
+    count, steps = 0, 0
+    with Hdf5Output(path, track_order=True) as output:
+        for episode in selection.episodes():
+            group = output.file.create_group(f"episode_{count}")
+            _write_episode(group, episode)
+            group.attrs.update({"id": count, "total_steps": episode.length, **labels(episode)})
+            count += 1
+            steps += episode.length
+            output.check()
+    return count, steps
 
 
-def _buffer(episode: StoredEpisode) -> Any:
-    from minari.data_collector import EpisodeBuffer
-
+def _write_episode(group: h5py.Group, episode: StoredEpisode) -> None:
     terminated, truncated = ends(episode)
-    return EpisodeBuffer(
-        observations=episode.observations,
-        actions=episode.actions,
-        rewards=episode.rewards,
-        terminations=terminated,
-        truncations=truncated,
-        infos={"states": episode.states},
-    )
+    arrays = {f"observations/{key}": value for key, value in episode.observations.items()}
+    arrays |= {
+        "actions": episode.actions,
+        "rewards": episode.rewards,
+        "terminations": terminated,
+        "truncations": truncated,
+        "infos/states": episode.states,
+    }
+    for name, array in arrays.items():
+        rows = (None, *array.shape[1:])  # can grow, as those that Minari writes
+        group.create_dataset(name, data=array, chunks=True, maxshape=rows)
 
 
 def _space(feature: Feature) -> gym.spaces.Box:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dexfw_envs.runs import TEMPORARY_SUFFIX, explained
+from dexfw_envs.runs import A_DAY, explained, sweep, temporary_name
 
 
 @contextmanager
@@ -17,7 +16,7 @@ def new_output(path: str | Path) -> Iterator[Path]:
     """Give a temporary place, and move what was written there to `path` when all went well.
 
     Everything is forced to disk before it is renamed. After an error nothing is left; a kill leaves
-    what ends in `.tmp` beside `path`.
+    a hidden folder beside `path`, which the next export there removes a day later.
 
     Args:
         path: The file or folder to make.
@@ -29,9 +28,10 @@ def new_output(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; name a new output or remove it")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, older_than=A_DAY)
         yield temporary
         for written in (*temporary.rglob("*"), temporary):
             _sync(written)

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dexfw_envs.demos.export.hdf5 import Hdf5Output
 from dexfw_envs.demos.export.selection import Selection, ends, labels
 from dexfw_envs.demos.store import StoredEpisode
 
@@ -33,7 +34,8 @@ def write(selection: Selection, path: Path) -> int:
     masks: dict[str, list[str]] = {}
     names = {key: f"obs/{key}" for key in selection.groups}
     names |= {key: key for key in ("actions", "rewards", "states")}
-    with h5py.File(path, "w") as file:
+    with Hdf5Output(path) as output:
+        file = output.file
         data = file.create_group("data")
         for count, episode in enumerate(selection.episodes(), start=1):
             demo = f"demo_{count - 1}"
@@ -41,6 +43,7 @@ def write(selection: Selection, path: Path) -> int:
             total += episode.length
             for mask in (episode.source, "success" if episode.success else "failure"):
                 masks.setdefault(mask, []).append(demo)
+            output.check()
         data.attrs["total"] = total
         data.attrs["env_args"] = json.dumps(_env_args(selection))
         data.attrs["dexfw"] = json.dumps(selection.described(names))
