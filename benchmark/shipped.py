@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from benchmark.protocol import ROOT, SPLITS
 from benchmark.scripts import load_script
 from dexfw_envs.cli import from_dict
+from dexfw_envs.command import run_command
 from dexfw_envs.evaluation import evaluate, summary
 from dexfw_envs.play import load, shipped_path
 from dexfw_envs.play.file import read_arrays, write_arrays
@@ -144,23 +144,17 @@ def write(source: Path, target: Path, episodes: int, threads: int) -> dict[str, 
     return read_arrays(target)[0]
 
 
-def main(args: Args) -> int:
+def main(args: Args) -> None:
     """Write the files and say what they hold."""
     if (args.policy is None) != (args.output is None):
-        print("error: --policy and --output go together", file=sys.stderr)
-        return 2
+        raise ValueError("--policy and --output go together")
     pairs = [(kept_path(task.name), shipped_path(task.name)) for task in TASKS]
     if args.policy and args.output:
         pairs = [(args.policy, args.output)]
     for source, target in pairs:
-        try:
-            header = write(source, target, args.episodes, args.threads)
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        header = write(source, target, args.episodes, args.threads)
         print(f"{target}: {target.stat().st_size / 1000:.0f} kB", header.get("measured", ""))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(run_command(Args, main, __doc__))

@@ -11,11 +11,14 @@ Policies are played by NumPy alone, without torch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
+from dexfw_envs.command import help_text, run_main
 
 if TYPE_CHECKING:
     from dexfw_envs.episode import Episode
@@ -31,6 +34,7 @@ COMMANDS = {  # modules of the package that are commands: what they do
     "dexfw_envs.demos.export": "write episodes as LeRobot, robomimic or Minari data",
     "dexfw_envs.experts.measure": "measure a task's scripted expert",
 }
+SPLIT = "T_OEP"  # on which the shipped policies were measured
 MOST_EPISODES = 16  # that are drawn side by side
 
 
@@ -43,7 +47,7 @@ class Play:
     `python -m benchmark.shipped` makes one of a run's policy)"""
     episodes: int = 3
     """how many, in scenes held out from training"""
-    split: str = "T_OEP"
+    split: str = SPLIT
     """which test set the scenes are from"""
     seed: int = 0
     """of the scenes"""
@@ -64,27 +68,22 @@ class List:
     """List tasks, shipped policies and commands; this is done if no command is given."""
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for and return the exit code."""
+    return run_main(_run, arguments)
+
+
+def _run(arguments: list[str]) -> int:
     command = tyro.cli(
         Annotated[Play, tyro.conf.subcommand("play", description=Play.__doc__)]
         | Annotated[List, tyro.conf.subcommand("list", description=List.__doc__)],
         args=arguments,
         default=List(),
         prog=PROGRAM,
-        description=__doc__,
+        description=help_text(__doc__),
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
-    if isinstance(command, List):
-        return show_list()
-    try:
-        return play(command)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return show_list() if isinstance(command, List) else play(command)
 
 
 # --- list
@@ -98,12 +97,12 @@ def show_list() -> int:
     from dexfw_envs.play import load_shipped
     from dexfw_envs.registry import TASKS
 
-    tasks = Table("task", "id", "arms", "objects", "shipped policy, success of it", box=None)
+    tasks = Table("task", "arms", "objects", "shipped policy", f"success on {SPLIT}", box=None)
     for item in TASKS:
         needs = item.make().needs
         policy = load_shipped(item.name)
         objects = str(len(_objects(item.name)))
-        tasks.add_row(item.name, item.env_id, str(needs.robot.arms), objects, told(policy))
+        tasks.add_row(item.env_id, str(needs.robot.arms), objects, _made(policy), _success(policy))
     commands = Table("command", "does", box=None)
     commands.add_row(f"{PROGRAM} play TASK", "show a trained policy: picture, film or window")
     for module, does in COMMANDS.items():
@@ -123,16 +122,18 @@ def _objects(task: str) -> tuple[str, ...]:
     return tuple(objects_for(task, iterations(task)))
 
 
-def told(policy: PlayedPolicy) -> str:
-    """Say in a line what a policy is and how often it succeeds."""
+def _made(policy: PlayedPolicy) -> str:
     known = policy.header
-    name = f"{known['method']}, turn {known['iteration']}, seed {known['seed']}"
-    found = known.get("measured")
+    return f"{known['method']}, turn {known['iteration']}, seed {known['seed']}"
+
+
+def _success(policy: PlayedPolicy) -> str:
+    """Say how often a policy succeeds, with the 95 % Wilson interval."""
+    found = policy.header.get("measured")
     if not found:
-        return f"{name}: not measured"
-    low, high = 100 * found["low"], 100 * found["high"]
-    rate = f"{100 * found['success']:.1f} % [{low:.1f}, {high:.1f}]"
-    return f"{name}: {rate} of {found['n']} episodes of {found['split']}"
+        return "not measured"
+    rate, low, high = (f"{100 * found[name]:.1f}" for name in ("success", "low", "high"))
+    return f"{rate} % [{low}, {high}] of {found['n']}"
 
 
 # --- play
@@ -155,7 +156,8 @@ def play(options: Play) -> int:
     policy = _open(options.policy)
     task = entry(policy.header["env_id"]).name
     scenes = split(task, options.split, options.episodes, options.seed)
-    print(f"{policy.header['env_id']}, {told(policy)}", flush=True)
+    made = f"{policy.header['env_id']}, {_made(policy)}"
+    print(f"{made}; success on {SPLIT}: {_success(policy)}", flush=True)
 
     stage, episodes = _perform(policy, task, scenes, options)
     _print_outcomes(episodes)
@@ -241,4 +243,4 @@ def _draw(stage: Stage, episodes: list[Episode], options: Play) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -23,7 +23,7 @@ from dexfw_envs import checks, command, runs
 from dexfw_envs.backends import check_backend
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
-from dexfw_envs.evaluation import evaluate, summary, write_records
+from dexfw_envs.evaluation import evaluate_filmed, summary, write_records
 from dexfw_envs.policies import read_policy
 from dexfw_envs.records import import_pyarrow
 
@@ -45,7 +45,7 @@ class ScriptArgs:
     resume: str = ""  # folder of a killed run to go on with
     save_seconds: float = 60.0  # wall time between saves of a stage under way [s]
     track: bool = False  # log to Weights & Biases
-    capture_video: bool = False  # film every turn, not only the last
+    capture_video: bool = False  # film every turn, not only the last; with --evaluate: 8 episodes
     eval_splits: tuple[str, ...] = ("T_VAL",)  # "T_O" means T_O(1) at i = 1, and T_O(i+1)
     eval_episodes: int = 200  # episodes per split
     records: str = ""  # folder for per-episode records (results/records); none if empty
@@ -63,7 +63,8 @@ class ScriptArgs:
 # What `--evaluate` takes from the command line; all else is as it was in training.
 WORLD = ("task", "backend", "device", "threads", "timestep_scale", "friction_scale")
 ONLY_EVALUATE = ("split", "episodes", "policy", "json", "displacement")
-EVALUATE = ("evaluate", *ONLY_EVALUATE, "seed", "records", "variant", *WORLD)
+EVALUATE = ("evaluate", *ONLY_EVALUATE, "seed", "records", "variant", "capture_video", *WORLD)
+FILMS = 8  # first episodes that --evaluate films with --capture-video
 # What `--resume` takes from the command line; all else is as it was at the run's start.
 RESUME = ("resume", "threads", "device", "save_seconds", "track")
 # What may differ without making another method of it, so that records need no `--variant`.
@@ -318,8 +319,14 @@ def evaluate_checkpoint(
     policy, env = open_policy(state, args, asked.policy)
     names = ("split", "episodes", "seed", "displacement")
     what: dict[str, Any] = {name: getattr(asked, name) for name in names}
-    records = evaluate(policy, env, progress=asked.split, **what)
+    folder = None
+    if asked.capture_video:
+        name = runs.run_name(state["env_id"], "evaluate", asked.seed)
+        folder = Path(asked.runs) / name / "videos"
+    records, trouble = evaluate_filmed(policy, env, folder, FILMS, progress=asked.split, **what)
     env.close()
+    if folder:
+        print(f"warning: no videos: {trouble}" if trouble else f"videos: {folder}", file=sys.stderr)
     if asked.records:
         write_records(records, asked.records, **labels)
     print(json.dumps(summary(records), indent=None if asked.json else 2))

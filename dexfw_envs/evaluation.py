@@ -27,7 +27,15 @@ from dexfw_envs.scenario import displaced
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
 
-__all__ = ["evaluate", "per_object", "read_records", "summary", "wilson", "write_records"]
+__all__ = [
+    "evaluate",
+    "evaluate_filmed",
+    "per_object",
+    "read_records",
+    "summary",
+    "wilson",
+    "write_records",
+]
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -152,6 +160,32 @@ def evaluate(
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
     drawn = split is not None and not displacement
     return [_record(episode, labels, drawn) for episode in finished]
+
+
+def evaluate_filmed(
+    policy: Policy, env: Any, folder: str | Path | None, films: int = 4, **what: Any
+) -> tuple[list[Record], str]:
+    """Evaluate and film the first episodes; where they cannot be filmed, evaluate without.
+
+    A display or PyAV that is missing fails at the first frame, so little is done twice.
+
+    Args:
+        policy: As in `evaluate`.
+        env: As in `evaluate`.
+        folder: Where the films go; None for no films.
+        films: How many first episodes are filmed.
+        what: The other arguments of `evaluate`.
+
+    Returns:
+        The records, and in a line what kept the films from being made, "" if nothing did.
+    """
+    if folder is None:
+        return evaluate(policy, env, **what), ""
+    try:
+        return evaluate(policy, env, **what, videos=films, video_folder=folder), ""
+    except Exception as error:  # each library has its own; the policy's come again below
+        trouble = " ".join(f"{type(error).__name__}: {error}".split())
+    return evaluate(policy, env, **what), trouble
 
 
 def _run(

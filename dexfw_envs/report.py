@@ -17,7 +17,7 @@ from rich.table import Table
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.cli import ScriptArgs
 from dexfw_envs.demos.collection import motion_ratios
-from dexfw_envs.evaluation import evaluate, summary, write_records
+from dexfw_envs.evaluation import evaluate_filmed, summary, write_records
 from dexfw_envs.rollout import Policy
 from dexfw_envs.runs import atomic_write_bytes
 
@@ -63,7 +63,7 @@ def measure(
                 "seed": args.seed,
                 "progress": f"{split} {name}",
             }
-            found, trouble = _evaluate(policy, env, folder, what)
+            found, trouble = evaluate_filmed(policy, env, folder, **what)
             troubles += [trouble] if trouble else []
             labels: dict[str, Any] = {"iteration": iteration, "policy": name}
             if args.records:
@@ -79,22 +79,6 @@ def measure(
     for trouble in troubles:
         print(f"warning: no videos of iteration {iteration}: {trouble}", file=sys.stderr)
     return rows
-
-
-def _evaluate(
-    policy: Policy, env: Any, folder: Path | None, what: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], str]:
-    """Return the records and what kept the videos from being made, "" if nothing did.
-
-    A display or PyAV that is missing fails at the first frame, so little is done twice.
-    """
-    if folder is None:
-        return evaluate(policy, env, **what), ""
-    try:
-        return evaluate(policy, env, **what, videos=4, video_folder=folder), ""
-    except Exception as error:  # each library has its own; the policy's come again below
-        trouble = " ".join(f"{type(error).__name__}: {error}".split())
-    return evaluate(policy, env, **what), trouble
 
 
 def splits_at(names: Sequence[str], task: str, iteration: int) -> list[str]:

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="policies are kept by torch")
 pytest.importorskip("av", reason="films need PyAV")
 pytest.importorskip("pyarrow", reason="records need pyarrow")
 
+from scenes import need_drawing  # noqa: E402
 from script_calls import call  # noqa: E402
 from test_cells import cell  # noqa: E402
 
@@ -162,3 +163,34 @@ def test_a_kept_policy_agrees_with_its_cell(capsys):
     assert known["policy_path"] == KEPT[0].as_posix()
     assert found["n"] == 32
     assert found["low"] <= known["high"] and known["low"] <= found["high"]
+
+
+@pytest.mark.skipif(not KEPT, reason="no policy is kept yet")
+def test_a_kept_policy_can_be_seen_at_once(tmp_path, monkeypatch, capsys):
+    need_drawing()
+    monkeypatch.chdir(tmp_path)
+    words = ["--evaluate", str(KEPT[0]), "--episodes", "2", "--json"]
+    script = load_script("dexflywheel")
+    assert call(script, words) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert not list(tmp_path.iterdir())
+    assert call(script, [*words, "--capture-video"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == plain  # drawing changes nothing
+    [folder] = (tmp_path / "runs").glob("DexFW-*__evaluate__1__*/videos")
+    assert captured.err.strip().endswith(f"videos: {folder.relative_to(tmp_path)}")
+    assert len(list(folder.glob("episode-00?-*.mp4"))) == 2
+
+
+@pytest.mark.skipif(not KEPT, reason="no policy is kept yet")
+def test_where_nothing_draws_the_evaluation_goes_on(tmp_path, monkeypatch, capsys):
+    def no_display(*_, **__):
+        raise RuntimeError("no EGL\nhere")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dexfw_envs.vector_env.DexVectorEnv.render", no_display)
+    words = ["--evaluate", str(KEPT[0]), "--episodes", "1", "--json", "--capture-video"]
+    assert call(load_script("dexflywheel"), words) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["n"] == 1
+    assert captured.err.strip().endswith("warning: no videos: RuntimeError: no EGL here")
