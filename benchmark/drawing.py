@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.protocol import TASKS
+from benchmark.stored import ONE_SEED
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; black is kept for text.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -59,8 +60,16 @@ def _handles(axes: Axes) -> tuple[Sequence[Any], Sequence[str]]:
 
 
 def error_bars(axes: Axes, points: Sequence[tuple[float, Any]], **style: Any) -> None:
-    """Draw measured figures over x with their intervals."""
-    x, y = [at for at, _ in points], np.array([found.value for _, found in points])
+    """Draw measured figures over x with their intervals over episodes; open where of one seed."""
+    x = [at for at, _ in points]
+    y = np.array([found.value for _, found in points])
     low, high = (np.array([getattr(found, end) for _, found in points]) for end in ("low", "high"))
     spread = np.maximum([y - low, high - y], 0.0)
     axes.errorbar(x, y, yerr=spread, capsize=1.5, marker="o", **style)
+
+    alone = [(at, found.value) for at, found in points if found.mark == ONE_SEED]
+    if alone:
+        hollow = {"ls": "", "marker": "o", "markerfacecolor": "white"}
+        colour = style.get("color", GREY)
+        axes.plot(*zip(*alone, strict=True), markeredgecolor=colour, zorder=4, **hollow)
+        axes.plot([], [], markeredgecolor=GREY, label="one seed", **hollow)

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from benchmark import deployments, generation
 from benchmark.paper import Asked, best
-from benchmark.stats import bootstrap, paired_difference, wilson
+from benchmark.stats import (
+    mean_of_proportions,
+    mean_of_values,
+    over_seeds,
+    paired_difference,
+    wilson,
+)
 from benchmark.stored import Measured, Results
 from benchmark.variants import GRID
 from dexfw_envs.records import Record
 
 QUANTITIES = generation.QUANTITIES | deployments.QUANTITIES
-NORMAL = NormalDist().inv_cdf(0.975)
 
 
 def measure(results: Results, asked: Asked) -> Measured | None:
@@ -48,6 +52,7 @@ def _mean(results: Results, each: Sequence[Asked]) -> Measured | None:
         return None
     return Measured(
         float(np.mean([part.value for part in parts])),
+        **_seeds_of([part.seeds for part in parts]),
         runs=_joined(part.runs for part in parts),
         made_by=_joined(part.made_by for part in parts),
     )
@@ -55,6 +60,12 @@ def _mean(results: Results, each: Sequence[Asked]) -> Measured | None:
 
 def _joined(parts: Iterable[tuple]) -> tuple:
     return tuple(sorted({item for part in parts for item in part}))
+
+
+def _seeds_of(tasks: Sequence[Iterable[int]]) -> dict[str, Any]:
+    """The seeds of all tasks of a mean, and whether some task has others."""
+    each = [frozenset(seeds) for seeds in tasks]
+    return {"seeds": tuple(sorted(frozenset.union(*each))), "uneven": len(set(each)) > 1}
 
 
 def _sources(records: Sequence[Record]) -> dict[str, Any]:
@@ -84,26 +95,30 @@ def progress(results: Results, asked: Asked) -> Measured | None:
     rows = [r for r in results.records(asked, "T_OEP") if np.isfinite(r["progress"])]
     if not rows:
         return None
-    values = 100 * np.array([row["progress"] for row in rows])
-    half = NORMAL * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    mean = float(values.mean())
-    ends = max(0.0, mean - half), min(100.0, mean + half)
-    return Measured(mean, *map(float, ends), len(rows), **_sources(rows))
+    found = mean_of_values([100 * row["progress"] for row in rows], 0.0, 100.0)
+    return Measured(found.value, found.low, found.high, len(rows), **_sources(rows))
 
 
 def mean_success(results: Results, each: Sequence[Asked]) -> Measured | None:
-    """Mean over all tasks: over episodes stratified by task, and over seeds by the bootstrap."""
+    """Mean over all tasks, with intervals over the episodes of all seeds and over the seeds."""
     groups = [results.records(asked, asked.quantity) for asked in each]
     if not all(groups):
         return None
-    rows = [row for group in groups for row in group]
-    won = [row["success"] for row in rows]
-    # The difference to a method that never succeeds is the rate itself.
-    found = paired_difference(won, [False] * len(won), [row["task"] for row in rows])
-    common = set.intersection(*({row["seed"] for row in group} for group in groups))
-    seeds = _over_seeds(tuple(tuple(_rates(group, common)) for group in groups))
-    ends = (100 * end for end in (found.value, max(0.0, found.low), min(1.0, found.high)))
-    return Measured(*ends, len(rows), **(_sources(rows) | seeds))
+    won = tuple(sum(row["success"] for row in group) for group in groups)
+    counts = tuple(len(group) for group in groups)
+    found = _of_proportions(won, counts)
+
+    seeds = [{row["seed"] for row in group} for group in groups]
+    shared = set.intersection(*seeds)
+    scores = np.array([_rates(group, shared) for group in groups]).T
+    known = _sources([row for group in groups for row in group])
+    known |= _seeds_of(seeds) | _between_seeds(scores, 0.0)
+    ends = (100 * end for end in (found.value, found.low, found.high))
+    return Measured(*ends, sum(counts), **known)
+
+
+#: Tables and plots ask for the same means again, and each takes a tenth of a second.
+_of_proportions = cache(mean_of_proportions)
 
 
 def _rates(rows: Sequence[Record], seeds: Iterable[int]) -> list[float]:
@@ -111,12 +126,11 @@ def _rates(rows: Sequence[Record], seeds: Iterable[int]) -> list[float]:
     return [float(np.mean(values)) for values in won.values()]
 
 
-@cache
-def _over_seeds(scores: tuple[tuple[float, ...], ...]) -> dict[str, float]:
-    """Bootstrap over seeds, stratified by task; nothing for a single seed."""
-    if len(scores[0]) < 2:
+def _between_seeds(scores: np.ndarray, lowest: float) -> dict[str, float]:
+    """Interval over seeds of scores (seeds, tasks) from the lowest one to 1; none for one seed."""
+    if len(scores) < 2:
         return {}
-    found = bootstrap(np.array(scores).T)
+    found = over_seeds(scores, lowest)
     return {"seed_low": 100 * found.low, "seed_high": 100 * found.high}
 
 
@@ -137,10 +151,12 @@ def difference(results: Results, *each: Asked) -> Measured | None:
         sources += [side[k] for side in (ours, theirs) for k in common]
     first, second, tasks = zip(*pairs, strict=True)
     found = paired_difference(first, second, tasks)
-    seeds = sorted(set.intersection(*(set(of_task) for of_task in rates)))
-    scores = tuple(tuple(of_task[seed] for seed in seeds) for of_task in rates)
+
+    shared = sorted(set.intersection(*(set(of_task) for of_task in rates)))
+    scores = np.array([[of_task[seed] for of_task in rates] for seed in shared])
+    known = _sources(sources) | _seeds_of(rates) | _between_seeds(scores, -1.0)
     ends = (100 * end for end in (found.value, found.low, found.high))
-    return Measured(*ends, len(pairs), **(_sources(sources) | _over_seeds(scores)))
+    return Measured(*ends, len(pairs), **known)
 
 
 def _gap(ours: Mapping, theirs: Mapping, keys: Sequence[tuple[int, str]]) -> float:

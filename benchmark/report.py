@@ -15,7 +15,7 @@ import pandas
 
 from benchmark.layouts import LAYOUTS, Layout
 from benchmark.plots import PLOTS, write_plots
-from benchmark.stored import Results
+from benchmark.stored import Results, legend
 from benchmark.summaries import write_manifest
 from benchmark.tables import INTERVALS, NOT_RUN, grid_of, sources, write_tables
 from dexfw_envs.runs import atomic_write_bytes
@@ -56,7 +56,8 @@ figure {{ margin: 0; }} figcaption {{ font-size: 13px; color: #555; max-width: 2
 </body>
 </html>
 """
-# A figure or that it was not run, an interval, the published figure.
+BARS = "Bars at success are intervals of 95 % over the episodes of all seeds, as in the tables."
+# A figure with its mark or that it was not run, an interval, the published figure.
 PARTS_OF_CELL = re.compile(rf"{NOT_RUN}|(?:seeds )?\[.*?\]|\(.*?\)|\S+")
 # The parts of the page beside the tables, by their anchor; the first comes before them.
 PARTS = {"plots": "Plots", "films": "Films", "again": "Making it again"}
@@ -72,7 +73,10 @@ def table_html(rows: pandas.DataFrame, layout: Layout, results: Results) -> str:
     ]
     lines.append("<thead>" + _cells(head, labels, "th") + "</thead><tbody>")
     lines += [_cells(line, labels, "td") for line in body]
-    lines.append(f'</tbody></table></div>\n<p class="note">{html.escape(layout.note)}</p>')
+    lines.append("</tbody></table></div>")
+    notes = [told + "." for told in [legend("".join(rows["mark"]))] if told]
+    notes.append(layout.note)
+    lines += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     made = html.escape("\n".join(sources(rows, results) or [NOT_RUN]))
     lines.append(f"<details><summary>What made it</summary><pre>{made}</pre></details>")
     forms = " ".join(f'<a href="tables/{layout.name}.{s}">{s}</a>' for s in ("md", "tex", "csv"))
@@ -100,7 +104,8 @@ def plots_html(root: Path) -> str:
         picture = f'<img alt="{title}" src="data:image/svg+xml,{data}">'
         links = f'<a href="plots/{name}.png">png</a> <a href="plots/{name}.svg">svg</a>'
         figures.append(f"<figure>{picture}<figcaption>{title} {links}</figcaption></figure>")
-    return '<div class="plots">' + "\n".join(figures) + "</div>"
+    note = f'<p class="note">{html.escape(BARS)}</p>'
+    return note + '\n<div class="plots">' + "\n".join(figures) + "</div>"
 
 
 def films_html(root: Path) -> str:

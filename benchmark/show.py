@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.stats import bootstrap, wilson
+from benchmark.stats import over_seeds, wilson
 from dexfw_envs.records import Record, mean_measures, read_records
 
 CELL = ("method", "variant", "task", "iteration", "policy", "split")
@@ -30,8 +29,8 @@ class Show:
 
     success, low, high: of the episodes of all seeds pooled, with the Wilson interval, which says
     where other episodes of the same policies would come out. seed_mean, seed_low, seed_high: mean
-    over the seeds, with the bootstrap interval over seeds, which says where other runs of the
-    method would; null for one seed, and rough for two or three. measures: what the task reports
+    over the seeds, with Student's t interval of the seeds' means, which says where other runs of
+    the method would; null for one seed, and wide for two or three. measures: what the task reports
     beside success, such as the object's tilt; means over the episodes, at their ends.
 
     With --json, --method and --task one cell is printed as one line; what is left open is filled
@@ -85,19 +84,15 @@ def figures(records: list[Record]) -> dict[str, Any]:
     }
 
 
-def over_seeds(records: list[Record]) -> dict[str, float | None]:
-    """Return the mean success of the seeds with its bootstrap interval; None for a single seed."""
+def between_seeds(records: list[Record]) -> dict[str, float | None]:
+    """Return the mean success of the seeds with its t interval; None for a single seed."""
     names = ("seed_mean", "seed_low", "seed_high")
     won: dict[int, list[bool]] = {}
     for record in records:
         won.setdefault(record["seed"], []).append(record["success"])
     if len(won) < 2:
         return dict.fromkeys(names)
-    try:
-        found = bootstrap(np.array([[np.mean(won[seed])] for seed in sorted(won)]))
-    except ImportError as error:
-        warnings.warn(f"no interval over seeds: {error}", stacklevel=2)
-        return dict.fromkeys(names)
+    found = over_seeds(np.array([[np.mean(won[seed])] for seed in sorted(won)]))
     return dict(zip(names, (found.value, found.low, found.high), strict=True))
 
 
@@ -135,7 +130,7 @@ def policy_path(line: dict[str, Any], root: Path) -> str | None:
 
 
 def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
-    line = {**dict(zip(CELL, cell, strict=True)), **figures(records), **over_seeds(records)}
+    line = {**dict(zip(CELL, cell, strict=True)), **figures(records), **between_seeds(records)}
     line["policy_path"] = policy_path(line, options.root)
     if options.per_object:
         objects = cells(records, per_object=True)
@@ -164,7 +159,7 @@ def table(records: list[Record], per_object: bool = False) -> Table:
     for name in (*names, "n", "seeds", *intervals, "jerk", "length", *measures):
         result.add_column(name, justify="left" if name in names else "right")
     for cell, rows in cells(records, per_object).items():
-        figure, seeds = figures(rows), {} if per_object else over_seeds(rows)
+        figure, seeds = figures(rows), {} if per_object else between_seeds(rows)
         result.add_row(
             *map(str, cell),
             str(figure["n"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,25 @@ from benchmark.paper import Asked
 from benchmark.protocol import TURNS, USUAL_PRESET, name_in_grid, results_of
 from benchmark.summaries import Summary, read_summaries
 from dexfw_envs.records import Record, read_records
+
+ONE_SEED, UNEVEN = "†", "‡"  # beside a figure
+#: What the marks say, for below a table.
+LEGEND = {
+    ONE_SEED: "one seed alone, whose spread nothing tells",
+    UNEVEN: "the tasks of the mean were not all run with the same seeds",
+}
+
+
+def seed_mark(seeds: Collection[int], uneven: bool = False) -> str:
+    """Return the mark of a figure of these seeds; "" where there are more, or no runs at all."""
+    if uneven:
+        return UNEVEN
+    return ONE_SEED if len(set(seeds)) == 1 else ""
+
+
+def legend(words: str) -> str:
+    """Say what the marks in a text mean; "" where there are none."""
+    return "; ".join(f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in words)
 
 
 @dataclass(frozen=True)
@@ -22,8 +42,10 @@ class Measured:
         low: Lower end of the interval over episodes, None where there is none.
         high: Upper end.
         n: Episodes, or tries.
-        seeds: Seeds of the runs.
-        seed_low: Lower end of the bootstrap interval over seeds, for means over tasks.
+        seeds: Seeds of the runs; of a mean over tasks, those of any task.
+        uneven: The tasks of a mean were not all run with the same seeds.
+        seed_low: Lower end of the interval over the seeds that all tasks have, from two seeds on;
+            for differences and for means over tasks.
         seed_high: Upper end.
         runs: (method, variant, task, seed) of the runs it comes from.
         made_by: Commit and command of each.
@@ -34,10 +56,16 @@ class Measured:
     high: float | None = None
     n: int = 0
     seeds: tuple[int, ...] = ()
+    uneven: bool = False
     seed_low: float | None = None
     seed_high: float | None = None
     runs: tuple[tuple[str, str, str, int], ...] = ()
     made_by: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def mark(self) -> str:
+        """What is to be said of its seeds beside the figure; "" for nothing."""
+        return seed_mark(self.seeds, self.uneven)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from benchmark.figures import measure
 from benchmark.layouts import LAYOUTS, Layout
 from benchmark.paper import SOURCE, published
 from benchmark.protocol import EPISODES
-from benchmark.stored import Results
+from benchmark.stored import LEGEND, ONE_SEED, UNEVEN, Results, legend
 from dexfw_envs.runs import atomic_write_bytes
 
 NOT_RUN = "not run"
@@ -26,10 +26,17 @@ NOT_RUN = "not run"
 PLACES = re.compile(r" --(?:runs|records) \S+")
 COUNTS = ("configurations", "trajectories", "objects handled")
 INTERVALS = (
-    "Intervals are 95 %: in square brackets over the episodes of all seeds (Wilson, or paired and "
-    'stratified by task), after "seeds" the bootstrap over seeds and tasks, from two seeds on. '
-    f"{EPISODES} episodes per seed. In parentheses: {SOURCE}."
+    "Intervals are 95 %. In square brackets: over the episodes of all seeds, so where other "
+    "episodes of the same policies would come out (success: Wilson; its mean over tasks: a score "
+    "interval stratified by task; differences: Bonett and Price, paired by scene, for means by "
+    'MOVER; progress: normal). After "seeds": over the seeds, so where other runs would come out '
+    "(Student's t of the seeds' means, differences paired by seed, from two seeds on). None is "
+    "over both. "
+    + ". ".join(f"{mark}: {meaning}" for mark, meaning in LEGEND.items())
+    + f". {EPISODES} episodes per seed. In parentheses: {SOURCE}."
 )
+#: In the CSV, in place of the marks.
+MARKS_AS_WORDS = {ONE_SEED: "one seed", UNEVEN: "seeds differ", "": ""}
 
 
 def frame(results: Results, layouts: Sequence[Layout] = LAYOUTS) -> pandas.DataFrame:
@@ -44,11 +51,13 @@ def frame(results: Results, layouts: Sequence[Layout] = LAYOUTS) -> pandas.DataF
             row: dict[str, Any] = {"table": layout.name, "row": labels, "column": column}
             row |= asdict(asked)
             row |= {"paper": theirs and theirs.value, "paper_spread": theirs and theirs.spread}
-            row |= {"run": ours is not None, "n": 0, "seeds": "", "commands": (), "runs": ()}
+            row |= {"run": ours is not None, "n": 0, "seeds": "", "mark": ""}
+            row |= {"commands": (), "runs": ()}
             if ours is not None:
                 known = asdict(ours)
                 row |= {k: known[k] for k in ("value", "low", "high", "seed_low", "seed_high", "n")}
                 row["seeds"] = " ".join(map(str, ours.seeds))
+                row["mark"] = ours.mark
                 row["commits"] = " ".join(sorted({commit for commit, _ in ours.made_by}))
                 commands = {PLACES.sub("", command) for _, command in ours.made_by}
                 row["commands"] = tuple(sorted(commands))
@@ -72,9 +81,9 @@ def number(value: float, quantity: str) -> str:
 
 
 def text(row: Any) -> str:
-    """Our figure with its intervals, or that it was not run, and the published one."""
+    """Our figure with its mark and intervals, or that it was not run, and the published one."""
     kind = row.quantity
-    parts = [number(row.value, kind) if row.run else NOT_RUN]
+    parts = [number(row.value, kind) + row.mark if row.run else NOT_RUN]
     if row.run and row.low == row.low:
         parts.append(f"[{number(row.low, kind)}, {number(row.high, kind)}]")
     if row.run and row.seed_low == row.seed_low:
@@ -148,7 +157,8 @@ def _preset(results: Results) -> str:
 
 
 ESCAPES = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$",
-           "|": r"\textbar{}", "$": r"\$", "{": r"\{", "}": r"\}"}  # fmt: skip
+           "|": r"\textbar{}", "$": r"\$", "{": r"\{", "}": r"\}",
+           ONE_SEED: r"\dag{}", UNEVEN: r"\ddag{}"}  # fmt: skip
 
 
 def escape(words: str) -> str:
@@ -164,7 +174,10 @@ def latex(rows: pandas.DataFrame, layout: Layout) -> str:
     width = len(layout.heads)
     lines += [rf"\begin{{tabular}}{{{'l' * width}{'r' * (len(head) - width)}}}", r"\hline"]
     lines += [_tex(head), r"\hline", *map(_tex, body), r"\hline"]
-    return "\n".join([*lines, r"\end{tabular}", r"\end{table}"])
+    lines.append(r"\end{tabular}")
+    if told := legend("".join(rows["mark"])):
+        lines.append(rf"\par\footnotesize {escape(told)}")
+    return "\n".join([*lines, r"\end{table}"])
 
 
 def _tex(cells: Sequence[str]) -> str:
@@ -181,6 +194,7 @@ def csv(rows: pandas.DataFrame, results: Results) -> str:
             for row in rows.itertuples()
         ],
         value=[row.value if row.run else NOT_RUN for row in rows.itertuples()],
+        mark=[MARKS_AS_WORDS[mark] for mark in rows["mark"]],
     )
     known = [[_summary(results, run) for run in found] for found in rows["runs"]]
     kept = [[one for one in found if one is not None] for found in known]

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
 from benchmark.show import cells, figures  # noqa: E402
+from benchmark.stored import legend, seed_mark  # noqa: E402
 from benchmark.summaries import read_summaries  # noqa: E402
 from benchmark.variants import GRID  # noqa: E402
 from dexfw_envs.records import Record, mean_measures, read_records  # noqa: E402
@@ -41,7 +42,14 @@ def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
         return "not run"
     found = figures(groups[key])
     success, low, high = (100 * found[name] for name in ("success", "low", "high"))
-    return f"{success:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{success:.1f}{seed_mark(found['seeds'])} [{low:.1f}, {high:.1f}]"
+
+
+def _with_legend(lines: Sequence[str]) -> str:
+    """A table's lines, and below them what the marks in it mean."""
+    text = "\n".join(lines) + "\n"
+    told = legend(text)
+    return f"{text}\n{told}.\n" if told else text
 
 
 def _read(task: str, records: Path, method: str = METHOD) -> list[Record]:
@@ -69,7 +77,7 @@ def flywheel_table(task: str, records: Path) -> str:
             row.append(_cell(groups, key) if asked else "")
             shown |= {key: groups[key]} if asked and key in groups else {}
         lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n" + _measures(shown) + _source(shown)
+    return _with_legend(lines) + _measures(shown) + _source(shown)
 
 
 def overview_table(tasks: Sequence[str], records: Path) -> str:
@@ -85,16 +93,24 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
     for title, (method, variant, i, policy) in asked:
         keys = [(method, variant, task, i, policy, "T_OEP") for task in tasks]
         there = [groups[key] for key in keys if key in groups]
-        rates = [100 * figures(rows)["success"] for rows in there]
-        mean = f"{np.mean(rates):.1f}" if len(rates) == len(tasks) else "not run"
+        mean = _mean_cell(there) if len(there) == len(tasks) else "not run"
         lines.append(_row(title, *(_cell(groups, key) for key in keys), mean))
         shown += there
     sizes = sorted({len(rows) for rows in shown})
     commits = sorted({record["commit"] for rows in shown for record in rows})
     told = ", ".join(f"`{short(commit)}`" for commit in commits) or "none"
     size = " or ".join(map(str, sizes)) or "no"
-    note = f"{size} episodes a cell; commands in `results/tables/`. Commits {told}."
-    return "\n".join([*lines, "", note, ""])
+    seeds = sorted({record["seed"] for rows in shown for record in rows})
+    of_seeds = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
+    note = f"{size} episodes a cell{of_seeds}; commands in `results/tables/`. Commits {told}."
+    return _with_legend(lines) + f"\n{note}\n"
+
+
+def _mean_cell(each: Sequence[list[Record]]) -> str:
+    """Mean success of all tasks [%], marked if it is of one seed or of different ones."""
+    rates = [100 * figures(rows)["success"] for rows in each]
+    seeds = {tuple(figures(rows)["seeds"]) for rows in each}
+    return f"{np.mean(rates):.1f}{seed_mark(max(seeds), uneven=len(seeds) > 1)}"
 
 
 def _row(*cells: str) -> str:
@@ -142,7 +158,7 @@ def object_table(task: str, results: Path) -> str:
         lines.append(f"| {key[-1]} | {_cell(groups, key)} | {len(groups[key])} |")
     whole = cells(found)
     lines += [f"| **all** | {_cell(whole, key)} | {len(whole[key])} |" for key in whole]
-    return "\n".join(lines) + "\n" + _source(whole)
+    return _with_legend(lines) + _source(whole)
 
 
 def robustness_table(task: str, results: Path) -> str:
@@ -157,7 +173,7 @@ def robustness_table(task: str, results: Path) -> str:
     keys = {name: (METHOD, name, task, last, "combined", "T_OEP") for name in WORLDS}
     lines = ["| World | Success % |", "|---|---|"]
     lines += [f"| {WORLDS[name]} | {_cell(groups, key)} |" for name, key in keys.items()]
-    return "\n".join(lines) + "\n" + _source({k: groups[k] for k in keys.values() if k in groups})
+    return _with_legend(lines) + _source({k: groups[k] for k in keys.values() if k in groups})
 
 
 def variants_table(task: str, results: Path) -> str:
@@ -172,7 +188,7 @@ def variants_table(task: str, results: Path) -> str:
         seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
         name = variant or "the method itself"
         lines.append(f"| {name} | {turn} | {policy} | {_cell(groups, key)} | {seeds} |")
-    return "\n".join(lines) + "\n" + _source(groups)
+    return _with_legend(lines) + _source(groups)
 
 
 NOT_COUNTED = "–"  # first tries, in runs made before they were
@@ -192,8 +208,8 @@ def generation_table(task: str, results: Path) -> str:
             lines.append(_generation_row(turn, kind, [run["data"][turn][kind] for run in kept]))
     times = "; ".join(map(_run_times, kept))
     commits = ", ".join(sorted({f"`{short(run['commit'])}`" for run in kept}))
-    return "\n".join(lines) + (
-        "\n\nA scene that failed is tried again, up to ten times, so hard ones weigh more in all "
+    return _with_legend(lines) + (
+        "\nA scene that failed is tried again, up to ten times, so hard ones weigh more in all "
         f"tries; {NOT_COUNTED}: only later versions count it. Jerk (mean second difference of the "
         "actions) and duration are relative to the seed "
         f"demonstration. Commit {commits}. Wall time, evaluation included: {times}.\n"
@@ -215,8 +231,9 @@ def _generation_row(turn: str, kind: str, reports: list[dict[str, Any]]) -> str:
     maker = {"rollouts": "policy of the last turn", "edited": "A_EP"}[kind]
     counted = [r for r in reports if "scenes" in r]
     first, scenes = (sum(r[name] for r in counted) for name in ("first", "scenes"))
-    words = f"{100 * first / scenes:.1f}" if scenes else NOT_COUNTED
-    figures = (turn, maker, words, f"{100 * success:.1f}", sum(r["tries"] for r in reports))
+    words = f"{100 * first / scenes:.1f}{seed_mark(range(len(counted)))}" if scenes else NOT_COUNTED
+    whole = f"{100 * success:.1f}{seed_mark(range(len(reports)))}"
+    figures = (turn, maker, words, whole, sum(r["tries"] for r in reports))
     return "| " + " | ".join(map(str, (*figures, f"{jerk:.2f}", f"{duration:.2f}"))) + " |"
 
 
@@ -286,9 +303,9 @@ def _speed_source(known: dict[str, Any]) -> str:
 
 
 def harness_table(page: Path) -> str:
-    """The table alone of a page that the harness has written."""
+    """The table of a page that the harness has written, and what the marks in it mean."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if line.startswith("|")) + "\n"
+    return _with_legend([line for line in lines if line.startswith("|")])
 
 
 TASK_TABLES = {

@@ -134,9 +134,60 @@ def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "read_records", lambda _, *key: rows[key])
     text = tables.overview_table(["Grasp", "Lift"], tmp_path)
     lines = {line.split(" | ")[0]: line for line in text.splitlines()}
-    assert lines["| DexFlyWheel, i = 2"].endswith("| 50.0 |")
+    assert lines["| DexFlyWheel, i = 2"].endswith("| 50.0† |")
     assert lines["| DexFlyWheel, i = 1"].endswith("| not run | not run |")
-    assert lines["| DexMimicGen, 1 source"].endswith("| 100.0 [20.7, 100.0] | not run | not run |")
+    assert lines["| DexMimicGen, 1 source"].endswith("| 100.0† [20.7, 100.0] | not run | not run |")
+    assert (
+        "\n\n† one seed alone, whose spread nothing tells.\n\n1 episodes a cell, seeds 1;" in text
+    )
+
+    rows["dexflywheel", "Grasp"].append(rows["dexflywheel", "Grasp"][1] | {"seed": 2})
+    text = tables.overview_table(["Grasp", "Lift"], tmp_path)
+    [line] = (line for line in text.splitlines() if line.startswith("| DexFlyWheel, i = 2"))
+    assert line == "| DexFlyWheel, i = 2 | 100.0 [34.2, 100.0] | 0.0† [0.0, 79.3] | 50.0‡ |"
+    assert "; ‡ the tasks of the mean were not all run with the same seeds.\n" in text
+
+
+def test_task_tables_mark_what_is_of_one_seed(tmp_path, monkeypatch):
+    tables = sys.modules["tables"]
+    known = {"method": "dexflywheel", "task": "Grasp", "policy": "combined", "iteration": 3}
+    known |= {"success": True, "jerk": 0.1, "length": 9, "commit": "a" * 40, "command": "python x"}
+    rows = [known | {"variant": "", "split": "T_OEP", "seed": seed} for seed in (1, 2)]
+    rows += [known | {"variant": "half-step", "split": "T_OEP", "seed": 1}]
+    rows += [known | {"variant": "", "split": "objects", "object": "egg", "seed": 1}]
+    rows += [known | {"variant": "sac", "split": "T_VAL", "seed": 1}]
+    monkeypatch.setattr(tables, "_read", lambda *_: rows)
+    told = "\n\n† one seed alone, whose spread nothing tells.\n"
+    robust = tables.robustness_table("Grasp", tmp_path)
+    assert "| as in training | 100.0 [34.2, 100.0] |" in robust
+    assert "| half the physics step | 100.0† [20.7, 100.0] |" in robust and told in robust
+    assert "| egg | 100.0† [20.7, 100.0] | 1 |" in tables.object_table("Grasp", tmp_path)
+    assert "| sac | 3 | combined | 100.0† " in tables.variants_table("Grasp", tmp_path)
+    assert "†" not in tables.flywheel_table("Grasp", tmp_path)
+
+
+def test_tables_of_generation_mark_what_one_run_tells(tmp_path, monkeypatch):
+    tables = sys.modules["tables"]
+    report = {"successes": 3, "tries": 4, "jerk": 1.0, "duration": 1.0}
+    runs = [{"variant": "", "seed": 1, "commit": "a" * 40, "threads": 1,
+             "seconds": {"data_1": 60.0}, "data": {"1": {"edited": report}}}]  # fmt: skip
+    monkeypatch.setattr(tables, "read_summaries", lambda *_: runs)
+    text = tables.generation_table("Grasp", tmp_path)
+    assert "| 1 | A_EP | – | 75.0† | 4 | 1.00 | 1.00 |\n\n† one seed alone" in text
+    counted = report | {"first": 1, "scenes": 2}
+    runs.append(runs[0] | {"seed": 2, "data": {"1": {"edited": counted}}})
+    text = tables.generation_table("Grasp", tmp_path)
+    assert "| 1 | A_EP | 50.0† | 75.0 | 8 | 1.00 | 1.00 |" in text
+
+
+def test_embedded_tables_explain_their_marks(tmp_path):
+    page = tmp_path / "pie.md"
+    page.write_text("# Title\n\n| a |\n| --- |\n| 1.0† |\n\nNotes of the harness.\n")
+    table = "| a |\n| --- |\n| 1.0† |\n"
+    told = "\n† one seed alone, whose spread nothing tells.\n"
+    assert sys.modules["tables"].harness_table(page) == table + told
+    page.write_text(table.replace("†", ""))
+    assert sys.modules["tables"].harness_table(page) == table.replace("†", "")
 
 
 def test_speed_table_follows_the_records(tmp_path):

@@ -14,7 +14,6 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="plots need the extra report")
 pytest.importorskip("pandas", reason="tables need the extra report")
-pytest.importorskip("rliable", reason="tables need the extra report")
 
 from scenes import HUNG
 from test_tables import summary, write

@@ -11,7 +11,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="the critic's values are kept by torch")
 pytest.importorskip("matplotlib", reason="plots need the extra report")
 pytest.importorskip("pandas", reason="tables need the extra report")
-pytest.importorskip("rliable", reason="tables need the extra report")
 
 from scenes import need_drawing  # noqa: E402
 from test_tables import summary  # noqa: E402

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 pandas = pytest.importorskip("pandas", reason="tables need the extra report")
-pytest.importorskip("rliable", reason="tables need the extra report")
 pytest.importorskip("pyarrow", reason="records need pyarrow")
 
 from benchmark.__main__ import main  # noqa: E402
@@ -17,8 +16,9 @@ from benchmark.figures import measure  # noqa: E402
 from benchmark.layouts import LAYOUTS, SETTING  # noqa: E402
 from benchmark.paper import Asked, published  # noqa: E402
 from benchmark.protocol import ROOT, TASKS  # noqa: E402
-from benchmark.stats import wilson  # noqa: E402
-from benchmark.stored import Results  # noqa: E402
+from benchmark.report import table_html  # noqa: E402
+from benchmark.stats import mean_of_proportions, wilson  # noqa: E402
+from benchmark.stored import Measured, Results, seed_mark  # noqa: E402
 from benchmark.tables import (  # noqa: E402
     csv,
     escape,
@@ -111,8 +111,10 @@ def test_success_pools_seeds_with_the_wilson_interval(results):
 def test_the_mean_needs_all_tasks_and_has_an_interval_over_seeds(results):
     found = measure(results, asked(task="mean"))
     assert found.value == pytest.approx(80.0) and found.n == 160
-    assert found.low < 80.0 < found.high
-    assert 70.0 <= found.seed_low < found.seed_high <= 90.0
+    pooled = mean_of_proportions([32] * 4, [40] * 4)
+    assert (found.low, found.high) == (100 * pooled.low, 100 * pooled.high)
+    assert (found.seed_low, found.seed_high) == (0.0, 100.0)  # 90 and 70 %: two tell nothing
+    assert (found.seeds, found.uneven, found.mark) == ((1, 2), False, "")
     human = variant("human_demo", "default")
     assert measure(results, asked(task="Grasp", policy="base", row=human, turn=1)).value == 10.0
     assert measure(results, asked(task="mean", policy="base", row=human, turn=1)) is None
@@ -139,7 +141,51 @@ def test_differences_have_an_interval_over_seeds(tmp_path):
     mimic = variant("dexmimicgen", "enhanced")
     found = measure(Results(tmp_path), asked("difference", "Grasp", "base", mimic, 1))
     assert found.value == pytest.approx(40.0) and found.n == 60
-    assert 30.0 <= found.seed_low < 40.0 < found.seed_high <= 50.0
+    half = 4.302653 * 10.0 / np.sqrt(3)
+    assert (found.seed_low, found.seed_high) == pytest.approx((40.0 - half, 40.0 + half))
+    assert found.mark == ""
+
+
+def test_figures_of_one_seed_and_of_different_seeds_are_marked(tmp_path):
+    for task in TASKS:
+        write(tmp_path, 18, task=task)
+        write(tmp_path, 8, "dexmimicgen", task, variant="enhanced", iteration=1, policy="base")
+    of = Results(tmp_path)
+    mimic = variant("dexmimicgen", "enhanced")
+    alone = [asked(), asked(task="mean"), asked("difference", "mean", "base", mimic, 1)]
+    assert {measure(of, one).mark for one in alone} == {"†"}
+
+    write(tmp_path, 14, seed=2)  # Grasp alone
+    of = Results(tmp_path)
+    found = measure(of, asked(task="mean"))
+    assert (found.mark, found.seeds, found.seed_low) == ("‡", (1, 2), None)
+    assert [measure(of, asked(task=task)).mark for task in ("Grasp", "Pour")] == ["", "†"]
+    gap = measure(of, asked("difference", "mean", "base", mimic, 1))
+    assert gap.mark == "†", "the other method ran the first seed alone"
+
+    summary(tmp_path)
+    assert measure(Results(tmp_path), asked("hours of the run")).mark == "†"
+    for task in TASKS[1:]:
+        summary(tmp_path, task, seed=2)
+    found = measure(Results(tmp_path), asked("hours of the run", "mean"))
+    assert (found.mark, found.seeds) == ("‡", (1, 2))
+    assert Measured(3.0).mark == "", "a figure of the design has no seeds"
+    assert seed_mark([3, 3]) == "†" and seed_mark([]) == seed_mark([1, 2]) == ""
+
+
+def test_marks_are_in_all_forms_of_a_table_and_explained(results):
+    layout = next(one for one in LAYOUTS if one.name == "baselines")
+    rows = frame(results, [layout])
+    page, paper = markdown(rows, layout, results), latex(rows, layout)
+    assert "| 10.0† [2.8, 30.1] (6.1) |" in page and "†: one seed alone" in page
+    assert r"10.0\dag{} [2.8, 30.1] (6.1)" in paper
+    assert "\\par\\footnotesize \\dag{} one seed alone, whose spread nothing tells\n" in paper
+    lines = csv_module.DictReader(io.StringIO(csv(rows, results)))
+    told = {(line["method"], line["mark"]) for line in lines if line["value"] != "not run"}
+    assert told == {("human_demo", "one seed"), ("dexmimicgen", "one seed"), ("dexflywheel", "")}
+    shown = table_html(rows, layout, results)
+    assert "10.0† <small>[2.8, 30.1]</small> <small>(6.1)</small>" in shown
+    assert '<p class="note">† one seed alone, whose spread nothing tells.</p>' in shown
 
 
 def test_notes_say_how_long_episodes_are():
@@ -183,7 +229,7 @@ def test_every_figure_of_every_table_is_there_or_not_run(results):
     assert all(words.startswith("not run") for words in texts)
     one = whole[(whole["table"] == "baselines") & (whole["column"] == "Grasp")]
     assert [text(row) for row in one.itertuples()] == [
-        "10.0 [2.8, 30.1] (6.1)", "not run (15.0)", "not run (30.3)", "40.0 [21.9, 61.3] (50.3)",
+        "10.0† [2.8, 30.1] (6.1)", "not run (15.0)", "not run (30.3)", "40.0† [21.9, 61.3] (50.3)",
         "80.0 [65.2, 89.5] (90.0 ± 3.2)",
     ]  # fmt: skip
 
