@@ -678,7 +678,8 @@ def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int 
     """Make worlds. Those of RL bring a turn's objects into the last turn's scenes."""
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
-        obs_mode=("image" if image else "state") + "+touch" * args.touch, autoreset=sampler_of > 0,
+        obs_mode=("image" if image else "state") + "+touch" * args.touch, info_mode="full",
+        autoreset_mode="same_step" if sampler_of else "disabled",
         scenarios=training_sampler(args.task, max(1, sampler_of), scenes=max(1, sampler_of - 1)),
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         max_episode_steps=args.rl_steps if sampler_of else steps,

@@ -366,7 +366,7 @@ class ChunkPolicy(nn.Module):
 def make_env(args: Args, image=False, steps: int | None = None, worlds: int | None = None):
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
-        obs_mode="image" if image else "state", autoreset=False, max_episode_steps=steps,
+        obs_mode="image" if image else "state", autoreset_mode="disabled", max_episode_steps=steps,
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
         timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,

@@ -434,7 +434,7 @@ def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tenso
 def make_env(args: Args, image=False, worlds: int | None = None, steps=None, watched=False):
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
-        obs_mode=("image" if image else "state") + "+touch", autoreset=False,
+        obs_mode=("image" if image else "state") + "+touch", autoreset_mode="disabled",
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         control_mode=CONTROL_MODE, render_mode="human" if watched else "rgb_array",
         timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,

@@ -55,7 +55,11 @@ def _draw(episode: StoredEpisode, steps: list[int]) -> list[np.ndarray]:
     import dexfw_envs  # noqa: F401
 
     env = gymnasium.make_vec(
-        episode.env_id, num_envs=1, autoreset=False, render_mode="rgb_array", image_size=SIDE
+        episode.env_id,
+        num_envs=1,
+        autoreset_mode="disabled",
+        render_mode="rgb_array",
+        image_size=SIDE,
     ).unwrapped
     images = []
     for step in steps:

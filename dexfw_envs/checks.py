@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.tasks.base import Task
+
+if TYPE_CHECKING:
+    from dexfw_envs.tasks.base import Task
 
 
 def choice(option: str, value: Any, valid: tuple[Any, ...]) -> None:
     """Raise ``ValueError`` unless the value of an option is one of the valid ones."""
     if value not in valid:
         raise ValueError(f"unknown {option} {value!r}; choose one of {valid}")
+
+
+def keywords(callee: str, given: Iterable[str], valid: Mapping[str, Sequence[str]]) -> None:
+    """Refuse keyword arguments that nothing takes, as Python does, and say what is taken.
+
+    Args:
+        callee: What was called, such as "DexEnv.__init__()".
+        given: The names of the keywords given.
+        valid: The names that are taken, by what takes them.
+
+    Raises:
+        TypeError: A keyword is unknown; names it, what it may have been meant for, and all valid.
+    """
+    known = [name for names in valid.values() for name in names]
+    unknown = [name for name in given if name not in known]
+    if not unknown:
+        return
+
+    named = ", ".join(repr(name) for name in unknown)
+    noun = "an unexpected keyword argument" if len(unknown) == 1 else "unexpected keyword arguments"
+    nearest = [difflib.get_close_matches(name, known, n=1) for name in unknown]
+    meant = ", ".join(repr(names[0]) for names in nearest if names)
+    question = f"; did you mean {meant}?" if meant else ";"
+    choices = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in valid.items())
+    raise TypeError(f"{callee} got {noun} {named}{question} valid options of {choices}")
+
+
+def autoreset_mode(value: str | AutoresetMode) -> AutoresetMode:
+    """Return Gymnasium's mode of a name such as "same_step", or raise ``ValueError``."""
+    for mode in AutoresetMode:
+        if value in (mode, mode.name.lower(), mode.value):
+            return mode
+    valid = tuple(mode.name.lower() for mode in AutoresetMode)
+    raise ValueError(f"unknown autoreset_mode {value!r}; choose one of {valid}")
 
 
 def count(option: str, value: Any) -> int:

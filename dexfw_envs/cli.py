@@ -298,7 +298,7 @@ def evaluate_checkpoint(
     Args:
         asked: The command line.
         open_policy: Takes the checkpoint, the settings and which policy; returns the policy and
-            the env it acts in, built with `autoreset=False`.
+            the env it acts in, built with `autoreset_mode="disabled"`.
         tasks: What each task changes, as in `parse`.
 
     Raises:

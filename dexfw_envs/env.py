@@ -7,9 +7,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dexfw_envs import snapshot
+from dexfw_envs import snapshot, vector_env
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.vector_env import DexVectorEnv
+from dexfw_envs.vector_env import DexVectorEnv, check_keywords
+
+# What a single environment takes: the rest belongs to `gymnasium.make_vec`.
+OPTIONS = tuple(name for name in vector_env.OPTIONS if name not in ("num_envs", "autoreset_mode"))
 
 
 class DexEnv(gym.Env):
@@ -27,18 +30,16 @@ class DexEnv(gym.Env):
     }
 
     def __init__(self, task: str = "Grasp", **options: Any) -> None:
-        fixed = {"num_envs", "autoreset"} & set(options)
-        if fixed:
-            raise ValueError(f"{sorted(fixed)} belong to gym.make_vec, not to a single environment")
+        check_keywords(type(self), OPTIONS, options.get("backend", "mujoco"), options)
         self._options = options
-        self.batch = DexVectorEnv(task, num_envs=1, autoreset=False, **options)
+        self.batch = DexVectorEnv(task, num_envs=1, autoreset_mode="disabled", **options)
         self.render_mode = self.batch.render_mode
         self.action_space = self.batch.single_action_space
         self.observation_space = self.batch.single_observation_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode; `options={"scenario": Scenario}` chooses its scene."""
         super().reset(seed=seed)
         options = dict(options or {})
@@ -55,9 +56,7 @@ class DexEnv(gym.Env):
             self.np_random = self.batch.generators[0]
         return _first(observation), _first(info)
 
-    def step(
-        self, action: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one control period of 50 ms; see `DexVectorEnv.step`."""
         action = np.asarray(action, dtype=float)
         if action.shape != self.action_space.shape:
@@ -86,7 +85,7 @@ class DexEnv(gym.Env):
         """Read everything the continuation depends on: arrays and strings only."""
         return self.batch.get_state()
 
-    def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+    def set_state(self, state: dict[str, Any]) -> Any:
         """Restore what `get_state` returned, bit for bit; return the observation."""
         observation = _first(self.batch.set_state(state))
         self.np_random = self.batch.generators[0]

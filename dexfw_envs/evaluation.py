@@ -122,7 +122,7 @@ def evaluate(
     Args:
         policy: See `rollout.Policy`. It draws its own random numbers: seed it yourself.
         env: An id such as "DexFW/Grasp-v0", made and closed here, or a `DexVectorEnv` built
-            with `autoreset=False`, left open.
+            with `autoreset_mode="disabled"`, left open.
         split: Name of a split, such as "T_OEP"; this or `scenarios`.
         episodes: Number of episodes drawn from the split.
         seed: Seed of the split's scenarios, also written to the records.
@@ -213,7 +213,9 @@ def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -
     import gymnasium
 
     options = {"render_mode": "rgb_array", **options} if videos else dict(options)
-    return gymnasium.make_vec(env_id, num_envs=num_envs, autoreset=False, **options).unwrapped
+    return gymnasium.make_vec(
+        env_id, num_envs=num_envs, autoreset_mode="disabled", **options
+    ).unwrapped
 
 
 def _draw(task: str, split: str, episodes: int, seed: int) -> list[Scenario]:

@@ -38,7 +38,7 @@ def measure(
 
     Args:
         policies: By the name they have in tables, such as "base" and "combined".
-        env: A `DexVectorEnv` built with `autoreset=False`.
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"`.
         args: The settings: splits, episodes, seed, records, variant, task.
         method: Name of the script in records.
         iteration: Turn of the flywheel, 0 where the method has none.

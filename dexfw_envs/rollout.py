@@ -1,8 +1,8 @@
 """Running episodes of a policy on a batch of worlds: the one loop behind evaluation and collection.
 
-The env is built with ``autoreset=False``: a world whose episode ends is given its next scenario at
-once by a masked reset, so that no world waits for the slowest one. Each scenario is run exactly
-once. With a deterministic policy the episodes do not depend on the number of worlds.
+The env is built with ``autoreset_mode="disabled"``: a world whose episode ends is given its next
+scenario at once by a masked reset, so that no world waits for the slowest one. Each scenario is run
+exactly once. With a deterministic policy the episodes do not depend on the number of worlds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from dexfw_envs.episode import Episode, Observation, mean_second_difference
+from dexfw_envs.tasks.base import FAILURES
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
@@ -72,6 +74,10 @@ class _Recorder:
             self._save_frame(seen, np.flatnonzero(mask))
 
     def _allocate(self, observation: Observation) -> None:
+        if isinstance(observation, np.ndarray):
+            raise ValueError(
+                "episodes are kept by observation groups: make the env without '/flat'"
+            )
         keys = observation if self.keys is None else self.keys
         unknown = [key for key in keys if key not in observation]
         if unknown:
@@ -145,7 +151,7 @@ class _Recorder:
             raised=bool(self.success_terms.get("raised", self.success)[world]),
             hold=int(self.hold[world]),
             length=steps,
-            failure="" if success else str(info["failure"][world]),
+            failure="" if success else FAILURES[info["failure_code"][world]],
             jerk=mean_second_difference(actions),
             info={
                 "reward_terms": {k: float(v[world]) for k, v in self.reward_terms.items()},
@@ -187,7 +193,7 @@ def run_episodes(
     """Run each scenario once and yield the episodes in the order in which they end.
 
     Args:
-        env: A `DexVectorEnv` built with `autoreset=False`; hands off while iterating.
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"`; hands off while iterating.
         policy: Reset by mask after the worlds' reset, before the next `act`.
         scenarios: What to run. Taken one by one as worlds become free, always after the ended
             episodes were yielded, so a generator may decide by their outcome what comes next.
@@ -216,15 +222,15 @@ def _run(
     observation_keys: Sequence[str] | None,
     on_step: StepCallback | None,
 ) -> Iterator[Episode]:
-    if getattr(env, "autoreset", False):
-        raise ValueError("run_episodes needs an env built with autoreset=False")
+    if getattr(env, "autoreset_mode", None) is not AutoresetMode.DISABLED:
+        raise ValueError("run_episodes needs an env built with autoreset_mode='disabled'")
     queue = enumerate(scenarios)
     items = list(islice(queue, env.num_envs))
     if not items:
         return
     recorder = _Recorder(env, trajectories, observation_keys)
     mask = np.ones(env.num_envs, dtype=bool)
-    observation: Observation = {}
+    observation: Any = {}
     while True:
         if mask.any():
             observation = _begin(env, policy, recorder, mask, items, observation)
@@ -253,14 +259,22 @@ def _begin(
     recorder: _Recorder,
     mask: np.ndarray,
     items: list[tuple[int, Any]],
-    before: Observation,
-) -> Observation:
+    before: Any,
+) -> Any:
     """Reset the worlds of `mask` to the next scenarios; the others go on with what they saw."""
     fresh = [scenario for _, scenario in items]
     fresh += [fresh[0]] * (int(mask.sum()) - len(items))  # for worlds that will stand idle
     observation, _ = env.reset(options={"scenarios": fresh, "reset_mask": mask.copy()})
-    for key, value in before.items():
-        observation[key][~mask] = value[~mask]
+    _carry_over(before, observation, ~mask)
     recorder.start(mask, items, observation)
     policy.reset(mask.copy())
     return observation
+
+
+def _carry_over(before: Any, observation: Any, mask: np.ndarray) -> None:
+    """Write what the worlds of `mask` saw before into an observation, by groups or flat."""
+    if isinstance(before, np.ndarray):
+        observation[mask] = before[mask]
+        return
+    for key, value in before.items():
+        observation[key][mask] = value[mask]

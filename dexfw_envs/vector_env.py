@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,45 +12,64 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dexfw_envs import checks, snapshot
+from dexfw_envs.backends import backend_options as options_of_backend
 from dexfw_envs.backends import make_backend
 from dexfw_envs.catalog import named_sampler
 from dexfw_envs.control import CONTROL_MODES, CONTROL_PERIOD, Controller, PoseCodec
 from dexfw_envs.observe import Observer
 from dexfw_envs.registry import entry
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.tasks.base import EpisodeMemory
+from dexfw_envs.tasks.base import FAILURES, EpisodeMemory
 from dexfw_envs.world import WorldState
 
 Sampler = Callable[[np.random.Generator], Scenario]
 REWARD_MODES = ("dense", "sparse")
 RENDER_MODES = ("rgb_array", "human")
+INFO_MODES = ("arrays", "full")
 
 
 class DexVectorEnv(gym.vector.VectorEnv):
     """N parallel worlds of one task.
 
-    Autoreset is SAME_STEP: when a world's episode ends, the observation returned is the first of
-    its next episode, and `info["final_obs"]` and `info["final_info"]` (rows valid where
-    `info["_final_obs"]`) belong to the ended one. Bootstrap a truncated episode from `final_obs`.
-    Both are batched dictionaries, as observations and info always are here, and not Gymnasium's
-    object array of single ones: `final_obs["proprio"][done]` needs no Python loop over worlds.
+    What happens when a world's episode ends is Gymnasium's `AutoresetMode`:
+
+    - "same_step" (default): the observation returned is the first of the next episode, and
+      `info["final_obs"]` and `info["final_info"]` (rows valid where `info["_final_obs"]`) belong
+      to the ended one. Bootstrap a truncated episode from `final_obs`. Both are batched, as
+      observations and info always are here, and not Gymnasium's object array of single ones:
+      `final_obs["proprio"][done]` needs no Python loop over worlds.
+    - "next_step": the observation returned is the last of the ended episode. The next step of
+      that world ignores its action, returns the first observation of the next episode and a
+      reward of 0. Gymnasium's vector observation wrappers need this mode or the next.
+    - "disabled": ended worlds go on until they are reset by mask (evaluation, collection).
+
+    Info holds numbers and arrays alone, each (N,): `success` and the same again as `is_success`,
+    `failure_code` (index into `dexfw_envs.tasks.base.FAILURES`), `reward_terms`, `success_terms`,
+    `measures`, `hold`, `stage`, `elapsed` and `arm_arm_contact`. With `info_mode="full"` also
+    `scenario`, a `Scenario` each, and `failure`, the reason as text.
 
     Args:
         task: Name of the task.
         num_envs: N.
         backend: Which kind of world; see `dexfw_envs.backends.BACKENDS`.
-        obs_mode: "state", "state+touch", "image" or "image+touch".
+        obs_mode: "state", "state+touch", "image" or "image+touch" for a dictionary of groups;
+            "state/flat" or "state+touch/flat" for one row of them, see `observe.flat_order`.
         control_mode: "ee_pose" or "joint".
         reward_mode: "dense" (the sum of the task's terms) or "sparse" (1 on success, else 0).
         scenarios: What episodes are drawn from: "train(1)" to "train(3)", the name of a test
             split, or a function of a generator that returns a `Scenario`.
         image_size: Side of image observations and rendered frames [px].
-        autoreset: If False, ended worlds go on until reset by mask (evaluation, collection).
+        autoreset_mode: "same_step", "next_step" or "disabled", or Gymnasium's `AutoresetMode`.
         max_episode_steps: Steps after which an episode is truncated; the task's own by default.
         render_mode: None, "rgb_array" or "human".
         camera: Camera of images and rendering; the task's own by default.
+        info_mode: "arrays" or "full", which adds objects and text.
         backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`,
             `fault_folder`.
+
+    Raises:
+        TypeError: An option is unknown to the environment and to the backend.
+        ValueError: An option has a value that is not valid.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own form)
@@ -76,20 +96,23 @@ class DexVectorEnv(gym.vector.VectorEnv):
         reward_mode: str = "dense",
         scenarios: str | Sampler = "train(3)",
         image_size: int = 224,
-        autoreset: bool = True,
+        autoreset_mode: str | AutoresetMode = "same_step",
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         camera: str | None = None,
+        info_mode: str = "arrays",
         **backend_options: Any,
     ) -> None:
+        check_keywords(type(self), OPTIONS, backend, backend_options)
         checks.choice("control_mode", control_mode, CONTROL_MODES)
         checks.choice("reward_mode", reward_mode, REWARD_MODES)
         checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
+        checks.choice("info_mode", info_mode, INFO_MODES)
         checks.count("num_envs", num_envs)
         item = entry(task)
-        self.task, self.num_envs, self.autoreset = item.make(), num_envs, autoreset
-        if not autoreset:
-            self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode.DISABLED}
+        self.task, self.num_envs, self.info_mode = item.make(), num_envs, info_mode
+        self.autoreset_mode = checks.autoreset_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.spec = gym.spec(item.env_id)
         self.reward_mode, self.render_mode, self.image_size = reward_mode, render_mode, image_size
         self.camera = item.camera if camera is None else camera
@@ -102,6 +125,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self._set_spaces()
         self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
         self.scenarios: list[Scenario | None] = [None] * num_envs
+        # Worlds of the next-step mode whose next episode begins with the step to come, (N,).
+        self._ended = np.zeros(num_envs, dtype=bool)
         self.generators = [np.random.default_rng() for _ in range(num_envs)]
         self.world: WorldState = self.backend.world()
 
@@ -120,7 +145,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 
         Args:
@@ -153,12 +178,13 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.world = self.backend.world()
         self.controller.reset(mask, self.world.arm_position)
         self.memory.begin(mask, self.world)
+        self._ended[mask] = False
 
     # --- step
 
     def step(
         self, actions: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Advance every world by one control period of 50 ms.
 
         Args:
@@ -167,66 +193,112 @@ class DexVectorEnv(gym.vector.VectorEnv):
         actions = checks.actions(actions, (self.num_envs, self.controller.action_size))
         if not all(self.scenarios):
             raise RuntimeError("call reset before step")
+        beginning = self._ended.copy()
+        if beginning.any():
+            self.backend.rest(beginning)
         self.backend.apply(self.controller.targets(actions))
         self.world = self.backend.world()
         self.memory.elapsed += 1
         self.task.remember(self.world, self.memory)
-        now = self.task.success(self.world, self.memory)
-        met = np.logical_and.reduce(list(now.values())) & ~self.world.fault
+
+        success_terms = self.task.success(self.world, self.memory)
+        met = np.logical_and.reduce(list(success_terms.values())) & ~self.world.fault
         self.memory.hold[:] = np.where(met, self.memory.hold + 1, 0)
-        success = self.memory.hold >= self.task.hold_steps
-        lost = self.task.lost(self.world, self.memory)
-        terminated = np.logical_or.reduce([success, self.world.fault, *lost.values()])
-        truncated = (self.memory.elapsed >= self.max_episode_steps) & ~terminated
-        cases = {"": success, "fault": self.world.fault, **lost, "timeout": truncated}
-        failure = np.select(list(cases.values()), list(cases), "").astype(object)
-        terms = self._reward_terms()
+        success, terminated, truncated, failure = self._verdict()
+        reward_terms = self._reward_terms()
         dense = self.reward_mode == "dense"
-        reward = np.sum(list(terms.values()), axis=0) if dense else success.astype(float)
-        info = self._info(reward_terms=terms, success_terms=now, success=success, failure=failure)
+        reward = np.sum(list(reward_terms.values()), axis=0) if dense else success.astype(float)
+
+        if beginning.any():
+            self._begin(beginning, None)
+            for array in (reward, terminated, truncated, failure):
+                array[beginning] = 0
+            info = self._info(failure)
+        else:
+            info = self._info(failure, reward_terms, success_terms)
         observation = self._observe()
+
         done = terminated | truncated
-        if self.autoreset and done.any():
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._ended = done.copy()
+        elif self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             info, observation = self._next_episodes(done, info, observation)
         if self.render_mode == "human":
             self.render()
         return observation, reward, terminated, truncated, info
+
+    def _verdict(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Judge every world as it is now: success, terminated, truncated, code of the failure."""
+        fault = self.world.fault
+        success = self.memory.hold >= self.task.hold_steps
+        lost = self.task.lost(self.world, self.memory)
+        terminated = np.logical_or.reduce([success, fault, *lost.values()])
+        truncated = (self.memory.elapsed >= self.max_episode_steps) & ~terminated
+
+        failure = np.zeros(self.num_envs, dtype=int)
+        if terminated.any() or truncated.any():
+            cases = {"": success, "fault": fault, **lost, "timeout": truncated}
+            codes = [FAILURES.index(reason) for reason in cases]
+            failure = np.select(list(cases.values()), codes, 0)
+        return success, terminated, truncated, failure
 
     def _reward_terms(self) -> dict[str, np.ndarray]:
         terms = self.task.reward(self.world, self.memory)
         return {name: np.where(self.world.fault, 0.0, term) for name, term in terms.items()}
 
     def _next_episodes(
-        self, done: np.ndarray, info: dict[str, Any], observation: dict[str, np.ndarray]
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        self, done: np.ndarray, info: dict[str, Any], observation: Any
+    ) -> tuple[dict[str, Any], Any]:
         ended = {"final_obs": observation, "final_info": info}
         masks = {"_final_obs": done.copy(), "_final_info": done.copy()}
         self._begin(done, None)
         return {**self._info(), **ended, **masks}, self._observe()
 
-    def _observe(self) -> dict[str, np.ndarray]:
+    def _observe(self) -> Any:
         images = self._images(range(self.num_envs)) if self._observer.wants_image else None
         return self._observer.observe(self.world, images)
 
-    def _info(self, **outcome: Any) -> dict[str, Any]:
-        """Describe the worlds; after a step with its rewards, success and failure."""
-        scenarios = np.empty(self.num_envs, dtype=object)
-        scenarios[:] = self.scenarios
-        outcome = outcome or {
-            "reward_terms": self._reward_terms(),
-            "success_terms": self.task.success(self.world, self.memory),
-            "success": self.memory.hold >= self.task.hold_steps,
-            "failure": np.full(self.num_envs, "", dtype=object),
-        }
-        return {
-            **outcome,
+    def _info(
+        self,
+        failure: np.ndarray | None = None,
+        reward_terms: dict[str, np.ndarray] | None = None,
+        success_terms: dict[str, np.ndarray] | None = None,
+    ) -> dict[str, Any]:
+        """Describe the worlds as they are now.
+
+        Args:
+            failure: Codes of the failures, (N,); none failed if None.
+            reward_terms: What the task says of this instant, if it was asked already.
+            success_terms: The same.
+        """
+        if failure is None:
+            failure = np.zeros(self.num_envs, dtype=int)
+        if reward_terms is None:
+            reward_terms = self._reward_terms()
+        if success_terms is None:
+            success_terms = self.task.success(self.world, self.memory)
+        success = self.memory.hold >= self.task.hold_steps
+        info = {
+            "reward_terms": reward_terms,
+            "success_terms": success_terms,
+            "success": success,
+            "is_success": success.copy(),
+            "failure_code": failure,
             "hold": self.memory.hold.astype(int),
             "stage": self.task.stage(self.world, self.memory),
             "measures": self.task.measures(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
-            "scenario": scenarios,
         }
+        if self.info_mode == "full":
+            info["scenario"] = self._scenario_array()
+            info["failure"] = np.array(FAILURES, dtype=object)[failure]
+        return info
+
+    def _scenario_array(self) -> np.ndarray:
+        scenarios = np.empty(self.num_envs, dtype=object)
+        scenarios[:] = self.scenarios
+        return scenarios
 
     # --- rendering
 
@@ -257,7 +329,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def set_state_vectors(
         self, states: np.ndarray, scenarios: Sequence[Scenario], mask: np.ndarray | None = None
-    ) -> dict[str, np.ndarray]:
+    ) -> Any:
         """Restore worlds from rows of `state_vectors`, bit for bit; return all observations.
 
         Args:
@@ -279,13 +351,16 @@ class DexVectorEnv(gym.vector.VectorEnv):
         for world, scenario in zip(np.flatnonzero(mask), scenarios, strict=True):
             self.scenarios[world] = scenario
         self.world = self.backend.world()
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            _, terminated, truncated, _ = self._verdict()
+            self._ended[mask] = (terminated | truncated)[mask]
         return self._observe()
 
     def get_state(self) -> dict[str, Any]:
         """Read everything the continuation depends on: arrays and strings only."""
         return snapshot.read(self)
 
-    def set_state(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+    def set_state(self, state: dict[str, Any]) -> Any:
         """Restore what `get_state` returned; return the observations."""
         return snapshot.restore(self, state)
 
@@ -297,3 +372,29 @@ class DexVectorEnv(gym.vector.VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Release the backend and the window."""
         self.backend.close()
+
+
+OPTIONS = tuple(
+    name
+    for name in inspect.signature(DexVectorEnv.__init__).parameters
+    if name not in ("self", "backend_options")
+)
+
+
+def check_keywords(
+    kind: type, options: Sequence[str], backend: str, given: Mapping[str, Any]
+) -> None:
+    """Refuse what neither an environment nor its backend takes.
+
+    Args:
+        kind: Class of the environment.
+        options: The names that it takes itself.
+        backend: Name of the backend.
+        given: The keyword arguments to look at.
+
+    Raises:
+        TypeError: A keyword is unknown; names it and all valid ones.
+        ValueError: The backend is unknown.
+    """
+    owners = {"the environment": options, f"backend {backend!r}": options_of_backend(backend)}
+    checks.keywords(f"{kind.__name__}.__init__()", given, owners)

@@ -26,7 +26,9 @@ from dexfw_envs.catalog.curricula import iterations, new_objects
 from dexfw_envs.catalog.shapes import reach
 from dexfw_envs.demos.transfer import transfer_table
 from dexfw_envs.experts.measure import told
+from dexfw_envs.observe import flat_order
 from dexfw_envs.registry import TASKS, TaskEntry, entry
+from dexfw_envs.tasks.base import FAILURES, ObservationGroup
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results"
@@ -60,15 +62,46 @@ def summary(item: TaskEntry) -> str:
 
 
 def observation(item: TaskEntry) -> str:
+    """The groups, and where each element lies in a flat observation."""
+    groups = item.make().observation_groups
+    first = flat_starts(groups)
     rows = []
-    for group in item.make().observation_groups:
+    for group in groups:
         start = 0
         for meaning, size, unit, bound in group.rows:
-            place = f"{start}" if size == 1 else f"{start}–{start + size - 1}"
-            rows.append((f"`{group.name}`", place, meaning, unit, f"±{number(bound)}"))
+            place, flat = elements(start, size), elements(first[group.name] + start, size)
+            rows.append((f"`{group.name}`", place, flat, meaning, unit, f"±{number(bound)}"))
             start += size
-    rows.append(("`image`", "", "pixels (size, size, 3), uint8", "1", "0 to 255"))
-    return table(("Group", "Elements", "Meaning", "Unit", "Bound"), rows)
+    rows.append(("`image`", "", "", "pixels (size, size, 3), uint8", "1", "0 to 255"))
+    return table(("Group", "Elements", "Flat", "Meaning", "Unit", "Bound"), rows)
+
+
+def elements(start: int, size: int) -> str:
+    return f"{start}" if size == 1 else f"{start}–{start + size - 1}"
+
+
+def flat_starts(groups: Iterable[ObservationGroup]) -> dict[str, int]:
+    """The first index of each group in a flat observation; the same with and without touch.
+
+    Raises:
+        ValueError: It is not the same, and needs a column for each mode.
+    """
+    sizes = {group.name: group.size for group in groups}
+    order, shorter = flat_order("state+touch/flat"), flat_order("state/flat")
+    if order[: len(shorter)] != shorter:
+        raise ValueError(f"the order of groups differs between flat modes: {shorter}, {order}")
+    starts = {}
+    start = 0
+    for name in order:
+        starts[name] = start
+        start += sizes[name]
+    return starts
+
+
+def failures() -> str:
+    """The codes of `info["failure_code"]`."""
+    rows = ((code, f"`{name}`" if name else "not failed") for code, name in enumerate(FAILURES))
+    return table(("`failure_code`", "`failure`"), rows)
 
 
 def action(item: TaskEntry) -> str:
@@ -258,6 +291,8 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
     if page.name == "dexpie.md":
         files = sorted((RESULTS / "tables").glob("pie*.md"))
         return {path.stem: partial(harness_table, path) for path in files}
+    if page.name == "environments.md":
+        return {"failures": failures}
     if page.name == "harness.md":
         return {"told": partial(told_table, RESULTS), "endurance": partial(endurance, RESULTS)}
     if page.parent.name == "tasks":
@@ -273,7 +308,7 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
 
 
 def pages() -> list[Path]:
-    named = [DOCS / f"{name}.md" for name in ("catalogue", "harness", "dexpie")]
+    named = [DOCS / f"{name}.md" for name in ("catalogue", "environments", "harness", "dexpie")]
     tasks = [DOCS / "tasks" / f"{item.name.lower()}.md" for item in TASKS]
     return [DOCS.parent / "README.md", *named, *tasks]
 

@@ -59,7 +59,7 @@ def play(env: Any, policy: Any, worlds: Sequence[Scenario]) -> list[Episode]:
 def play_expert(task: str) -> list[Episode]:
     """Let the expert play the scenes of the task's film; it must not miss."""
     worlds = [make_scenario(task, *scene, seed=1) for scene in PICTURES[task].scenes]
-    env = DexVectorEnv(task, num_envs=len(worlds), autoreset=False)
+    env = DexVectorEnv(task, num_envs=len(worlds), autoreset_mode="disabled")
     episodes = play(env, make_expert(env), worlds)
     env.close()
     if missed := [one.scenario.objects[0] for one in episodes if not one.success]:

@@ -25,13 +25,13 @@ def scene(object_id="baseball", surroundings="neutral", cell=0, seed=1, task="Gr
 
 
 def make(num_envs=2, task="Grasp", **options):
-    """Two or more worlds on one thread unless told otherwise."""
-    return DexVectorEnv(task, num_envs, **{"threads": 1, **options})
+    """Two or more worlds on one thread, with all info, unless told otherwise."""
+    return DexVectorEnv(task, num_envs, **{"threads": 1, "info_mode": "full", **options})
 
 
 def started(scenarios, **options):
     """An environment of one world per scenario, reset to them, without autoreset."""
-    env = make(len(scenarios), scenarios[0].task, autoreset=False, **options)
+    env = make(len(scenarios), scenarios[0].task, autoreset_mode="disabled", **options)
     env.reset(seed=0, options={"scenarios": list(scenarios)})
     return env
 

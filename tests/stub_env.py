@@ -12,6 +12,9 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 
+from dexfw_envs import checks
+from dexfw_envs.tasks.base import FAILURES
+
 HOLD = 3
 
 
@@ -37,13 +40,20 @@ def make_scenarios(count: int, objects: tuple[str, ...] = ("ball", "can", "egg")
 class StubVectorEnv:
     """Batch of point worlds; every number follows from the scenario's seed and the actions."""
 
-    def __init__(self, num_envs=4, autoreset=False, max_episode_steps=30, render_mode=None):
-        self.num_envs, self.autoreset = num_envs, autoreset
+    def __init__(
+        self,
+        num_envs=4,
+        autoreset_mode="disabled",
+        max_episode_steps=30,
+        render_mode=None,
+    ):
+        self.num_envs = num_envs
+        self.autoreset_mode = checks.autoreset_mode(autoreset_mode)
         self.max_episode_steps = max_episode_steps
         self.spec = SimpleNamespace(id="DexFW/Stub-v0", version=0)
         self.single_action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
         self.render_mode, self.closed = render_mode, False
-        self.metadata = {"render_fps": 20, "autoreset_mode": gym.vector.AutoresetMode.DISABLED}
+        self.metadata = {"render_fps": 20, "autoreset_mode": self.autoreset_mode}
         self.point = np.zeros((num_envs, 2))
         self.goal = np.zeros((num_envs, 2))
         self.time = np.zeros(num_envs, dtype=int)
@@ -86,7 +96,8 @@ class StubVectorEnv:
         self.hold = np.where(near, self.hold + 1, 0)
         success, fell = self.hold >= HOLD, np.abs(self.point).max(axis=1) > 1.0
         timeout = self.time >= self.max_episode_steps
-        failure = np.select([success, fell, timeout], ["", "dropped", "timeout"], "")
+        reasons = [FAILURES.index(reason) for reason in ("", "dropped", "timeout")]
+        failure = np.select([success, fell, timeout], reasons, 0)
         info = {
             "success": success,
             "success_terms": {"raised": near, "held": success},
@@ -94,7 +105,7 @@ class StubVectorEnv:
             "measures": {"distance": distance},
             "stage": (self.hold > 0).astype(int),
             "hold": self.hold.copy(),
-            "failure": failure.astype(object),
+            "failure_code": failure,
             "scenario": self.scenarios.copy(),
             "elapsed": self.time.copy(),
         }

@@ -164,7 +164,7 @@ def test_the_arm_reaches_every_pose_cell_and_lifts_from_it():
 
 
 def test_the_measured_palm_follows_the_command():
-    env = make(1, autoreset=False)
+    env = make(1, autoreset_mode="disabled")
     env.reset(seed=0)
     targets = Targets(np.array([[[0.0, 0.1, 0.3]]]), CODEC.nominal[None], np.zeros((1, 1, 6)))
     for _ in range(60):

@@ -96,7 +96,7 @@ def test_what_cannot_be_cut_is_left_out_and_told():
 def test_the_seed_is_carried_over_to_other_places(task, object_id, cells):
     seed = load_seed(task)
     steps = seed.length + 60
-    env = make(len(cells), task, autoreset=False, max_episode_steps=steps)
+    env = make(len(cells), task, autoreset_mode="disabled", max_episode_steps=steps)
     scenes = [scene(object_id, cell=cell, seed=3, task=task) for cell in cells]
     run = augment(env, [seed], scenes, np.random.default_rng(0), failures=True)
     made = list(run)

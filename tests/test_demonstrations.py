@@ -86,7 +86,7 @@ def test_scenes_beyond_the_expert_are_passed_over_or_named(monkeypatch):
 def test_the_expert_demonstrates_the_same_in_any_number_of_worlds():
     scenes, found = made.fixed_scenes("Grasp", 2), []
     for worlds in (1, 2):
-        env = DexVectorEnv("Grasp", worlds, autoreset=False, threads=1)
+        env = DexVectorEnv("Grasp", worlds, autoreset_mode="disabled", threads=1)
         found.append(made.demonstrate(env, scenes, seed=3))
         env.close()
     for one, other in zip(*found, strict=True):

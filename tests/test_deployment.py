@@ -47,7 +47,7 @@ def demonstration(stages):
 
 def test_stages_of_a_demonstration_are_those_it_went_through():
     seed = load_seed("Grasp")
-    env = make(3, autoreset=False)
+    env = make(3, autoreset_mode="disabled")
     found = stages_of(env, seed)
     assert len(found) == seed.length + 1
     assert found[0] == 0 and found[-1] == 3 and set(found) == {0, 1, 2, 3}
@@ -229,7 +229,7 @@ class Chunks(Standing):
 def deployed(count=4):
     """The seed demonstration's middle as a start, a policy that stands still, the expert."""
     seed = load_seed("Grasp")
-    env = make(2, autoreset=False, obs_mode="state+touch", max_episode_steps=260)
+    env = make(2, autoreset_mode="disabled", obs_mode="state+touch", max_episode_steps=260)
     stages = stages_of(env, seed)
     env.reset(seed=0, options={"scenarios": [seed.scenario] * 2})
     pools = {2: stage_starts([with_stages(env, seed)])[2]}

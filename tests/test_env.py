@@ -27,7 +27,7 @@ def test_spaces():
 
 
 def test_it_is_the_batch_of_one():
-    env, batch = DexEnv("Grasp", threads=1), make(1, autoreset=False)
+    env, batch = DexEnv("Grasp", threads=1, info_mode="full"), make(1, autoreset_mode="disabled")
     observation, info = env.reset(seed=11)
     many, many_info = batch.reset(seed=11)
     assert equal(observation, {k: v[0] for k, v in many.items()})
@@ -39,7 +39,7 @@ def test_it_is_the_batch_of_one():
 
 
 def test_plain_python_values():
-    env = gym.make(ID)
+    env = gym.make(ID, info_mode="full")
     env.reset(seed=0)
     _, reward, terminated, truncated, info = env.step(np.zeros(12, np.float32))
     assert type(reward) is float and type(terminated) is type(truncated) is bool
@@ -53,7 +53,7 @@ def test_plain_python_values():
 
 
 def test_chosen_scenario():
-    env, wanted = gym.make(ID), scene("pear", "tile_table", 4, seed=9)
+    env, wanted = gym.make(ID, info_mode="full"), scene("pear", "tile_table", 4, seed=9)
     _, info = env.reset(options={"scenario": wanted})
     assert info["scenario"] == wanted
     position = env.unwrapped.batch.world.object_position[0, 0]
@@ -77,7 +77,7 @@ def test_gymnasium_time_limit_cannot_go_beyond_the_tasks():
 
 @pytest.mark.parametrize("steps", [3, 400])
 def test_own_time_limit(steps):
-    env = DexEnv("Grasp", max_episode_steps=steps)
+    env = DexEnv("Grasp", max_episode_steps=steps, info_mode="full")
     env.reset(seed=0)
     env.batch.memory.elapsed[:] = steps - 2
     assert env.step(np.zeros(12))[2:4] == (False, False)
@@ -86,7 +86,7 @@ def test_own_time_limit(steps):
 
 
 def test_a_seedless_reset_continues_the_stream():
-    first, second = DexEnv("Grasp"), DexEnv("Grasp")
+    first, second = (DexEnv("Grasp", info_mode="full") for _ in range(2))
     for env in (first, second):
         env.reset(seed=2)
     runs = [[env.reset()[1]["scenario"] for _ in range(3)] for env in (first, second)]

@@ -34,7 +34,8 @@ ID = "DexFW/Grasp-v0"
         ({"timestep": 0.003}, "0.003 s does not divide the control period.*0.0025"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"friction_scale": -1.0}, "friction_scale positive"),
-        ({"friction": 1.0}, r"unknown options \['friction'\].*'friction_scale'"),
+        ({"obs_mode": "image/flat"}, r"'image/flat': pictures are not flattened.*'state/flat'"),
+        ({"info_mode": "text"}, r"unknown info_mode 'text'; choose one of \('arrays', 'full'\)"),
     ],
 )
 @pytest.mark.parametrize("build", [DexEnv, DexVectorEnv])
@@ -46,10 +47,9 @@ def test_options(build, options, message):
 def test_options_through_gymnasium():
     with pytest.raises(ValueError, match="unknown obs_mode 'pixels'"):
         gym.make(ID, obs_mode="pixels")
-    with pytest.raises(ValueError, match=r"unknown options \['colour'\]"):
-        gym.make_vec(ID, num_envs=2, colour="red")
-    with pytest.raises(ValueError, match=r"num_envs.*gym.make_vec"):
-        DexEnv("Grasp", num_envs=2)
+    for mode in ("SAME", True, None):
+        with pytest.raises(ValueError, match=r"unknown autoreset_mode .*'same_step', 'disabled'"):
+            gym.make_vec(ID, num_envs=2, autoreset_mode=mode)
     for number in (0, -1, 2.5, True):
         with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
             DexVectorEnv("Grasp", number)

@@ -147,7 +147,7 @@ def test_progress_is_the_furthest_stage_and_one_for_a_success():
 
 
 def test_a_real_task_reports_its_measures():
-    env = DexVectorEnv("Lift", 1, autoreset=False, max_episode_steps=2, threads=1)
+    env = DexVectorEnv("Lift", 1, autoreset_mode="disabled", max_episode_steps=2, threads=1)
     (record,) = evaluate(LiftExpert(env), env, split="T_VAL", episodes=1)
     assert record["failure"] == "timeout"
     assert 0 <= json.loads(record["measures"])["tilt"] < 1
@@ -307,7 +307,7 @@ def test_a_split_that_has_changed_is_noticed():
 
 
 def test_displaced_scenes_are_kept_whole():
-    env = DexVectorEnv("Lift", 2, autoreset=False, max_episode_steps=2, threads=1)
+    env = DexVectorEnv("Lift", 2, autoreset_mode="disabled", max_episode_steps=2, threads=1)
     what = {"split": "T_OEP", "episodes": 2, "seed": 3}
     usual = evaluate(LiftExpert(env), env, **what)
     moved = evaluate(LiftExpert(env), env, **what, displacement=0.03)

@@ -250,7 +250,7 @@ def test_pictures_are_drawn_from_the_states(tmp_path):
     [row], info = episode_rows(tmp_path / "out"), read_json(tmp_path / "out", "info.json")
     key = "observation.images.front"
     assert info["features"][key]["shape"] == [48, 48, 3]
-    env = DexVectorEnv("Grasp", 1, threads=1, image_size=48, autoreset=False)
+    env = DexVectorEnv("Grasp", 1, threads=1, image_size=48, autoreset_mode="disabled")
     env.set_state_vectors(episode.states[2:3], [episode.scenario])
     drawn = env.render(worlds=[0])[0]
     env.close()

@@ -191,7 +191,7 @@ def test_a_hand_that_bats_the_object_up_does_not_count():
 def test_opening_the_hand_in_mid_air_ends_the_hold():
     grasp = expert_grasp()
     step = int(grasp.held.min()) - 2
-    env = make(2, autoreset=False)
+    env = make(2, autoreset_mode="disabled")
     env.set_state(grasp.states[step])
     world = int(grasp.held.argmin())
     assert env.memory.hold[world] > 0

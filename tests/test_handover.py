@@ -192,7 +192,7 @@ def test_every_next_step_of_a_handover_pays_more(template):
 
 
 def test_the_expert_hands_every_object_over():
-    env = make(20, "Handover", autoreset=False)
+    env = make(20, "Handover", autoreset_mode="disabled")
     scenes = split("Handover", "objects", 20, seed=11)
     failed = [
         (episode.scenario.objects[0], episode.failure)
@@ -205,7 +205,7 @@ def test_the_expert_hands_every_object_over():
 def test_the_expert_goes_on_from_every_stage_of_the_seed():
     seed = load_seed("Handover")
     moments, seen = np.linspace(0, len(seed.states) - 12, 8).astype(int), set()
-    env = make(len(moments), "Handover", autoreset=False)
+    env = make(len(moments), "Handover", autoreset_mode="disabled")
     env.set_state_vectors(seed.states[moments], [seed.scenario] * len(moments))
     expert = make_expert(env, seed=1)
     expert.reset(np.ones(len(moments), bool))
@@ -244,7 +244,7 @@ def test_an_expert_of_another_task_is_refused():
 def from_seed(back):
     """A world of the seed, `back` steps before its success, and the command in force there."""
     seed = load_seed("Handover")
-    env = make(1, "Handover", autoreset=False)
+    env = make(1, "Handover", autoreset_mode="disabled")
     env.set_state_vectors(seed.states[-1 - back : -back], [seed.scenario])
     return env, np.array(seed.actions[-back])[None]
 
@@ -276,7 +276,7 @@ def test_dropping_it_ends_the_hold():
 
 def test_both_hands_holding_is_not_yet_given():
     seed = load_seed("Handover")
-    env = make(1, "Handover", autoreset=False)
+    env = make(1, "Handover", autoreset_mode="disabled")
     env.set_state_vectors(seed.states[:1], [seed.scenario])
     both, held = 0, []
     for action in seed.actions:
@@ -301,7 +301,7 @@ def test_a_throw_does_not_count():
 
 def test_marks_are_part_of_the_full_state_and_start_at_zero():
     env, _ = from_seed(20)
-    again = make(1, "Handover", autoreset=False)
+    again = make(1, "Handover", autoreset_mode="disabled")
     again.set_state(env.get_state())
     assert again.memory.marks[0, 0] == env.memory.marks[0, 0] == 1
     again.reset(options={"scenarios": [carton()]})

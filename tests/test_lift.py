@@ -143,7 +143,7 @@ def started_once(kept=[]):  # noqa: B006 (a cache that hypothesis may use)
 
 
 def test_the_expert_lifts_every_object():
-    env = make(26, "Lift", autoreset=False)
+    env = make(26, "Lift", autoreset_mode="disabled")
     scenes = split("Lift", "objects", 26, seed=11)
     failed = [
         (episode.scenario.objects[0], episode.failure)
@@ -156,7 +156,7 @@ def test_the_expert_lifts_every_object():
 def test_the_expert_goes_on_from_every_stage_of_the_seed():
     seed = load_seed("Lift")
     moments, seen = np.linspace(0, len(seed.states) - 12, 5).astype(int), set()
-    env = make(len(moments), "Lift", autoreset=False)
+    env = make(len(moments), "Lift", autoreset_mode="disabled")
     env.set_state_vectors(seed.states[moments], [seed.scenario] * len(moments))
     expert = make_expert(env, seed=1)
     expert.reset(np.ones(len(moments), bool))
@@ -228,7 +228,7 @@ def test_an_object_carried_by_one_hand_does_not_count():
 
 def test_letting_go_ends_the_hold():
     seed = load_seed("Lift")
-    env = make(1, "Lift", autoreset=False)
+    env = make(1, "Lift", autoreset_mode="disabled")
     env.set_state_vectors(seed.states[-3:-2], [seed.scenario])
     assert 0 < env.memory.hold[0] < HOLD_STEPS
     results = rest(env, 20)

@@ -136,7 +136,7 @@ def test_every_object_stays_where_it_is_put():
 
 def test_the_contact_flags_agree_with_the_contacts():
     grasp = expert_grasp()
-    env = make(2, autoreset=False)
+    env = make(2, autoreset_mode="disabled")
     env.set_state(grasp.states[0])
     agree = []
     for action in grasp.actions[:120]:
@@ -209,7 +209,7 @@ def break_world(env, world):
 
 def test_a_broken_world_ends_alone_and_leaves_a_dump():
     commands = actions(30, 3)
-    env, healthy = (make(3, autoreset=False, obs_mode="state+touch") for _ in range(2))
+    env, healthy = (make(3, autoreset_mode="disabled", obs_mode="state+touch") for _ in range(2))
     for each in (env, healthy):
         each.reset(seed=0)
     before = play(env, commands[:10])

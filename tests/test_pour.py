@@ -32,7 +32,9 @@ def scene(cup="tumbler", cell=0, seed=1):
 
 
 def started(cups, **options):
-    env = DexVectorEnv("Pour", len(cups), autoreset=False, threads=1, **options)
+    env = DexVectorEnv(
+        "Pour", len(cups), autoreset_mode="disabled", info_mode="full", threads=1, **options
+    )
     scenes = [scene(cup, seed=3 + k) for k, cup in enumerate(cups)]
     env.reset(seed=0, options={"scenarios": scenes})
     return env

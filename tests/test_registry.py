@@ -24,7 +24,9 @@ EACH_TASK = pytest.mark.parametrize("item", TASKS, ids=lambda item: item.name)
 
 
 def make_vec(item, num_envs, **options):
-    return gym.make_vec(item.env_id, num_envs=num_envs, **{"threads": 1, **options})
+    return gym.make_vec(
+        item.env_id, num_envs=num_envs, **{"threads": 1, "info_mode": "full", **options}
+    )
 
 
 # --- registration
@@ -170,7 +172,7 @@ def test_the_demonstration_has_every_stage_and_goes_on_from_each(item):
     seed = load_seed(item.name)
     assert (seed.env_id, seed.source, seed.success) == (item.env_id, "scripted", True)
     later = list(range(1, len(item.make().stages)))
-    env = make_vec(item, len(later), autoreset=False)
+    env = make_vec(item, len(later), autoreset_mode="disabled")
     found = stages_of(env, seed)
     assert found[0] == 0 and set(found) == {0, *later}
     first = np.array([np.argmax(found == stage) for stage in later])
@@ -191,7 +193,7 @@ def test_the_demonstration_has_every_stage_and_goes_on_from_each(item):
 
 @EACH_TASK
 def test_no_element_of_the_observation_is_constant(item):
-    env = make_vec(item, 12, obs_mode="state+touch", autoreset=False)
+    env = make_vec(item, 12, obs_mode="state+touch", autoreset_mode="disabled")
     observation, _ = env.reset(seed=0)
     expert, rng = make_expert(env), np.random.default_rng(0)
     expert.reset(np.ones(12, bool))
@@ -230,7 +232,7 @@ def test_resets_vary_within_the_declared_ranges(item):
 
 @EACH_TASK
 def test_reward_terms_sum_to_the_reward(item):
-    env = make_vec(item, 4, autoreset=False)
+    env = make_vec(item, 4, autoreset_mode="disabled")
     _, info = env.reset(seed=0)
     assert tuple(info["reward_terms"]) == env.task.reward_terms
     assert tuple(info["success_terms"]) == env.task.success_terms

@@ -40,7 +40,7 @@ class Recorded:
 def recorded_here():
     """The seed demonstration on this machine; another kind of processor has other last bits."""
     policy = Recorded(SEED.actions[:, None])
-    [made] = run_episodes(make(1, autoreset=False), policy, [SEED.scenario])
+    [made] = run_episodes(make(1, autoreset_mode="disabled"), policy, [SEED.scenario])
     assert (made.success, made.length) == (True, SEED.length)
     names = ("states", "actions", "rewards", "observations")
     return replace(SEED, **{name: getattr(made, name) for name in names})
@@ -93,7 +93,7 @@ def test_the_shipped_demonstration_replays_up_to_rounding(capsys):
 
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_what_differs_is_found_in_any_batch(num_envs):
-    env = make(num_envs, autoreset=False)
+    env = make(num_envs, autoreset_mode="disabled")
     moved = replace(head(12), identifier="moved", actions=changed(SEED.actions[:12], 4, 0.2))
     episodes = [head(12), moved, head(20), head(5)]
     same = [(f"head{n}", True, False, False, -1) for n in (12, 20, 5)]
@@ -103,7 +103,7 @@ def test_what_differs_is_found_in_any_batch(num_envs):
 
 
 def test_states_that_do_not_fit_what_was_seen():
-    env = make(4, autoreset=False)
+    env = make(4, autoreset_mode="disabled")
     shown = {**SEED.observations, "object": changed(SEED.observations["object"], 7, 1e-3)}
     [seen] = replay_states(env, [replace(SEED, observations=shown)])
     assert (seen.exact, seen.success, seen.differs) == (False, True, 7)
@@ -116,7 +116,7 @@ def test_states_that_do_not_fit_what_was_seen():
 def test_joint_episodes_with_touch_in_a_store(tmp_path):
     """Recorded in one batch, replayed in others: any mode, any outcome."""
     options = {"control_mode": "joint", "obs_mode": "state+touch", "max_episode_steps": 9}
-    env = make(3, autoreset=False, **options)
+    env = make(3, autoreset_mode="disabled", **options)
     store = EpisodeStore(tmp_path, "DexFW/Grasp-v0", "joint")
     scenes = [scene("cube"), scene("egg", "tile_table", 3), scene("bottle", cell=7)]
     for episode in run_episodes(env, Recorded(actions(9, 3, size=13)), scenes):
@@ -138,7 +138,7 @@ def test_joint_episodes_with_touch_in_a_store(tmp_path):
     ],
 )
 def test_what_cannot_come_out_the_same_is_refused(changes, message):
-    env = make(1, autoreset=False)
+    env = make(1, autoreset_mode="disabled")
     episode = replace(SEED, **changes)
     for attempt in (replay_states, replay_actions):
         with pytest.raises(EpisodeMismatch, match=message):

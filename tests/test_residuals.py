@@ -46,7 +46,8 @@ class Policy:
 
 def open_policy(state, args, name):
     env = gymnasium.make_vec(
-        "DexFW/Grasp-v0", num_envs=8, autoreset=False, max_episode_steps=4, threads=args.threads
+        "DexFW/Grasp-v0", num_envs=8, autoreset_mode="disabled", max_episode_steps=4,
+        threads=args.threads,
     ).unwrapped
     return Policy(0.25 if name == "combined" else 0.0), env
 """

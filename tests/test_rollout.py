@@ -132,8 +132,9 @@ def test_progress_callback_and_bar(monkeypatch, capsys):
 
 
 def test_bad_use_is_refused():
-    with pytest.raises(ValueError, match="autoreset=False"):
-        list(run_episodes(StubVectorEnv(2, autoreset=True), GoPolicy(), make_scenarios(2)))
+    env = StubVectorEnv(2, autoreset_mode="same_step")
+    with pytest.raises(ValueError, match="autoreset_mode='disabled'"):
+        list(run_episodes(env, GoPolicy(), make_scenarios(2)))
     policy = GoPolicy()
     policy.act = lambda observation: np.zeros((2, 7))
     with pytest.raises(ValueError, match=r"\(2, 7\), need \(2, 2\)"):

@@ -58,7 +58,7 @@ def test_seeds_may_be_a_sequence_or_numpy():
 def test_same_step_autoreset_at_the_boundary():
     """The last observation of an episode is kept, and the next one has begun."""
     env = make(3, max_episode_steps=12)
-    going_on = make(3, autoreset=False)
+    going_on = make(3, autoreset_mode="disabled")
     env.reset(seed=0)
     env.reset(options={"reset_mask": np.array([True, False, True])})  # differ in length below
     going_on.set_state(env.get_state())
@@ -101,8 +101,8 @@ def test_the_new_episode_comes_from_the_sampler():
 
 def test_success_ends_the_episode_and_pays_once():
     grasp = expert_grasp()
-    env = started(grasp.scenarios, reward_mode="sparse", obs_mode="state+touch")
-    env.autoreset = True
+    env = make(2, reward_mode="sparse", obs_mode="state+touch")
+    env.reset(seed=0, options={"scenarios": grasp.scenarios})
     total = np.zeros(2)
     for step, action in enumerate(grasp.actions[: grasp.held.max() + 1]):
         _, reward, terminated, _, info = env.step(action)
@@ -118,7 +118,7 @@ def test_success_ends_the_episode_and_pays_once():
 
 
 def test_without_autoreset_worlds_wait_for_the_caller():
-    env = make(2, autoreset=False, max_episode_steps=3)
+    env = make(2, autoreset_mode="disabled", max_episode_steps=3)
     assert env.metadata["autoreset_mode"] == AutoresetMode.DISABLED
     assert type(env).metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
     env.reset(seed=0)
@@ -202,7 +202,7 @@ def test_sparse_reward_is_success():
 def test_restored_in_a_new_environment_it_goes_on_bit_for_bit(moment):
     grasp = expert_grasp()
     step = {"start": 0, "touched": grasp.touched, "lifting": grasp.lifting}[moment]
-    env = make(2, autoreset=False, obs_mode="state+touch", threads=2)
+    env = make(2, autoreset_mode="disabled", obs_mode="state+touch", threads=2)
     assert equal(env.set_state(grasp.states[step]), grasp.observations[step])
     assert np.array_equal(env.state_vectors(), grasp.states[step]["vectors"])
     results = play(env, grasp.actions[step : step + 50])
@@ -212,11 +212,11 @@ def test_restored_in_a_new_environment_it_goes_on_bit_for_bit(moment):
 def test_single_rows_restored_in_other_worlds():
     """Rows go into worlds that were busy with other objects; the worlds beside do not notice."""
     grasp = expert_grasp()
-    step, env = grasp.lifting, make(4, autoreset=False, obs_mode="state+touch")
+    step, env = grasp.lifting, make(4, autoreset_mode="disabled", obs_mode="state+touch")
     env.reset(seed=8)
     before = actions(15, 4)
     play(env, before)
-    beside = make(4, autoreset=False, obs_mode="state+touch")
+    beside = make(4, autoreset_mode="disabled", obs_mode="state+touch")
     beside.set_state(env.get_state())
     mask, order = np.array([True, False, False, True]), [1, 0]
     chosen = [grasp.scenarios[k] for k in order]
@@ -233,7 +233,7 @@ def test_single_rows_restored_in_other_worlds():
 def test_restore_undoes_a_fault_and_keeps_the_hold():
     grasp = expert_grasp()
     step = int(grasp.held[0]) - 3
-    env = make(2, autoreset=False, obs_mode="state+touch")
+    env = make(2, autoreset_mode="disabled", obs_mode="state+touch")
     env.reset(seed=0)
     env.backend._qvel[0] = np.nan
     env.step(np.zeros((2, 12)))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control import PoseCodec
@@ -13,6 +14,7 @@ from dexfw_envs.demos.editing import edit
 from dexfw_envs.demos.segments import Subtask
 from dexfw_envs.demos.source import Source
 from dexfw_envs.rollout import run_episodes
+from dexfw_envs.tasks.base import FAILURES
 
 QUIET = EditOptions(noise="none")
 CLOSED = 0.8  # hand target from which the toy hand holds on [rad]
@@ -86,7 +88,7 @@ class ToyEnv:
 
     def __init__(self, num_envs, arms=1, reach=10.0):
         self.num_envs, self.arms, self.reach = num_envs, arms, reach
-        self.max_episode_steps, self.autoreset = 90, False
+        self.max_episode_steps, self.autoreset_mode = 90, AutoresetMode.DISABLED
         mount = SimpleNamespace(
             nominal_position=(-0.1, 0.0, 0.2),
             nominal_quaternion=np.array([1.0, 0.0, 0.0, 0.0]),
@@ -134,8 +136,8 @@ class ToyEnv:
         high = self.object[:, 0, 2] > OBJECT[2] + 0.15
         self.hold = np.where(high, self.hold + 1, 0)
         success, timeout = self.hold >= 3, self.count >= self.max_episode_steps
-        failure = np.where(timeout & ~success, "timeout", "").astype(object)
-        info = {"success": success, "hold": self.hold.copy(), "failure": failure}
+        failure = np.where(timeout & ~success, FAILURES.index("timeout"), 0)
+        info = {"success": success, "hold": self.hold.copy(), "failure_code": failure}
         info |= {"success_terms": {"raised": high}, "reward_terms": {"up": high * 1.0}}
         info |= {"measures": {}, "stage": (self.hold > 0).astype(int)}
         return self._observation(), high * 1.0, success, timeout & ~success, info

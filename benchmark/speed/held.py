@@ -65,7 +65,7 @@ HOLDS: dict[str, Callable[[DexVectorEnv], np.ndarray]] = {
 
 def fresh_worlds(env_id: str, worlds: int, threads: int) -> tuple[DexVectorEnv, np.ndarray]:
     """Make N worlds right after a reset on training scenes, and the middle of their actions."""
-    env = gym.make_vec(env_id, num_envs=worlds, threads=threads, autoreset=False)
+    env = gym.make_vec(env_id, num_envs=worlds, threads=threads, autoreset_mode="disabled")
     assert isinstance(env, DexVectorEnv)
     env.reset(seed=0)
     return env, np.zeros(env.action_space.shape)
@@ -78,7 +78,7 @@ def held_worlds(env_id: str, worlds: int, threads: int) -> tuple[DexVectorEnv, n
         KeyError: Nobody has written how to hold an object in this task.
         RuntimeError: The object slipped in more than a few worlds.
     """
-    env = gym.make_vec(env_id, num_envs=worlds, threads=threads, autoreset=False)
+    env = gym.make_vec(env_id, num_envs=worlds, threads=threads, autoreset_mode="disabled")
     assert isinstance(env, DexVectorEnv)
     action = HOLDS[env.task.name](env)
     held = env.world.hand_object_contact.any(axis=1) & ~env.world.object_support_contact

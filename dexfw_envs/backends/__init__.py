@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dexfw_envs import checks
 from dexfw_envs.backends.base import Backend
 
 BACKENDS = ("mujoco", "omnigibson")
@@ -14,14 +15,24 @@ def make_backend(name: str, needs: Any, num_worlds: int, **options: Any) -> Back
     """Build N worlds of a scene.
 
     Raises:
-        ValueError: The backend is unknown or does not take an option; names the valid ones.
+        ValueError: The backend is unknown; names the valid ones.
+        TypeError: The backend does not take an option; names the valid ones.
     """
     _known(name)
     make, valid = _maker(name)
-    unknown = sorted(set(options) - set(valid))
-    if unknown:
-        raise ValueError(f"unknown options {unknown} for backend {name!r}; it takes {valid}")
+    checks.keywords("make_backend()", options, {f"backend {name!r}": valid})
     return make(needs, num_worlds, **options)
+
+
+def backend_options(name: str) -> tuple[str, ...]:
+    """Return the names of the options that a backend takes.
+
+    Raises:
+        ValueError: The backend is unknown; names the valid ones.
+    """
+    _known(name)
+    _, valid = _maker(name)
+    return valid
 
 
 def check_backend(name: str) -> None:

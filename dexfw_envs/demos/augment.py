@@ -266,7 +266,7 @@ def augment(
     """Edit motions for new scenarios, run them and keep the successes.
 
     Args:
-        env: A `DexVectorEnv` built with `autoreset=False` and `control_mode="ee_pose"`.
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"` and `control_mode="ee_pose"`.
         sources: Motions, or episodes (stored or fresh), which are cut at their pre-grasp.
         scenarios: One attempt each; may be a generator that looks at the outcomes so far.
         rng: For the choice of sources and the noise.

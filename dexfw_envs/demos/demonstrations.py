@@ -67,7 +67,7 @@ def demonstrate(
     does not depend on the number of worlds.
 
     Args:
-        env: A `DexVectorEnv` built with `autoreset=False` and `control_mode="ee_pose"`.
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"` and `control_mode="ee_pose"`.
         scenes: Where to demonstrate.
         seed: Of jitter, timing and tremor.
         count: How many demonstrations are needed; one of each scene by default.

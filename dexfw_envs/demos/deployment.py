@@ -23,6 +23,7 @@ from dexfw_envs.episode import GIVEN_UP, Episode, Observation
 from dexfw_envs.interventions import BLEND, NEVER, SharedControl
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.scenario import Scenario
+from dexfw_envs.tasks.base import FAILURES
 
 ARMED = ("retries", "always", "never")  # in which episodes the operator may take over
 JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart
@@ -121,7 +122,7 @@ class DeployedEnv(StagedEnv):
     `intervention`: whether the operator commanded the step that led to what is observed.
 
     Args:
-        env: A `DexVectorEnv` built with `autoreset=False`.
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"`.
         control: The policy that acts in it.
 
     Attributes:
@@ -161,7 +162,7 @@ class DeployedEnv(StagedEnv):
         self._note_jumps(np.abs(self.env.controller.joints - before), held)
         self._held = held.copy()
         given_up = self.control.operator.gives_up() & ~(terminated | truncated)
-        info["failure"][given_up] = GIVEN_UP
+        info["failure_code"][given_up] = FAILURES.index(GIVEN_UP)
         return self._added(observation), reward, terminated, truncated | given_up, info
 
     def _note_jumps(self, change: np.ndarray, held: np.ndarray) -> None:

@@ -40,7 +40,7 @@ def record(task: str, seed: int = 6) -> Episode:
     Raises:
         RuntimeError: The expert failed in every one of `TRIES` scenes.
     """
-    env = DexVectorEnv(task, num_envs=1, autoreset=False, threads=1)
+    env = DexVectorEnv(task, num_envs=1, autoreset_mode="disabled", threads=1)
     expert = make_expert(env, style=SEED_STYLES[task], seed=seed)
     for attempt in range(TRIES):
         item = objects_for(task, 1)[0]

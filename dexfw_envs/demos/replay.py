@@ -120,7 +120,11 @@ class _Envs:
             )
         if key not in self.made:
             self.made[key] = DexVectorEnv(
-                key[0], control_mode=key[1], obs_mode="state+touch", autoreset=False, **self.options
+                key[0],
+                control_mode=key[1],
+                obs_mode="state+touch",
+                autoreset_mode="disabled",
+                **self.options,
             )
         check_fits(self.made[key], episode)
         return self.made[key]

@@ -66,7 +66,8 @@ def replay_states(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list[
     """Set every recorded state and compare what is seen in it.
 
     Args:
-        env: Built with `autoreset=False`; its observation groups are compared where recorded.
+        env: Built with `autoreset_mode="disabled"`; its observation groups are compared
+            where recorded.
         episodes: Stored episodes, with states.
 
     Returns:
@@ -107,7 +108,8 @@ def replay_actions(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list
     Then the last action is held for `HELD` steps, in which a success still counts as one.
 
     Args:
-        env: Built with `autoreset=False`; as many episodes as it has worlds run side by side.
+        env: Built with `autoreset_mode="disabled"`; as many episodes as it has worlds run
+            side by side.
         episodes: Stored episodes, with states.
 
     Returns:

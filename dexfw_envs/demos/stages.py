@@ -44,7 +44,7 @@ class StagedEnv:
     """An environment whose observations also hold the `stage`, handed to `run_episodes`.
 
     Args:
-        env: A `DexVectorEnv` built with `autoreset=False`.
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"`.
     """
 
     def __init__(self, env: Any) -> None:

@@ -51,7 +51,9 @@ def transfer(
     """
     demonstration, options = load_seed(task), EditOptions(noise=noise)
     steps = demonstration.length + SPARE_STEPS
-    env = DexVectorEnv(task, num_envs, autoreset=False, max_episode_steps=steps, threads=threads)
+    env = DexVectorEnv(
+        task, num_envs, autoreset_mode="disabled", max_episode_steps=steps, threads=threads
+    )
     found = {}
     for name, where in (("own", OWN), ("objects", "objects")):
         rng, bar = np.random.default_rng(seed), f"replay on {where}"

@@ -86,7 +86,7 @@ def measure(args: Args) -> dict[str, Any]:
         "reasons" of failure, how far objects are "shoved" in the plane before they are first
         lifted [m] (median and 90th percentile), and what it takes to repeat this.
     """
-    env = DexVectorEnv(args.task, args.num_envs, autoreset=False, threads=args.threads)
+    env = DexVectorEnv(args.task, args.num_envs, autoreset_mode="disabled", threads=args.threads)
     style = TEACHER_STYLES[args.task] if args.teacher else None
     what: dict[str, Any] = {"split": SPLIT, "episodes": args.episodes, "seed": args.seed}
     expert = Watch(make_expert(env, style=style, seed=args.seed))

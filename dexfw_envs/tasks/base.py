@@ -8,7 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
+from dexfw_envs.episode import GIVEN_UP
 from dexfw_envs.world import WorldState
+
+# Why an episode failed; `info["failure_code"]` is the index into it, the same for every task.
+# 0: not failed. "given up": the operator of a collection ended it; no environment says that.
+FAILURES = ("", "fault", "timeout", "dropped", "spilled", GIVEN_UP)
 
 
 @dataclass
@@ -91,7 +96,7 @@ class Task(Protocol):
     def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Say for each reason where the task cannot be completed any more, bool (N,) each.
 
-        The reasons are those of `info["failure"]`; where several hold, the first is given.
+        The reasons are among `FAILURES`; where several hold, the first is given.
         """
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:

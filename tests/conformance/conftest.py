@@ -35,7 +35,9 @@ def make(backend_name):
     def build(task, num_envs=2, **options):
         if backend_name == "mujoco":
             options.setdefault("threads", 1)
-        made.append(DexVectorEnv(task, num_envs, backend=backend_name, autoreset=False, **options))
+        made.append(
+            DexVectorEnv(task, num_envs, backend=backend_name, autoreset_mode="disabled", **options)
+        )
         return made[-1]
 
     yield build

@@ -46,8 +46,11 @@ def scenarios(task, count, seed=0):
     return [sampler(rng) for _ in range(count)]
 
 
+USUAL = {"autoreset_mode": "disabled", "info_mode": "full"}
+
+
 def make(task="Grasp", num_envs=2, **options):
-    return DexVectorEnv(task, num_envs, backend="omnigibson", autoreset=False, **options)
+    return DexVectorEnv(task, num_envs, backend="omnigibson", **{**USUAL, **options})
 
 
 def loads(stub):
@@ -103,7 +106,6 @@ def test_nothing_starts_without_our_files(monkeypatch, tmp_path):
         ({"cameras": ("roof",)}, "unknown camera 'roof'"),
         ({"friction_scale": 0.0}, "friction_scale positive"),
         ({"threads": 0}, "threads must be at least 1"),
-        ({"fault_folder": "x"}, r"unknown options \['fault_folder'\] for backend 'omnigibson'"),
         ({"control_mode": "torque"}, "unknown control_mode 'torque'"),
     ],
 )
@@ -112,6 +114,12 @@ def test_bad_options_before_anything_starts(stub, monkeypatch, options, message)
     monkeypatch.setattr(session, "_start", lambda *_: pytest.fail("started"))
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_an_option_of_another_backend_is_refused(stub):
+    stub()
+    with pytest.raises(TypeError, match=r"'fault_folder'.*backend 'omnigibson': robot, files"):
+        make(fault_folder="x")
 
 
 # --- environments

@@ -61,7 +61,9 @@ class Drawn:
     def __init__(self, selection: Selection, camera: str, size: int):
         options: dict[str, Any] = {"image_size": size, "camera": camera, "threads": 1}
         mode = str(selection.store.control_mode)
-        self.env = DexVectorEnv(selection.env_id, control_mode=mode, autoreset=False, **options)
+        self.env = DexVectorEnv(
+            selection.env_id, control_mode=mode, autoreset_mode="disabled", **options
+        )
         self.name, self.shape = camera, (size, size, 3)
 
     def frames(self, episode: StoredEpisode) -> Iterator[np.ndarray]:
