@@ -49,7 +49,7 @@ class Stage:
             task,
             num_envs=worlds,
             control_mode=control_mode,
-            autoreset=False,
+            autoreset_mode="disabled",
             image_size=FINER * size,
             render_mode="human" if window else None,
             threads=threads,
