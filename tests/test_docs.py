@@ -57,6 +57,23 @@ def test_replay_table_follows_the_results(tmp_path, monkeypatch):
     assert changed.count("\n") == measured.count("\n")
 
 
+INTERVAL = re.compile(r"\[(-?\d+\.\d),\s+(-?\d+\.\d)\]")
+# The trials of dexpie-trials.md are, as it says, of no records.
+QUOTING = [ROOT / "README.md", DOCS / "dexpie.md", *sorted((ROOT / "baselines").glob("*.py"))]
+
+
+@pytest.mark.parametrize("page", QUOTING, ids=relative)
+def test_intervals_in_prose_are_those_of_the_tables(page):
+    """Of a difference that is told the other way round, too."""
+    known = set()
+    for table in (ROOT / "results" / "tables").glob("*.md"):
+        for low, high in INTERVAL.findall(table.read_text()):
+            known |= {(float(low), float(high)), (-float(high), -float(low))}
+    prose = generate.BLOCK.sub("", page.read_text())
+    quoted = {(float(low), float(high)) for low, high in INTERVAL.findall(prose)}
+    assert not quoted - known, "not in results/tables/"
+
+
 def test_an_edited_table_is_noticed(tmp_path):
     page = tmp_path / "tasks" / f"{TASKS[0].name.lower()}.md"
     page.parent.mkdir()
