@@ -63,7 +63,6 @@ class Args(ScriptArgs):
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
-    bf16: bool = True  # train under bfloat16 autocast
     # residual policy (appendix A.2)
     alpha: tuple[float, float] = (0.15, 0.4)  # largest residual of palm and fingers [action]
     smoothing: float = 0.5  # k of the filter, twice r_t = (1 - k) r_{t-1} + k alpha u_t; 1: none
@@ -120,7 +119,7 @@ PRESETS: dict[str, dict] = {
         "sampling_steps": 16, "sampling_noise": "fresh", "base_steps": 200_000, "base_lr": 3e-4,
         "residual_algo": "sac", "alpha": (0.1, 0.1), "smoothing": 1.0, "total_timesteps": 1_500_000,
         "rl_envs": 16, "ramp_start": 1_500, "ramp": 10_000, "learning_starts": 300, "utd": 0.2,
-        "lr": 1e-4, "sac_batch": 1024, "test_every": 250_000, "obs_noise": 0.0, "bf16": False,
+        "lr": 1e-4, "sac_batch": 1024, "test_every": 250_000, "obs_noise": 0.0, "precision": "fp32",
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
@@ -328,12 +327,13 @@ def train_base(run: Run, i: int) -> None:
     optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
     parts = {"base": base, "optimizer": optimizer, "ema": ema}
+    low = args.precision == "bf16"
     saved = run.restore()
     for name in parts if saved else ():
         parts[name].load_state_dict(saved[name])
     for step in run.bar(f"base {i}", saved.get("step", 0), args.base_steps):
         index = torch.randint(0, len(data[0]), (args.base_batch,))
-        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=args.bf16):
+        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=low):
             loss = base.loss(*(x[index].to(args.device) for x in data))
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
         optimizer.param_groups[0]["lr"] = args.base_lr * cosine * min(1.0, (step + 1) / 100)

@@ -67,7 +67,6 @@ class Args(ScriptArgs):
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
-    bf16: bool = True  # train under bfloat16 autocast
 
     def __post_init__(self) -> None:
         if self.kind not in SOURCES:
@@ -98,7 +97,7 @@ PRESETS: dict[str, dict] = {
         "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
         "denoiser": "transformer", "width": 768, "layers": 7, "chunk": 8, "prediction": "epsilon",
         "sampling_steps": 16, "sampling_noise": "fresh", "base_steps": 200_000, "base_lr": 3e-4,
-        "obs_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0,
+        "obs_noise": 0.0, "precision": "fp32", "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
 TASKS: dict[str, dict] = {task: {} for task in CURRICULA}  # no task has settings of its own
@@ -304,12 +303,13 @@ def train_base(run: Run) -> None:
     optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
     parts = {"base": base, "optimizer": optimizer, "ema": ema}
+    low = args.precision == "bf16"
     saved = run.restore()
     for name in parts if saved else ():
         parts[name].load_state_dict(saved[name])
     for step in run.bar("base", saved.get("step", 0), args.base_steps):
         index = torch.randint(0, len(data[0]), (args.base_batch,))
-        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=args.bf16):
+        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=low):
             loss = base.loss(*(x[index].to(args.device) for x in data))
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
         optimizer.param_groups[0]["lr"] = args.base_lr * cosine * min(1.0, (step + 1) / 100)

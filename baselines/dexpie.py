@@ -114,7 +114,6 @@ class Args(ScriptArgs):
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
-    bf16: bool = True  # train under bfloat16 autocast
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -153,7 +152,7 @@ PRESETS: dict[str, dict] = {
         "width": 1024, "layers": 6, "chunk": 24, "lookahead": 24, "prediction": "epsilon",
         "sampling_noise": "fresh", "base_steps": 100_000, "base_lr": 1e-4,
         "critic_steps": 50_000, "critic_lr": 1e-4, "critic_hand": False, "critic_noise": 0.0,
-        "obs_noise": 0.0, "bf16": False, "chunk_smoothing": 0.0, "contrast": 1.0, "beta": 1.5,
+        "obs_noise": 0.0, "precision": "fp32", "chunk_smoothing": 0.0, "contrast": 1.0, "beta": 1.5,
         "end_value": "critic", "demonstrations": 43, "quantiles": (0.6, 0.8), "ceiling": 1.0,
     },
 }  # fmt: skip
@@ -378,11 +377,13 @@ def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: fl
     optimizer = torch.optim.AdamW(parameters, lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
     parts = {"net": net, "optimizer": optimizer, "ema": ema}
+    device = torch.device(args.device).type
+    low = args.precision == "bf16"
     saved = run.restore()
     for name in parts if saved else ():
         parts[name].load_state_dict(saved[name])
     for step in run.bar(f"{title} {i}", saved.get("step", 0), steps):
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
+        with torch.autocast(device, torch.bfloat16, enabled=low):
             value = loss()
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
         optimizer.param_groups[0]["lr"] = lr * cosine * min(1.0, (step + 1) / 100)

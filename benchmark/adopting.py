@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmark.cells import Cell, digest, method_version, version_in
+from benchmark.cells import Cell, digest, earlier_digest, method_version, version_in
 from benchmark.place import Place
-from benchmark.protocol import SPLITS, USUAL_PRESET
+from benchmark.protocol import PRECISION, SPLITS, USUAL_PRESET
 from benchmark.scripts import load_script
 from benchmark.sharing import UNKNOWN
 from benchmark.variants import GRID
@@ -48,16 +48,22 @@ def cell_of(run: RunFolder) -> Cell:
     """Return the cell that a run is of.
 
     Raises:
-        ValueError: It is none of the grid's; the message says what it was called with.
+        ValueError: It is none of the grid's, or of another precision than cells; the message says
+            what it was called with.
     """
+    precision = run.config.get("precision", PRECISION)  # without: of before scripts had it
+    if precision != PRECISION:
+        raise ValueError(f"{run.path} has --precision {precision}, cells have {PRECISION}")
     words = shlex.split(run.provenance["command"])
     script = next((Path(word) for word in words if word.endswith(".py")), Path())
     found, config = options_of(words), run.config
     measured = set(found.pop("--eval-splits", ()))  # more than the grid asks for do no harm
+    found.pop("--precision", None)
     for row in GRID:
         cell = Cell(row, config["task"], config["seed"], config["preset"])
         wanted = options_of(list(cell.options))
         needed = set(wanted.pop("--eval-splits", ()))
+        wanted.pop("--precision", None)
         if row.method == script.stem and wanted == found and needed <= measured:
             return cell
     raise ValueError(f"{run.path} is no run of the grid; its command: {run.provenance['command']}")
@@ -90,14 +96,21 @@ def adopt(path: Path, place: Place, records: Path | None = None) -> Cell:
         last = cell.variant.last_turn(cell.preset)
         raise ValueError(f"{path} is not finished: no eval_{last} yet")
     copy_records(run, cell, records or written_to(run), place.results_of(cell) / "records")
-    home = place.home(cell)
+    of = digest_of(run, cell, place.root)
+    home = place.home(cell, of)
     home.mkdir(parents=True, exist_ok=True)
     link = home / run.name
     if not link.exists():  # where cells that share its first stages look for it
         link.symlink_to(os.path.relpath(run.path.resolve(), home.resolve()))
-    made_by = {"digest": digest(cell, place.root), "method_version": version}
+    made_by = {"digest": of, "method_version": version}
     keep(run, cell, place, made_by)
     return cell
+
+
+def digest_of(run: RunFolder, cell: Cell, root: Path) -> str | None:
+    """Return the digest under which a run counts: an earlier one if it had no `--precision`."""
+    known = digest if "precision" in run.config else earlier_digest
+    return known(cell, root)
 
 
 def changed_since(run: RunFolder, cell: Cell, root: Path) -> list[str]:
@@ -147,7 +160,8 @@ def copy_records(run: RunFolder, cell: Cell, source: Path, target: Path) -> None
         if {row["commit"] for row in rows} != {run.provenance["commit"]}:
             raise ValueError(f"{folder / name} is of another run than {run.path}: their commits")
     for rows in found.values():
-        known = {k: rows[0][k] for k in ("method", "variant", "task", "iteration", "policy")}
+        names = ("method", "variant", "task", "iteration", "policy", "precision")
+        known = {k: rows[0][k] for k in names}
         made = {k: rows[0][k] for k in ("commit", "command")}
         write_records(by_place(rows), target, **known, **made)
 

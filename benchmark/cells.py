@@ -4,6 +4,10 @@ A cell gives the figures of all its turns, policies and splits. It is known by i
 options, of what its preset and task change of the script's settings, of the environment's version
 and of the script's METHOD_VERSION, which is raised whenever results can change otherwise. What has
 the same digest need not run again.
+
+Cells train with `--precision fp32`, which every processor has, so that runs of different machines
+can stand in one table. Those that ran before scripts had that option trained in bf16; they keep the
+digest of their options then, and stay done under it.
 """
 
 from __future__ import annotations
@@ -19,7 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.paper import PIE
-from benchmark.protocol import EPISODES, ROOT, SEEDS, TASKS, USUAL_PRESET, name_in_records
+from benchmark.protocol import (
+    EPISODES,
+    PRECISION,
+    ROOT,
+    SEEDS,
+    TASKS,
+    USUAL_PRESET,
+    name_in_records,
+)
 from benchmark.variants import (
     GRID,
     MAIN,
@@ -90,7 +102,17 @@ class Cell:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """All options that decide the results."""
+        """All options that decide the results.
+
+        A cell that only measures a policy has no precision: training alone has one.
+        """
+        if self.variant.measures is not None:
+            return self.earlier_options
+        return (*self.earlier_options, "--precision", PRECISION)
+
+    @property
+    def earlier_options(self) -> tuple[str, ...]:
+        """The options as they were before scripts had `--precision`."""
         row, task, seed = self.variant, ("--task", self.task), ("--seed", str(self.seed))
         named = ("--variant", self.label) if self.label else ()
         if row.measures is not None:
@@ -181,12 +203,21 @@ def tables_in(source: str) -> dict[str, Any]:
 
 def digest(cell: Cell, root: Path = ROOT) -> str | None:
     """Return the hash that says whether a cell has to run again; None without its script."""
+    return _digest(cell, cell.options, root)
+
+
+def earlier_digest(cell: Cell, root: Path = ROOT) -> str | None:
+    """Return the digest of a run from before scripts had `--precision`, which stays done."""
+    return _digest(cell, cell.earlier_options, root)
+
+
+def _digest(cell: Cell, options: tuple[str, ...], root: Path) -> str | None:
     version = method_version(root / cell.script)
     if version is None:
         return None
     tables = tables_in((root / cell.script).read_text(encoding="utf-8"))
     settings = [tables["PRESETS"].get(cell.preset, {}), tables["TASKS"].get(cell.task, {})]
-    parts = [cell.variant.method, version, entry(cell.task).env_id, cell.options, settings]
+    parts = [cell.variant.method, version, entry(cell.task).env_id, options, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -241,7 +241,9 @@ def tables(options: Tables) -> int:
     """Write the tables and return the exit code."""
     from benchmark.tables import write_tables
 
-    return _say(write_tables(options.read())[1])
+    results = options.read()
+    _warn_of_precisions(results)
+    return _say(write_tables(results)[1])
 
 
 def plots(options: Plots) -> int:
@@ -255,7 +257,17 @@ def report(options: Report) -> int:
     """Write the report and return the exit code."""
     from benchmark.report import write_report
 
-    return _say([write_report(options.read())])
+    results = options.read()
+    _warn_of_precisions(results)
+    return _say([write_report(results)])
+
+
+def _warn_of_precisions(results: Any) -> None:
+    """Name the runs that stand beside more runs of another precision."""
+    groups = sorted(results.by_precision().items(), key=lambda group: len(group[1]))
+    for precision, names in groups[:-1]:
+        usual = groups[-1][0]
+        print(f"warning: {precision}, all else {usual}: {', '.join(names)}", file=sys.stderr)
 
 
 def _say(paths: Sequence[Path]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.cells import Cell, digest
 from benchmark.protocol import ROOT, results_of
-from benchmark.summaries import status
+from benchmark.summaries import read_summary, status, summary_path
 from benchmark.variants import PARENT, RETRIES
 
 
@@ -27,9 +27,9 @@ class Place:
         """Folder of the results of a cell's preset."""
         return results_of(self.root / self.results, cell.preset)
 
-    def home(self, cell: Cell) -> Path:
-        """Folder in which a cell's script runs; another digest has another one."""
-        return self.root / self.runs / f"{cell.name}-{digest(cell, self.root)}"
+    def home(self, cell: Cell, of: str | None = None) -> Path:
+        """Folder in which a cell's script runs; another digest, such as an earlier, has another."""
+        return self.root / self.runs / f"{cell.name}-{of or digest(cell, self.root)}"
 
 
 class CellFailed(RuntimeError):
@@ -75,8 +75,10 @@ def _retries(cell: Cell, place: Place) -> str:
 def _parent_run(cell: Cell, place: Place) -> Path:
     parent = cell.parent
     assert parent is not None
-    run = run_in(place.home(parent))
-    if run is None or status(parent, place.results_of(parent), place.root) != "done":
+    results = place.results_of(parent)
+    found = read_summary(summary_path(parent, results)) or {}
+    run = run_in(place.home(parent, found.get("digest")))
+    if run is None or status(parent, results, place.root) != "done":
         raise CellFailed(f"{cell.name} needs the run of {parent.name}, which is not done here")
     return run
 

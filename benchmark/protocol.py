@@ -18,6 +18,7 @@ TASKS = tuple(item.name for item in REGISTERED)
 SEEDS = (1, 2, 3)
 SPLITS = ("T_OEP", "T_O")  # "T_O": T_O(1) after turn 1, and T_O(i + 1) after each turn i
 EPISODES = 200  # per split, policy, turn and seed
+PRECISION = "fp32"  # of training in all cells, so that machines do not mix
 
 #: Trajectories that each turn keeps with the usual preset; later turns as many as the third.
 TRAJECTORIES = (20, 100, 500)

@@ -77,6 +77,7 @@ def figures(records: list[Record]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "seeds": sorted({record["seed"] for record in records}),
+        "precision": ",".join(sorted({record["precision"] for record in records})),
         "commit": ",".join(sorted({record["commit"] for record in records})),
         "jerk": float(np.mean([record["jerk"] for record in records])),
         "length": float(np.mean([record["length"] for record in records])),
@@ -135,7 +136,9 @@ def _json_line(cell: tuple, records: list[Record], options: Show) -> str:
     if options.per_object:
         objects = cells(records, per_object=True)
         line["per_object"] = {
-            key[-1]: {k: v for k, v in figures(rows).items() if k not in ("seeds", "commit")}
+            key[-1]: {
+                k: v for k, v in figures(rows).items() if k not in ("seeds", "precision", "commit")
+            }
             for key, rows in objects.items()
         }
     return json.dumps(line)

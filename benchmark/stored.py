@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.paper import Asked
 from benchmark.protocol import TURNS, USUAL_PRESET, name_in_grid, results_of
-from benchmark.summaries import Summary, read_summaries
+from benchmark.summaries import Summary, precision_of, read_summaries
 from dexfw_envs.records import Record, read_records
 
 ONE_SEED, UNEVEN = "†", "‡"  # beside a figure
@@ -104,6 +104,16 @@ class Results:
         for run in sorted(runs, key=lambda run: run["seed"]):
             groups.setdefault((run["method"], run["variant"], run["task"]), []).append(run)
         return groups
+
+    def by_precision(self) -> dict[str, list[str]]:
+        """Return the runs that trained something, named, by the precision they trained in."""
+        found: dict[str, list[str]] = {}
+        for (method, variant, task), runs in self.summaries.items():
+            for run in runs:
+                name = " ".join(filter(None, (method, variant, task, f"seed {run['seed']}")))
+                found.setdefault(precision_of(run), []).append(name)
+        found.pop("", None)
+        return found
 
     def records(self, asked: Asked, split: str) -> list[Record]:
         """Return the episodes of a policy in a split, of one object if that is asked for."""

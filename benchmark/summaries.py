@@ -15,17 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.cells import Cell, digest
+from benchmark.cells import Cell, digest, earlier_digest
 from benchmark.critics import critic_curves
 from benchmark.protocol import ROOT
 from benchmark.variants import MAIN
 from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.precision import with_precision
 from dexfw_envs.progress import METRICS, STAGES
 from dexfw_envs.registry import entry
 from dexfw_envs.runs import RunFolder, atomic_write_json
 
 Summary = dict[str, Any]
 COVERAGE_EPISODES, COVERAGE_STEP = 20, 4  # what is kept of each turn's palm positions
+EARLIER_PRECISION = "bf16"  # of all cells that ran before scripts had `--precision`
 
 
 def summary_path(cell: Cell, results: Path) -> Path:
@@ -62,7 +64,13 @@ def status(cell: Cell, results: Path, root: Path = ROOT) -> str:
         return "missing"
     if found["digest"] is None:
         return "partial"
-    return "done" if found["digest"] == wanted else "stale"
+    valid = (wanted, earlier_digest(cell, root))
+    return "done" if found["digest"] in valid else "stale"
+
+
+def precision_of(found: Summary) -> str:
+    """Return the precision that a summary's run trained in, "" if it trained nothing."""
+    return found.get("precision", EARLIER_PRECISION if found["success"] else "")
 
 
 def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary:
@@ -81,6 +89,7 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         **made_by,
         **run.provenance,
         "threads": run.config["threads"],
+        "precision": with_precision(run.config).get("precision", EARLIER_PRECISION),
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "data": _read_turns(path, "data", turns),
         "objects": {str(i): _objects(path / f"D_{i}") for i in turns},

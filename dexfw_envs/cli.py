@@ -25,6 +25,7 @@ from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
 from dexfw_envs.evaluation import evaluate_filmed, summary, write_records
 from dexfw_envs.policies import read_policy
+from dexfw_envs.precision import COMPARED, Precision, native_precision, with_precision
 from dexfw_envs.records import import_pyarrow
 
 
@@ -40,6 +41,7 @@ class ScriptArgs:
     seed: int = 1  # same seed, same bits on the CPU
     backend: str = "mujoco"  # the world
     device: str = "cpu"  # torch device of the learners
+    precision: Precision = "auto"  # of training; auto: bf16 where the device has it, else fp32
     threads: int = 2  # threads of torch and of the simulator
     runs: str = "runs"  # folder of all runs
     resume: str = ""  # folder of a killed run to go on with
@@ -84,6 +86,7 @@ def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     Raises:
         ValueError: Some are none of the script's.
     """
+    values = with_precision(values)
     if other := sorted(set(values) - {field.name for field in dataclasses.fields(settings)}):
         raise ValueError(f"settings of another version of the script: it has no {other}")
     changed: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
@@ -126,6 +129,8 @@ def parse(
 ) -> Settings:
     """Read a command line; later ones win: defaults, preset, task, run to resume, options.
 
+    The precision "auto" becomes that of the device, so that a run that is resumed keeps it.
+
     Args:
         settings: A frozen dataclass with a default for every field, among them `preset`, `task`
             and `resume`.
@@ -164,6 +169,9 @@ def parse(
     if found.evaluate and known.task is None:  # last of all: reading a policy imports torch
         found = dataclasses.replace(found, task=_task_of(found.evaluate) or found.task)
     _check_outputs(found)
+    if found.precision == "auto" and not found.evaluate:  # likewise torch
+        check_device(found.device)
+        found = dataclasses.replace(found, precision=native_precision(found.device))
     if known.resume:
         _warn_of_other_code(run)
     elif found.records and not found.evaluate:
@@ -254,7 +262,7 @@ def check_variant(args: ScriptArgs, tasks: Mapping[str, Mapping[str, Any]]) -> N
     Raises:
         ValueError: No variant is named, and the settings are not the usual ones of the task.
     """
-    usual = type(args)(**{"task": args.task, **tasks[args.task]})
+    usual = type(args)(**{"task": args.task, "precision": COMPARED, **tasks[args.task]})
     other = _differing(args, usual, (*SAME_METHOD, *args.SAME))
     if other and args.variant in args.VARIANTS:
         name = f"{args.variant}-NAME".removeprefix("-")
@@ -345,5 +353,9 @@ def _labels(
     named = asked.variant != type(asked)().variant
     variant = asked.variant if named else args.variant
     labels = {"method": state["method"], "iteration": state["iteration"], "seed": args.seed}
-    check_variant(dataclasses.replace(args, variant=variant), tasks)
+    counted = dataclasses.replace(args, variant=variant)
+    if "precision" not in state.get("args", {}):  # of before scripts had it: counts as it did
+        counted = dataclasses.replace(counted, precision=COMPARED)
+    check_variant(counted, tasks)
+    labels["precision"] = args.precision
     return {**labels, "task": args.task, "variant": variant, "policy": asked.policy}

@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "policy": (str, "base, combined, ..."),
     "split": (str, "split of scenarios, or custom"),
     "seed": (int, "seed of the run that made the policy"),
+    "precision": (str, "precision that the policy was trained in, fp32 or bf16; empty if unknown"),
     "episode": (int, "number of the scenario within the split"),
     "scenario": (str, "where it is in its split (see `scenario_of`), or the scenario as JSON"),
     "object": (str, "id of the manipulated object"),
@@ -50,7 +51,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
 }
 
 #: What a column is read as where the file was written before there was such a column.
-OLDER: Record = {"measures": "{}", "progress": float("nan")}
+OLDER: Record = {"measures": "{}", "progress": float("nan"), "precision": ""}
 
 
 def reference(text: str, split: str, seed: int, episode: int) -> str:
@@ -154,6 +155,7 @@ def write_records(
     iteration: int = 0,
     policy: str = "combined",
     seed: int | None = None,
+    precision: str = "",
     commit: str | None = None,
     command: str | None = None,
     name: str | None = None,
@@ -169,6 +171,7 @@ def write_records(
         iteration: Flywheel iteration.
         policy: "base", "combined", ...
         seed: Seed of the run that made the policy; default is the evaluation's own.
+        precision: Precision that the policy was trained in, "fp32" or "bf16"; "" if unknown.
         commit: Git commit, default the clone's.
         command: Command line, default this process's.
         name: File name without suffix, default made of variant, iteration, policy, split, seed.
@@ -180,6 +183,7 @@ def write_records(
         ValueError: No records, or records of another task or with wrong columns.
     """
     labels = {"method": method, "variant": variant, "iteration": iteration, "policy": policy}
+    labels["precision"] = precision
     labels["commit"] = runs.commit() if commit is None else commit
     labels["command"] = runs.current_command() if command is None else command
     labels |= {} if seed is None else {"seed": seed}

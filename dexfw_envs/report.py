@@ -71,6 +71,7 @@ def measure(
                     "method": method,
                     "variant": args.variant,
                     "task": args.task,
+                    "precision": args.precision,
                 }
                 write_records(found, args.records, **kind, **labels, **made_by)
             won = [(record["jerk"], record["length"]) for record in found if record["success"]]

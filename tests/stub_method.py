@@ -26,6 +26,7 @@ def start(words: list[str]) -> Path:
     seed, task = int(options["--seed"]), options["--task"]
     config = {"task": task, "seed": seed, "variant": options.get("--variant", ""), "aep": True}
     config |= {"threads": int(options["--threads"]), "runs": options["--runs"], "data": "fresh"}
+    config |= {"precision": options["--precision"]}
     config |= {"iterations": int(options.get("--iterations", "3"))}
     run = Path(options["--runs"]) / f"DexFW-{task}-v0__stub__{seed}__1"
     made = {"commit": "c0ffee", "versions": {}, "machine": {"cpus": 2}, "command": "stub"}

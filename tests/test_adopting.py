@@ -12,10 +12,11 @@ from test_harness import place, stages  # noqa: F401
 
 from benchmark import adopting
 from benchmark.adopting import adopt, cell_of, options_of
-from benchmark.cells import Cell
+from benchmark.cells import Cell, earlier_digest
+from benchmark.place import command
 from benchmark.run import run_cells
 from benchmark.summaries import read_summary, status, summary_path
-from benchmark.variants import variant
+from benchmark.variants import PARENT, Variant, variant
 from dexfw_envs.catalog.splits import split
 from dexfw_envs.cli import ScriptArgs
 from dexfw_envs.progress import STATE, dump
@@ -47,7 +48,7 @@ def script(monkeypatch):
 def finished(place, options=WORDS, seed=2, commit=None, **config) -> Path:  # noqa: F811
     """A run of three turns in another clone; older ones have no `stages.json`."""
     known = {"task": "Grasp", "seed": seed, "preset": "laptop", "threads": 1, "iterations": 3}
-    known |= {"variant": "", "aep": True, "alpha": [0.1, 0.4]}
+    known |= {"variant": "", "aep": True, "alpha": [0.1, 0.4], "precision": "fp32"}
     known |= {"runs": "runs", "records": "results/records"} | config
     other = place.root / "other" / "runs"
     run = RunFolder.create(other, "DexFW/Grasp-v0", "dexflywheel", seed, known)
@@ -107,6 +108,30 @@ def test_a_run_made_by_hand_counts_as_its_cell(place):  # noqa: F811
     assert len(run_cells([five, no_aep], place, workers=2).done) == 2
     assert stages(place, five) == ["data_4", "eval_4", "data_5", "eval_5"]
     assert len(stages(place, no_aep)) == 6  # where its curves ended after turn 1 is not known
+
+
+def test_a_run_from_before_precision_counts_under_the_digest_of_then(place):  # noqa: F811
+    pytest.importorskip("torch", reason="a run's progress is kept by torch")
+    path = finished(place)
+    document = json.loads((path / "config.json").read_text())
+    del document["config"]["precision"]
+    document["config"]["bf16"] = True
+    (path / "config.json").write_text(json.dumps(document))
+    write(path)
+    cell = adopt(path, place)
+    found = read_summary(summary_path(cell, place.results_of(cell)))
+    assert (found["digest"], found["precision"]) == (earlier_digest(cell, place.root), "bf16")
+    assert status(cell, place.results_of(cell), place.root) == "done"
+    row = Variant("dexflywheel", "later", "later", (), "d", 1.0, ("--from", PARENT), given="")
+    later = Cell(row, "Grasp", 2, "laptop")
+    assert path.name in " ".join(command(later, place)), "its run is found under that digest"
+
+
+def test_a_run_in_another_precision_is_no_cell(place):  # noqa: F811
+    with pytest.raises(ValueError, match="has --precision bf16, cells have fp32"):
+        cell_of(RunFolder(finished(place, precision="bf16")))
+    named = finished(place, WORDS + " --precision fp32")
+    assert cell_of(RunFolder(named)) == cell_of(RunFolder(finished(place)))
 
 
 def test_other_runs_are_refused(place):  # noqa: F811

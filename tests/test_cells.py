@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.__main__ import main
-from benchmark.cells import Cell, digest, grid, method_version, tables_in, version_in
+from benchmark.cells import (
+    Cell,
+    digest,
+    earlier_digest,
+    grid,
+    method_version,
+    tables_in,
+    version_in,
+)
 from benchmark.protocol import ROOT, SEEDS, TASKS, TURNS, name_in_grid
 from benchmark.scripts import load_script
 from benchmark.summaries import status, summary_path
@@ -63,13 +71,14 @@ def test_options_are_those_of_the_script_and_of_the_protocol():
     options = " ".join(cell("no-aep", seed=2).options)
     assert options == (
         "--task Grasp --preset laptop --seed 2 --eval-splits T_OEP --eval-episodes 200 "
-        "--no-aep --variant no-aep"
+        "--no-aep --variant no-aep --precision fp32"
     )
+    assert " ".join(cell("no-aep", seed=2).earlier_options) + " --precision fp32" == options
     assert "--eval-splits T_OEP T_O --eval-episodes" in " ".join(cell().options)
     assert "--variant" not in cell().options
     assert cell(preset="quick").label == "quick"  # scripts refuse such records as their own
     assert cell("default", "human_demo", preset="quick").label == "default-quick"
-    assert cell("enhanced", "dexmimicgen").options[-2:] == ("--variant", "enhanced")
+    assert cell("enhanced", "dexmimicgen").earlier_options[-2:] == ("--variant", "enhanced")
     started = {name: cell(name, "dexpie", "Pour", seed=3).options for name in ("recap", "bc-30")}
     assert "--demonstrations 2 --collected" in " ".join(started["recap"])
     assert started["bc-30"].count("--demonstrations") == 1 and "30" in started["bc-30"]
@@ -107,6 +116,9 @@ def test_scripts_take_the_options_of_the_grid(row, preset, tmp_path):
 
 def test_the_digest_changes_with_options_method_and_environment(root, monkeypatch):
     known = digest(cell(), root)
+    assert known != earlier_digest(cell(), root), "trained in another precision"
+    only_measured = cell("bc-latency-8", "dexpie")
+    assert digest(only_measured, ROOT) == earlier_digest(only_measured, ROOT)
     others = [cell(seed=2), cell(task="Lift"), cell("sac"), cell(preset="quick")]
     assert len({known, *(digest(other, root) for other in others)}) == 5
     assert digest(cell("default", "human_demo"), root) is None  # no such script there
@@ -159,6 +171,7 @@ def test_status_follows_the_summary(root):
     path.parent.mkdir(parents=True)
     for text, expected in (
         (json.dumps({"digest": digest(one, root)}), "done"),
+        (json.dumps({"digest": earlier_digest(one, root)}), "done"),  # from before --precision
         (json.dumps({"digest": "older"}), "stale"),
         (json.dumps({"digest": None}), "partial"),
         ('{"digest": "to', "missing"),  # damaged: runs again

@@ -17,12 +17,14 @@ from dexfw_envs.cli import (
     from_dict,
     parse,
 )
+from dexfw_envs.precision import Precision
 from dexfw_envs.records import read_records
 
 
 @dataclass(frozen=True)
 class Args(ScriptArgs):
     preset: str = "laptop"
+    precision: Precision = "fp32"
     residual: bool = True
     test_every: int = 10
     steps: int = 100

@@ -286,7 +286,7 @@ def test_presets_give_the_policy_of_dexflywheel(preset):
     theirs = replace(fw.Args(), **fw.PRESETS[preset])
     ours = replace(dm.Args(), **dm.PRESETS[preset])
     names = [f.name for f in fields(dm.Args)]
-    shared = names[names.index("obs") : names.index("bf16") + 1]
+    shared = ["precision", *names[names.index("obs") : names.index("obs_noise") + 1]]
     assert len(shared) == 17
     assert {n: getattr(ours, n) for n in shared} == {n: getattr(theirs, n) for n in shared}
     assert ours.trajectories == theirs.trajectories[-1]

@@ -657,7 +657,7 @@ def test_staged_starts_are_refused_at_once_where_states_cannot_be_restored(monke
 
 @pytest.mark.parametrize("ways", [
     "--inference sync --latency 0 4 --eval-inference sync --critic-split heldout --critic-touch "
-    "--no-critic-hand --init reference --imitate successes --labels later --no-bf16",
+    "--no-critic-hand --init reference --imitate successes --labels later --precision bf16",
     "--obs image --image-size 32 --starts initial --intervene never --critic-split crossfit",
     "--obs image --image-size 32 --setups 0 --chunk 24 --prediction epsilon "
     "--sampling-noise fresh --action-space absolute --foresight 0",

@@ -106,7 +106,7 @@ def test_the_policy_is_that_of_dexmimicgen(preset):
     ours, theirs = (replace(s.Args(), **s.PRESETS[preset]) for s in (hd, dm))
     names = [f.name for f in fields(hd.Args)]
     shared = names[names.index("num_envs") :]
-    shared = [*shared[: shared.index("bf16") + 1], "eval_episodes", "device"]
+    shared = [*shared[: shared.index("obs_noise") + 1], "precision", "eval_episodes", "device"]
     assert {n: getattr(ours, n) for n in shared} == {n: getattr(theirs, n) for n in shared}
 
 
