@@ -117,7 +117,13 @@ def test_results_name_the_source_of_what_is_shown(tmp_path, monkeypatch):
     usual |= {"success": True, "jerk": 0.1, "length": 9}
 
     def record(iteration, split, seed, commit):
-        changing = {"iteration": iteration, "split": split, "seed": seed, "commit": commit}
+        changing = {
+            "iteration": iteration,
+            "split": split,
+            "seed": seed,
+            "commit": commit,
+            "precision": "",
+        }
         return usual | changing | {"command": f"python x.py --seed {seed}"}
 
     rows = [record(1, "T_OEP", 1, "a" * 40 + "-dirty"), record(1, "T_VAL", 2, "b" * 40)]
@@ -137,7 +143,14 @@ def test_results_name_the_source_of_what_is_shown(tmp_path, monkeypatch):
 def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
     tables = sys.modules["tables"]
     known = {"method": "dexflywheel", "variant": "", "split": "T_OEP", "policy": "combined"}
-    known |= {"jerk": 0.1, "length": 9, "commit": "a" * 40, "seed": 1, "measures": "{}"}
+    known |= {
+        "jerk": 0.1,
+        "length": 9,
+        "commit": "a" * 40,
+        "precision": "",
+        "seed": 1,
+        "measures": "{}",
+    }
     other = {"method": "dexmimicgen", "variant": "default", "iteration": 1, "policy": "base"}
     rows = {
         ("dexflywheel", "Grasp"): [
