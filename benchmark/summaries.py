@@ -70,7 +70,7 @@ def status(cell: Cell, results: Path, root: Path = ROOT) -> str:
 
 def precision_of(found: Summary) -> str:
     """Return the precision that a summary's run trained in, "" if it trained nothing."""
-    return found.get("precision", EARLIER_PRECISION if found["success"] else "")
+    return found.get("precision", EARLIER_PRECISION if found.get("success", True) else "")
 
 
 def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary:

@@ -802,4 +802,4 @@ def test_presets_fit(preset):
 
 def test_records_of_an_ablation_need_a_name(tmp_path):
     with pytest.raises(ValueError, match="need --variant dexpie-NAME; these differ: --beta"):
-        call(dp, ["--records", str(tmp_path), "--beta", "2.0"])
+        call(dp, ["--records", str(tmp_path), "--precision", "fp32", "--beta", "2.0"])

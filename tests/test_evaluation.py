@@ -51,7 +51,7 @@ def test_one_record_per_scenario_in_order():
     assert all(record["success"] == (record["failure"] == "") for record in records)
     assert records[0]["task"] == "Stub"
     assert (records[0]["env_id"], records[0]["env_version"]) == ("DexFW/Stub-v0", 0)
-    labels = {"method", "variant", "iteration", "policy", "commit", "command"}
+    labels = {"method", "variant", "iteration", "policy", "precision", "commit", "command"}
     assert set(records[0]) | labels == set(COLUMNS)
 
 
@@ -223,14 +223,16 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, module, use):
 
 def test_records_come_back_as_written(tmp_path):
     records = stub_records(6)
-    path = write_records(records, tmp_path, **LABELS, iteration=3, seed=1)
+    path = write_records(records, tmp_path, **LABELS, iteration=3, seed=1, precision="fp32")
     assert path == tmp_path / "dexflywheel" / "Stub" / "i3-combined-custom-seed1.parquet"
     rows = read_record_file(path)
     assert list(rows[0]) == list(COLUMNS)
     for row, record in zip(rows, records, strict=True):
         same = {**record, **LABELS, "variant": "", "iteration": 3, "policy": "combined", "seed": 1}
+        same["precision"] = "fp32"
         assert row == same
-    assert write_records(records, tmp_path, **LABELS, iteration=3, seed=1) == path
+    again = {"iteration": 3, "seed": 1, "precision": "fp32"}
+    assert write_records(records, tmp_path, **LABELS, **again) == path
     assert len(read_records(tmp_path)) == 6
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 

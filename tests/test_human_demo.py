@@ -124,6 +124,6 @@ def test_settings_that_cannot_work_are_refused(wrong, named):
 
 
 def test_records_of_given_demonstrations_need_a_name_of_their_own(tmp_path):
-    flags = ["--records", str(tmp_path), "--demos", str(tmp_path)]
+    flags = ["--records", str(tmp_path), "--demos", str(tmp_path), "--precision", "fp32"]
     with pytest.raises(ValueError, match="need --variant default-NAME; these differ: --demos"):
         call(hd, flags)
