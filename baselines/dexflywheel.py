@@ -1,6 +1,7 @@
 """DexFlyWheel (arXiv 2509.23829, sections 3, 4 and A): a data flywheel from one demonstration.
 
-Differs: PPO on success beside SAC; small denoiser, blind to the object's turn; residual filtered.
+Differs: PPO on success beside SAC; small denoiser, which sees the object's place alone, where the
+residual also sees its turn and velocities; residual filtered.
 Command: python baselines/dexflywheel.py --preset laptop --seed 3 --eval-splits T_OEP T_O
 Expected: 98.2 % [96.7, 99.0] on T_OEP after turn 3, 3 seeds x 200 (the paper: 90.0 +- 3.2 %).
 Time: 16 min on two cores (the paper: 30 h on data-centre GPUs).

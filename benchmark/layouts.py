@@ -182,8 +182,9 @@ LAYOUTS: tuple[Layout, ...] = (
         "baselines", "Success on T_OEP against other methods [%]", ("Method",), _baselines,
         "The policies measured are the last ones: combined for DexFlyWheel, base for the others. "
         "In place of people's demonstrations ours come from the scripted expert with human-like "
-        "variation. No policy sees which object it has before it; told, DexMimicGen's does better "
-        "(docs/harness.md). " + SETTING,
+        "variation. No policy is told which object it has before it; the flywheel's residual sees "
+        "its turn and velocities, the other policies its place alone. Told, DexMimicGen's does "
+        "better (docs/harness.md). " + SETTING,
     ),
     Layout(
         "differences", "DexFlyWheel less other methods on T_OEP [percentage points]", ("",),

@@ -81,6 +81,17 @@ def test_features_see_the_object_from_the_palm():
     assert torch.allclose(ahead, torch.tensor([1.0, 0.0, 0.0]), atol=1e-6)
 
 
+def test_only_the_residual_sees_how_the_object_is_turned_and_moves():
+    """As the README, the harness page and the script's header say."""
+    policy, _, obs = chunk_policy()
+    other = {name: value.copy() for name, value in obs.items()}
+    other["object"][:, 3:] += 0.5
+    assert torch.equal(fw.features(obs), fw.features(other))  # all that the base policy sees
+    base = torch.zeros(len(obs["object"]), ACTION)
+    before, after = (policy.residual_input(seen, base) for seen in (obs, other))
+    assert int((before != after)[0].sum()) == 10  # quaternion and two velocities
+
+
 @pytest.mark.parametrize("denoiser", ["mlp", "transformer"])
 @pytest.mark.parametrize("prediction", ["sample", "epsilon"])
 def test_base_learns_one_motion(denoiser, prediction):

@@ -91,6 +91,18 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{relative(page)} links to {target}"
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=relative)
+def test_commands_call_what_is_there(page):
+    """Scripts, modules and kept policies that a page's shell commands name."""
+    for text in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+        for name in re.findall(r"python (\w\S*\.py)", text):
+            assert (ROOT / name).is_file(), f"{relative(page)} calls {name}"
+        for name in re.findall(r"python -m (dexfw_envs[\w.]*|benchmark[\w.]*)", text):
+            assert importlib.util.find_spec(name), f"{relative(page)} calls {name}"
+        for name in re.findall(r"results/policies/\S+", text):
+            assert (ROOT / name).is_file(), f"{relative(page)} names {name}"
+
+
 def test_readme_is_short():
     assert (ROOT / "README.md").read_text().count("\n") <= 150
 
