@@ -117,16 +117,27 @@ def test_demonstrations_are_read_from_a_store(tmp_path):
 
 
 def test_stores_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no episode store at .*none"):
+    with pytest.raises(FileNotFoundError, match=r"no episode file or folder .*none"):
         made.read_demonstrations(tmp_path / "none", "DexFW/Grasp-v0", "ee_pose")
     store_of(tmp_path / "grasp")
     with pytest.raises(EpisodeMismatch, match="DexFW/Lift-v0"):
         made.read_demonstrations(tmp_path / "grasp", "DexFW/Lift-v0", "ee_pose")
     store_of(tmp_path / "lost", successes=(False,))
+    with pytest.raises(ValueError, match=r"lost holds 0 successful .* needed are some"):
+        made.read_demonstrations(tmp_path / "lost", "DexFW/Grasp-v0", "ee_pose")
     (tmp_path / "empty").mkdir()
-    for name in ("lost", "empty"):
-        with pytest.raises(ValueError, match=f"{name} holds 0 successful .* needed are some"):
-            made.read_demonstrations(tmp_path / name, "DexFW/Grasp-v0", "ee_pose")
+    with pytest.raises(FileNotFoundError, match=r"no episodes \(\*\.h5\) in .*empty$"):
+        made.read_demonstrations(tmp_path / "empty", "DexFW/Grasp-v0", "ee_pose")
+
+
+def test_one_file_of_a_store_can_be_named_alone(tmp_path):
+    store_of(tmp_path / "run" / "D_1")
+    kind = ("DexFW/Grasp-v0", "ee_pose")
+    first = next((tmp_path / "run" / "D_1").glob("*.h5"))
+    (found,) = made.read_demonstrations(first, *kind)
+    assert found.identifier == first.stem
+    with pytest.raises(FileNotFoundError, match=r"in .*run, but in its folders D_1: name one of"):
+        made.read_demonstrations(tmp_path / "run", *kind)
 
 
 def test_generation_is_summed_up_from_the_store(tmp_path):

@@ -317,7 +317,7 @@ def test_bad_input_is_refused(tmp_path):
             call(dm, flags)
     with pytest.raises(FileNotFoundError, match="no run at"):
         call(dm, ["--resume", str(tmp_path / "nothing")])
-    with pytest.raises(FileNotFoundError, match=r"no episode store at .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"no episode file or folder .*nothing"):
         call(dm, arguments(tmp_path, demos=tmp_path / "nothing"))
     flags = arguments(tmp_path, records=tmp_path / "records", variant="enhanced")
     with pytest.raises(ValueError, match="need --variant enhanced-NAME; these differ"):

@@ -230,16 +230,44 @@ def test_unknown_format_and_options_of_others(tmp_path):
 
 
 def test_missing_and_empty_stores(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no episode file or folder .*nowhere"):
         export(tmp_path / "nowhere", "robomimic", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no sound episodes .* in .*empty"):
+    with pytest.raises(FileNotFoundError, match=r"no episodes .* in .*empty"):
         export(tmp_path / "empty", "robomimic", tmp_path / "out")
     store = EpisodeStore(tmp_path / "lost", ENV, MODE)
     store.add(made_up(3), source="policy", seed=0)
     with pytest.raises(ValueError, match=r"all 1 episodes in .*lost failed; --failures exports"):
         export(store.folder, "robomimic", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_episode_is_exported_by_its_file(tmp_path):
+    store = fill(tmp_path / "run" / "D_1")
+    chosen = stored(store)[1]
+    found = export(store.path(chosen.identifier), "robomimic", tmp_path / "one.hdf5")
+    assert found["episodes"] == 1
+    with h5py.File(tmp_path / "one.hdf5") as file:
+        assert file["data/demo_0"].attrs["identifier"] == chosen.identifier
+    with pytest.raises(FileNotFoundError, match=r"but in its folders D_1: name one of them, such"):
+        export(tmp_path / "run", "robomimic", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"an episode file ends in \.h5, got .*one\.hdf5"):
+        export(tmp_path / "one.hdf5", "robomimic", tmp_path / "out")
+
+
+def test_what_cannot_be_read_is_named_and_left_out(tmp_path, capsys):
+    store = fill(tmp_path / "store")
+    (store.folder / "a-folder.h5").mkdir()
+    (store.folder / "z-link.h5").symlink_to(tmp_path / "nowhere.h5")
+    (store.folder / "empty.h5").touch()
+    words = Args(store.folder, "robomimic", tmp_path / "won.hdf5", json=True)
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    reasons = {"a-folder": "it is a folder", "z-link": "it is a link to nothing"}
+    assert found["damaged"] == reasons | {"empty": "it is empty"}
+    assert found["episodes"] == 3
+    assert "damaged, left out: z-link: it is a link to nothing" in captured.err
 
 
 def test_mixed_tasks_and_arrays_are_refused(tmp_path):

@@ -34,4 +34,8 @@ def test_recording_writes_a_labelled_file(tmp_path, capsys):
     episode = load_episode(path)
     assert episode.source == "scripted" and episode.success and episode.seed == 2
     assert str(path) in capsys.readouterr().out
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=f"{path} exists already; name a new --output"):
+        main(Args(output=path, seed=3))
+    assert path.read_bytes() == before
     assert not np.array_equal(episode.actions[:50], load_seed("Grasp").actions[:50])

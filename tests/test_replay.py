@@ -186,6 +186,11 @@ def test_paths_that_hold_nothing(tmp_path):
     save_episode(tmp_path / "b.h5", make_episode(), **ORIGIN)
     (tmp_path / ".a.h5").write_bytes(b"left behind")
     assert [path.name for path in episode_files([tmp_path])] == ["b.h5"]
+    (tmp_path / "link.h5").symlink_to("nothing.h5")
+    found = replay([tmp_path])
+    assert found["damaged"] == {str(tmp_path / "link.h5"): "it is a link to nothing"}
+    with pytest.raises(FileNotFoundError, match="but in its folders"):
+        replay([tmp_path.parent])
     assert load_episode(tmp_path / "b.h5").identifier == "b"
 
 

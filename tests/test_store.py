@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -177,7 +179,7 @@ def test_any_damage_is_seen(tmp_path_factory, episode_bytes, data):
         load_episode(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps({"actions": []})])
+@pytest.mark.parametrize("content", [b"nonsense", pickle.dumps({"actions": []})])
 def test_other_files_are_no_episodes(tmp_path, content):
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(DamagedEpisode, match="no DexFW episode"):
@@ -429,7 +431,8 @@ def test_a_store_is_checked_from_the_command_line(store, capsys):
     (store.folder / "manifest.jsonl").unlink()
     assert verify.main(verify.Args(store.folder, rebuild=True)) == 0
     text = capsys.readouterr().out
-    assert "5 sound episodes of DexFW/Grasp-v0, control mode ee_pose: policy 4" in text
+    assert "5 sound episodes: 5 of DexFW/Grasp-v0, control mode ee_pose\n" in text
+    assert "sources: policy 4, augmented 1\n" in text
     assert "4 successes; failures: dropped 1" in text
     assert len((store.folder / "manifest.jsonl").read_text().splitlines()) == 5
     path = store.folder / f"{ids[1]}.h5"
@@ -440,10 +443,89 @@ def test_a_store_is_checked_from_the_command_line(store, capsys):
     assert "truncated or altered" in found["damaged"][ids[1]]
 
 
+def unreadable(store: EpisodeStore, monkeypatch) -> dict[str, str]:
+    """Put what cannot be read among the episodes of a store; return the reasons by id."""
+    folder = store.folder
+    (folder / "a-folder.h5").mkdir()
+    (folder / "b-link.h5").symlink_to("nowhere.h5")
+    (folder / "c-empty.h5").touch()
+    (folder / "d-secret.h5").touch()
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "d-secret.h5":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    return {
+        "a-folder": "it is a folder",
+        "b-link": "it is a link to nothing",
+        "c-empty": "it is empty",
+        "d-secret": "it cannot be read: Permission denied",
+    }
+
+
+def test_what_cannot_be_read_is_named_and_skipped(store, monkeypatch, capsys):
+    ids = fill(store, 3)
+    reasons = unreadable(store, monkeypatch)
+    (store.folder / "manifest.jsonl").unlink()
+    (store.folder / "manifest.jsonl").mkdir()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        again = EpisodeStore(store.folder)
+        assert [row["id"] for row in again.manifest()] == ids
+        assert [episode.identifier for episode in again.episodes()] == ids
+    assert again.damaged == reasons
+    lines = {str(one.message) for one in told}
+    assert f"skipped: damaged episode file {store.path('a-folder')}: it is a folder" in lines
+    assert {name: reasons[name] in text for name, text in store.verify().items()} == dict.fromkeys(
+        reasons, True
+    )
+    assert verify.main(verify.Args(store.folder, json=True)) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sound"], found["damaged"]) == (3, reasons)
+
+
+def test_a_folder_of_several_tasks_is_named_as_such(store, capsys):
+    fill(store, 2)
+    other = {**ORIGIN, "control_mode": "joint"}
+    save_episode(store.folder / "stray.h5", make_episode(9), **other)
+    assert verify.main(verify.Args(store.folder)) == 1
+    text = capsys.readouterr().out
+    assert "damaged" not in text
+    assert (
+        f"3 sound episodes: 2 of {ENV}, control mode {MODE}; 1 of {ENV}, control mode joint; "
+        "a folder of episodes is of one task and control mode: part them"
+    ) in text
+
+
+def test_one_file_is_checked_alone(store, capsys):
+    ids = fill(store, 3)
+    paths = [store.path(name) for name in ids]
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    assert verify.main(verify.Args(paths[0])) == 0
+    assert "1 sound episodes" in capsys.readouterr().out
+    assert verify.main(verify.Args(paths[1])) == 1
+    assert f"damaged: {ids[1]}" in capsys.readouterr().out
+    assert verify.main(verify.Args(paths[0], rebuild=True)) == 1
+    assert "--rebuild writes the manifest of a folder" in capsys.readouterr().err
+
+
+def test_a_run_names_its_folders_of_episodes(tmp_path, capsys):
+    for name in ("D_1", "D_2"):
+        fill(EpisodeStore(tmp_path / "run" / name, ENV, MODE), 1)
+    (tmp_path / "run" / "videos").mkdir()
+    run = tmp_path / "run"
+    assert verify.main(verify.Args(run)) == 1
+    words = f"no episodes (*.h5) in {run}, but in its folders D_1, D_2: name one of them, such as "
+    assert words + str(run / "D_2") in capsys.readouterr().err
+
+
 def test_checking_what_is_no_store(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
-    for name, words in (("nothing", "no folder"), ("file", "is a file")):
+    for name, words in (("nothing", "no episode file or folder"), ("file", "ends in .h5")):
         assert verify.main(verify.Args(tmp_path / name)) == 1
         assert words in capsys.readouterr().err
     assert verify.main(verify.Args(tmp_path / "empty")) == 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from dexfw_envs.catalog.curricula import iterations, objects_for, poses_for, surroundings_for
 from dexfw_envs.catalog.splits import make_scenario, redraw, training_combinations
-from dexfw_envs.demos.store import EpisodeStore, StoredEpisode
+from dexfw_envs.demos.store import EpisodeStore, StoredEpisode, open_store
 from dexfw_envs.experts import SEED_STYLES, Style, make_expert
 from dexfw_envs.rollout import Episode, run_episodes
 from dexfw_envs.scenario import Scenario
@@ -107,13 +107,11 @@ def read_demonstrations(
     """Take the first `count` successes of a store, all by default, in the order of their ids.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: There is nothing, or no episode; see `open_store`.
         EpisodeMismatch: The store is of another task, env version or control mode.
         ValueError: It holds fewer successes, or none, or one without an observation of `needs`.
     """
-    if not Path(folder).exists():
-        raise FileNotFoundError(f"no episode store at {folder}")
-    store = EpisodeStore(folder, env_id, control_mode)
+    store = open_store(folder, env_id, control_mode)
     found = list(islice(store.episodes(success=True), count))
     if not found or len(found) < (count or 1):
         raise ValueError(f"{folder} holds {len(found)} successful episodes of {env_id}, "

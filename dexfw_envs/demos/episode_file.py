@@ -51,7 +51,7 @@ _MAX_INFO = 60_000  # HDF5 keeps an attribute of up to 64 KiB [byte]
 
 
 class DamagedEpisode(ValueError):
-    """An episode file that is truncated, altered or no episode at all."""
+    """An episode file that is truncated, altered, unreadable or no episode at all."""
 
     def __init__(self, path: str | Path, reason: str):
         super().__init__(f"damaged episode file {path}: {reason}")
@@ -202,7 +202,7 @@ def load_episode(
 
     Raises:
         FileNotFoundError: There is no such file.
-        DamagedEpisode: The file is truncated, altered or no episode.
+        DamagedEpisode: The file is truncated, altered, unreadable or no episode.
         EpisodeMismatch: It is of another env version, control mode or file format.
         ValueError: It lacks one of `observation_keys`.
     """
@@ -248,7 +248,9 @@ def check_origin(
 
 
 def _open(path: str | Path) -> h5py.File:
-    content = Path(path).read_bytes()
+    content = _read(Path(path))
+    if not content:
+        raise DamagedEpisode(path, "it is empty")
     if not content.startswith(_MAGIC):
         raise DamagedEpisode(path, "it is no DexFW episode")
     if content[:_USER_BLOCK] != _seal(content):
@@ -257,6 +259,18 @@ def _open(path: str | Path) -> h5py.File:
         return h5py.File(io.BytesIO(content), "r")
     except _UNREADABLE as error:
         raise DamagedEpisode(path, str(error)) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise DamagedEpisode(path, "it is a link to nothing") from error
+        raise
+    except OSError as error:
+        reason = "it is a folder" if path.is_dir() else f"it cannot be read: {error.strerror}"
+        raise DamagedEpisode(path, reason) from error
 
 
 def _read_header(file: h5py.File, path: str | Path) -> dict[str, Any]:

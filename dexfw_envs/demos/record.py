@@ -6,6 +6,7 @@ put at `dexfw_envs/demos/seeds/`; recording another leaves it alone.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Args:
     task: str = "Grasp"
     """name of the task"""
     output: Path = Path("runs/demonstration.h5")
-    """file to write"""
+    """file to write, a new one"""
     seed: int = 6
     """of the scene's jitter and of the expert's timing"""
 
@@ -52,9 +53,17 @@ def record(task: str, seed: int = 6) -> Episode:
 
 
 def main(args: Args) -> None:
-    """Record one demonstration and write it."""
-    episode = record(args.task, args.seed)
+    """Record one demonstration and write it.
+
+    Raises:
+        FileExistsError: The file is there already.
+        RuntimeError: As `record`.
+        OSError: It cannot be written.
+    """
     path = args.output
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists already; name a new --output or remove it")
+    episode = record(args.task, args.seed)
     save_episode(
         path,
         episode,

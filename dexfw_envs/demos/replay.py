@@ -25,7 +25,13 @@ from dexfw_envs import checks
 from dexfw_envs.control import CONTROL_MODES
 from dexfw_envs.demos.rerun import Outcome, batches, check_fits, replay_actions, replay_states
 from dexfw_envs.demos.seeds import seed_path
-from dexfw_envs.demos.store import DamagedEpisode, EpisodeMismatch, StoredEpisode, load_episode
+from dexfw_envs.demos.store import (
+    DamagedEpisode,
+    EpisodeMismatch,
+    StoredEpisode,
+    load_episode,
+    open_store,
+)
 from dexfw_envs.demos.transfer import transfer, transfer_table, write_transfer
 from dexfw_envs.registry import TASKS
 from dexfw_envs.vector_env import DexVectorEnv
@@ -39,12 +45,11 @@ def episode_files(paths: Sequence[str | Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        if not path.exists():
-            raise FileNotFoundError(f"no episode file or folder {path}")
-        found = sorted(path.glob("[!.]*.h5")) if path.is_dir() else [path]
-        if not found:
-            raise FileNotFoundError(f"no episodes (*.h5) in {path}")
-        files += found
+        if path.is_file():
+            files.append(path)
+            continue
+        store = open_store(path)
+        files += [store.path(identifier) for identifier in store.ids()]
     return files
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,9 +40,11 @@ __all__ = [
     "EpisodeStore",
     "StoredEpisode",
     "load_episode",
+    "open_store",
     "save_episode",
 ]
 MANIFEST = "manifest.jsonl"
+_EPISODE_NAME = re.compile(r"[^.].*\.h5")
 
 
 class EpisodeStore:
@@ -50,9 +54,10 @@ class EpisodeStore:
         folder: The folder; made by the first `add`.
         env_id: Id with version that the episodes are of; needed to write into an empty store.
         control_mode: Control mode that they are of; needed to write into an empty store.
+        only: The ids that count, all others being left alone; all by default.
 
     Attributes:
-        damaged: Id and reason of each damaged file met so far.
+        damaged: Id and reason of each damaged or unreadable file met so far.
 
     Raises:
         EpisodeMismatch: The folder holds episodes of another env version or control mode.
@@ -60,12 +65,17 @@ class EpisodeStore:
     """
 
     def __init__(
-        self, folder: str | Path, env_id: str | None = None, control_mode: str | None = None
+        self,
+        folder: str | Path,
+        env_id: str | None = None,
+        control_mode: str | None = None,
+        only: Sequence[str] | None = None,
     ):
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(f"an episode store is a folder, {self.folder} is a file")
         self.damaged: dict[str, str] = {}
+        self._only = None if only is None else frozenset(only)
         self.env_id, self.control_mode = env_id, control_mode
         first = next(self._rows(), None)
         if first is not None:
@@ -76,11 +86,16 @@ class EpisodeStore:
         return len(self.ids())
 
     def __contains__(self, identifier: str) -> bool:
-        return self._path(identifier).is_file()
+        return self.path(identifier).is_file()
 
     def ids(self) -> list[str]:
-        """Return the ids of all files there are, damaged ones included, sorted."""
-        return sorted(p.stem for p in self.folder.glob("*.h5") if not p.name.startswith("."))
+        """Return the ids of all that is named like an episode, damaged ones included, sorted.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
+        found = [path.stem for path in episode_paths(self.folder)]
+        return [name for name in found if self._only is None or name in self._only]
 
     def identifier(
         self, index: int, *, source: str, seed: int, config: Mapping[str, Any] | None = None
@@ -143,7 +158,7 @@ class EpisodeStore:
         header = make_header(episode, **origin)
         identifier = self.identifier(header["index"], source=source, seed=seed, config=config)
         if not self._holds(identifier, header["scenario"]):
-            save_episode(self._path(identifier), episode, **origin)
+            save_episode(self.path(identifier), episode, **origin)
             self._note(_row(identifier, header))
         return identifier
 
@@ -152,17 +167,17 @@ class EpisodeStore:
 
         Raises:
             KeyError: There is no such episode.
-            DamagedEpisode: Its file is truncated or altered.
+            DamagedEpisode: Its file is truncated, altered or unreadable.
             EpisodeMismatch: It is of another env version or control mode than the store.
         """
-        if identifier not in self:
+        if not os.path.lexists(self.path(identifier)):
             there = self.ids()
             raise KeyError(
                 f"no episode {identifier!r} in {self.folder}; it holds {len(there)}, "
                 f"such as {there[:3]}"
             )
         return load_episode(
-            self._path(identifier),
+            self.path(identifier),
             env_id=self.env_id,
             control_mode=self.control_mode,
             observation_keys=observation_keys,
@@ -217,7 +232,8 @@ class EpisodeStore:
                 bad[identifier] = str(error)
         return bad
 
-    def _path(self, identifier: str) -> Path:
+    def path(self, identifier: str) -> Path:
+        """Return where the file of an episode is, or would be."""
         return self.folder / f"{Path(identifier).name}.h5"
 
     def _require_origin(self) -> None:
@@ -228,8 +244,8 @@ class EpisodeStore:
 
     def _holds(self, identifier: str, scenario: str) -> bool:
         """Whether the episode is stored soundly; a damaged file of its name is to be replaced."""
-        path = self._path(identifier)
-        if not path.exists():
+        path = self.path(identifier)
+        if not os.path.lexists(path):
             return False
         try:
             stored = load_header(path)["scenario"]
@@ -260,10 +276,13 @@ class EpisodeStore:
                 yield row
 
     def _noted(self) -> dict[str, dict[str, Any]]:
-        """Return the manifest's readable rows by id; torn lines are passed over."""
-        path = self.folder / MANIFEST
-        rows = {}
-        for line in path.read_bytes().splitlines() if path.is_file() else ():
+        """Return the manifest's sound rows by id; torn lines are passed over."""
+        rows: dict[str, dict[str, Any]] = {}
+        try:
+            lines = (self.folder / MANIFEST).read_bytes().splitlines()
+        except OSError:  # none, or none that can be read: the files tell the same
+            return rows
+        for line in lines:
             try:
                 row = json.loads(line)
                 if row.keys() >= {"id", *HEADER_FIELDS}:
@@ -274,7 +293,7 @@ class EpisodeStore:
 
     def _row_of_file(self, identifier: str) -> dict[str, Any] | None:
         try:
-            return _row(identifier, load_header(self._path(identifier)))
+            return _row(identifier, load_header(self.path(identifier)))
         except DamagedEpisode as error:
             self._report(identifier, error)
             return None
@@ -282,6 +301,57 @@ class EpisodeStore:
     def _report(self, identifier: str, error: DamagedEpisode) -> None:
         self.damaged[identifier] = error.reason
         warnings.warn(f"skipped: {error}", stacklevel=3)
+
+
+def episode_paths(folder: Path) -> list[Path]:
+    """Return the paths in a folder that are named like episodes, sorted; none without a folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if _EPISODE_NAME.fullmatch(name)]
+
+
+def open_store(
+    path: str | Path, env_id: str | None = None, control_mode: str | None = None
+) -> EpisodeStore:
+    """Open what a command line names: a folder of episodes, or one episode alone by its file.
+
+    Args:
+        path: The folder or file.
+        env_id: Id with version that the episodes must be of; any by default.
+        control_mode: Control mode that they must be of; any by default.
+
+    Raises:
+        EpisodeMismatch: They are of another env version or control mode.
+        FileNotFoundError: There is nothing, or no episode in the folder; the message names the
+            folders of episodes inside it, as a run has.
+        ValueError: It is a file whose name does not end in `.h5`.
+        OSError: The folder cannot be read.
+    """
+    path = Path(path)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(f"no episode file or folder {path}")
+    if not path.is_dir():
+        if path.suffix != ".h5":
+            raise ValueError(f"an episode file ends in .h5, got {path}")
+        return EpisodeStore(path.parent, env_id, control_mode, only=[path.stem])
+    if not episode_paths(path):
+        raise FileNotFoundError(f"no episodes (*.h5) in {path}{_inner_stores(path)}")
+    return EpisodeStore(path, env_id, control_mode)
+
+
+def _inner_stores(folder: Path) -> str:
+    """Return in words which folders in a folder hold episodes; "" if none does."""
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and episode_paths(path)]
+    if not inner:
+        return ""
+    names = ", ".join(path.name for path in inner)
+    return f", but in its folders {names}: name one of them, such as {inner[-1]}"
 
 
 def _row(identifier: str, header: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Check a folder of episodes and say what it holds: `python -m dexfw_envs.demos.verify FOLDER`.
+"""Check episodes and say what there is: `python -m dexfw_envs.demos.verify FOLDER` or `FILE`.
 
-Every file is read whole. Damaged files are named and left where they are: delete them, and the run
-that made them makes them again. `--rebuild` also writes the manifest anew from the sound files.
+Every file is read whole. Damaged and unreadable ones are named and left where they are: delete
+them, and the run that made them makes them again. `--rebuild` also writes the manifest anew from
+the sound files.
 """
 
 from __future__ import annotations
@@ -10,51 +11,87 @@ import json
 import sys
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.demos.store import (
+    DamagedEpisode,
+    EpisodeMismatch,
+    EpisodeStore,
+    load_episode,
+    open_store,
+)
 
 
-def verify(folder: str | Path, rebuild: bool = False) -> dict[str, Any]:
+def verify(path: str | Path, rebuild: bool = False) -> dict[str, Any]:
     """Read every episode of a store.
 
     Args:
-        folder: The store.
+        path: The store, or one episode file.
         rebuild: Write the manifest anew.
 
     Returns:
-        "env_id", "control_mode"; "sound", the number of sound episodes; "successes" and
-        "failures" (by reason, the most frequent first) among them; "sources", their number by
-        source; "damaged", the reason for each file that is damaged or does not fit.
+        "env_id", "control_mode" of the first; "kinds", the number of sound episodes by env id and
+        control mode, of which a store has one; "sound", the number of sound episodes; "successes"
+        and "failures" (by reason, the most frequent first) among them; "sources", their number by
+        source; "damaged", the reason for each file that is damaged or cannot be read.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        NotADirectoryError: It is a file.
-        OSError: The manifest cannot be written.
+        FileNotFoundError: There is nothing, or no episode.
+        ValueError: It is no episode file, or a manifest is asked for of a single file.
+        OSError: The folder cannot be read, or the manifest not be written.
     """
-    if not Path(folder).exists():
-        raise FileNotFoundError(f"no folder {folder}")
+    if rebuild and Path(path).is_file():
+        raise ValueError(f"--rebuild writes the manifest of a folder, {path} is a file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the report names what is skipped
-        store = EpisodeStore(folder)
-        bad = store.verify()
-        rows = [row for row in store.manifest() if row["id"] not in bad]
+        store = open_store(path)
+        sound, bad = _read_all(store)
         if rebuild:
             store.rebuild_manifest()
-    reasons = Counter(row["failure"] for row in rows if not row["success"])
+    kinds = Counter(f"{episode.env_id}, control mode {episode.control_mode}" for episode in sound)
+    reasons = Counter(episode.failure for episode in sound if not episode.success)
     return {
         "env_id": store.env_id,
         "control_mode": store.control_mode,
-        "sound": len(rows),
-        "successes": sum(row["success"] for row in rows),
+        "kinds": dict(kinds.most_common()),
+        "sound": len(sound),
+        "successes": sum(episode.success for episode in sound),
         "failures": dict(reasons.most_common()),
-        "sources": dict(Counter(row["source"] for row in rows).most_common()),
+        "sources": dict(Counter(episode.source for episode in sound).most_common()),
         "damaged": bad,
     }
+
+
+def _read_all(store: EpisodeStore) -> tuple[list[_Outcome], dict[str, str]]:
+    """Return the outcomes of a store's sound episodes, of whatever task, and what is damaged."""
+    sound: list[_Outcome] = []
+    bad: dict[str, str] = {}
+    for identifier in store.ids():
+        try:
+            episode = load_episode(store.path(identifier))
+        except DamagedEpisode as error:
+            bad[identifier] = error.reason
+        except EpisodeMismatch as error:  # of another version of the file format
+            bad[identifier] = str(error)
+        else:
+            names = [field.name for field in fields(_Outcome)]
+            sound.append(_Outcome(**{name: getattr(episode, name) for name in names}))
+    return sound, bad
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What is kept of an episode that was read."""
+
+    env_id: str
+    control_mode: str
+    source: str
+    success: bool
+    failure: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +99,7 @@ class Args:
     """What to check."""
 
     folder: tyro.conf.Positional[Path]
-    """folder of the episodes"""
+    """folder of the episodes, or one episode file"""
     rebuild: bool = False
     """write the manifest anew"""
     json: bool = False
@@ -70,22 +107,25 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """Check and print; the exit code is 0 if there are episodes and all are sound."""
+    """Check and print; the exit code is 0 if all episodes are sound and of one task."""
     try:
         found = verify(args.folder, args.rebuild)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(found) if args.json else _lines(found))
-    return int(bool(found["damaged"]) or not found["sound"])
+    return int(bool(found["damaged"]) or len(found["kinds"]) != 1)
 
 
 def _lines(found: dict[str, Any]) -> str:
     counts = (f"{name} {count}" for name, count in found["failures"].items())
     sources = (f"{name} {count}" for name, count in found["sources"].items())
+    of_kinds = "; ".join(f"{count} of {kind}" for kind, count in found["kinds"].items())
+    if len(found["kinds"]) > 1:
+        of_kinds += "; a folder of episodes is of one task and control mode: part them"
     lines = [
-        f"{found['sound']} sound episodes of {found['env_id']}, control mode "
-        f"{found['control_mode']}: {', '.join(sources) or 'none'}",
+        f"{found['sound']} sound episodes: {of_kinds or 'none'}",
+        f"sources: {', '.join(sources) or 'none'}",
         f"{found['successes']} successes; failures: {', '.join(counts) or 'none'}",
     ]
     lines += [f"damaged: {name}: {reason}" for name, reason in found["damaged"].items()]

@@ -84,7 +84,7 @@ def export(
     """Write the episodes of a store in another format, whole or not at all.
 
     Args:
-        folder: The store.
+        folder: The store, or one episode file.
         to: Name of the format, one of `FORMATS`.
         output: File or folder to make.
         failures: Take failed episodes too.
@@ -97,7 +97,7 @@ def export(
     Raises:
         ValueError: The format is unknown, takes no such option or path, or there is nothing to
             export; `EpisodeMismatch` where episodes do not go together.
-        FileNotFoundError: There is no store.
+        FileNotFoundError: There is nothing, or no episode.
         FileExistsError: The output exists.
         ImportError: A package is not installed.
         OSError: The output cannot be written.

@@ -25,7 +25,7 @@ class Args:
     """What to export, and to where."""
 
     folder: tyro.conf.Positional[Path]
-    """folder of the episodes"""
+    """folder of the episodes, or one episode file"""
     to: str
     """format: lerobot, robomimic or minari"""
     output: Path

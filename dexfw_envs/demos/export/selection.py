@@ -13,7 +13,13 @@ import numpy as np
 
 from dexfw_envs.control import CONTROL_PERIOD
 from dexfw_envs.demos.export.features import Feature, features_of
-from dexfw_envs.demos.store import DamagedEpisode, EpisodeMismatch, EpisodeStore, StoredEpisode
+from dexfw_envs.demos.store import (
+    DamagedEpisode,
+    EpisodeMismatch,
+    EpisodeStore,
+    StoredEpisode,
+    open_store,
+)
 from dexfw_envs.episode import GIVEN_UP
 from dexfw_envs.observe import OBS_MODES
 from dexfw_envs.registry import entry
@@ -102,18 +108,15 @@ def select(folder: str | Path, failures: bool = False) -> Selection:
     """Choose what of a store is exported.
 
     Args:
-        folder: The store.
+        folder: The store, or one episode file.
         failures: Take failed episodes too.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no episode in it.
-        NotADirectoryError: It is a file.
+        FileNotFoundError: There is nothing, or no episode in it.
         EpisodeMismatch: It holds episodes of several envs or control modes.
-        ValueError: No episode is left to export.
+        ValueError: No episode is left to export, or it is no episode file.
     """
-    if not Path(folder).exists():
-        raise FileNotFoundError(f"no folder {folder}")
-    store = EpisodeStore(folder)
+    store = open_store(folder)
     rows = store.manifest()
     if not rows:
         raise FileNotFoundError(f"no sound episodes (*.h5) in {folder}")
