@@ -192,7 +192,13 @@ def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
 
 def test_task_tables_mark_what_is_of_one_seed(tmp_path, monkeypatch):
     tables = sys.modules["tables"]
-    known = {"method": "dexflywheel", "task": "Grasp", "policy": "combined", "iteration": 3}
+    known = {
+        "method": "dexflywheel",
+        "task": "Grasp",
+        "policy": "combined",
+        "iteration": 3,
+        "precision": "",
+    }
     known |= {"success": True, "jerk": 0.1, "length": 9, "commit": "a" * 40, "command": "python x"}
     rows = [known | {"variant": "", "split": "T_OEP", "seed": seed} for seed in (1, 2)]
     rows += [known | {"variant": "half-step", "split": "T_OEP", "seed": 1}]
