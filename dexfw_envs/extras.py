@@ -23,7 +23,6 @@ EXTRAS = {
     "wandb": "track",
     "matplotlib": "report",
     "pandas": "report",
-    "rliable": "report",
     "pxr": "omnigibson",
 }
 

@@ -20,8 +20,8 @@ MODULES = [
     "dexfw_envs.demos.verify",
     "dexfw_envs.experts.measure",
 ]
-HEAVY = ["av", "diffusers", "matplotlib", "minari", "mujoco", "pandas", "pyarrow", "rliable",
-         "safetensors", "scipy", "torch", "wandb"]  # fmt: skip
+HEAVY = ["av", "diffusers", "matplotlib", "minari", "mujoco", "pandas", "pyarrow",
+         "safetensors", "torch", "wandb"]  # fmt: skip
 MOST = 1_100  # modules; torch and diffusers alone bring 2,000 more
 
 RUN = """
