@@ -19,9 +19,11 @@ from scenes import HUNG
 from test_tables import summary, write
 
 from benchmark.__main__ import main
+from benchmark.drawing import BLUE, error_bars, panels
 from benchmark.layouts import LAYOUTS
 from benchmark.plots import CYCLE, PLOTS, WIDTH
 from benchmark.protocol import ROOT
+from benchmark.stored import Measured
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 PROBE = """<script>
@@ -108,6 +110,19 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def test_points_of_one_seed_are_open():
+    _, [(_, axes)] = panels(("Grasp",))
+    several = Measured(90.0, 85.0, 94.0, seeds=(1, 2))
+    alone = Measured(50.0, 40.0, 60.0, seeds=(1,))
+    error_bars(axes, [(1, several)], color=BLUE)
+    assert "one seed" not in axes.get_legend_handles_labels()[1]
+    error_bars(axes, [(1, several), (2, alone)], color=BLUE)
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    drawn = [list(zip(*line.get_data(), strict=True)) for line in hollow]
+    assert drawn == [[(2, 50.0)], []]  # the second is for the legend
+    assert "one seed" in axes.get_legend_handles_labels()[1]
 
 
 def test_the_page_holds_everything_and_asks_no_network(folder):
