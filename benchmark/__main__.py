@@ -21,6 +21,7 @@ from benchmark.commands import (
     tables,
 )
 from benchmark.show import Show, show
+from dexfw_envs.command import help_text, run_main
 
 
 def _app() -> tyro.extras.SubcommandApp:
@@ -59,12 +60,13 @@ def _app() -> tyro.extras.SubcommandApp:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    plain = (tyro.conf.FlagCreatePairsOff,)
-    try:
-        return _app().cli(prog="python -m benchmark", args=arguments, config=plain)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+
+    def work(words: list[str]) -> int:
+        plain = (tyro.conf.FlagCreatePairsOff,)
+        told = help_text(__doc__ or "")
+        return _app().cli(prog="python -m benchmark", args=words, config=plain, description=told)
+
+    return run_main(work, arguments)
 
 
 if __name__ == "__main__":

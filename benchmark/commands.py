@@ -22,6 +22,7 @@ from benchmark.protocol import ROOT, SEEDS, TASKS, USUAL_PRESET, check_preset, r
 from benchmark.run import run_cells, todo
 from benchmark.summaries import read_summary, status, summary_path, write_manifest
 from benchmark.variants import GRID
+from dexfw_envs import reporting
 from dexfw_envs.catalog.lookup import find
 
 
@@ -170,12 +171,17 @@ def run(options: Run) -> int:
     hours = sum(minutes(cell, place.results_of(cell))[0] for cell in needed) / 60
     words = f"{len(needed)} of {len(chosen)} cells to run: about {hours:.1f} hours of one core"
     print(words, flush=True)
-    outcome = run_cells(needed, place, options.workers, lambda line: print(line, flush=True))
+    with reporting.progress("cells", len(needed)) as far:
+        outcome = run_cells(needed, place, options.workers, _print_line, far)
     for cell in chosen[:1]:
         write_manifest(place.results_of(cell))
     for cell, reason in outcome.failed.items():
         print(f"error: {cell.name}: {reason}; log: {place.home(cell)}/log.txt", file=sys.stderr)
     return int(bool(outcome.failed or absent))
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ import tyro
 
 from benchmark.protocol import ROOT, results_of
 from benchmark.summaries import read_summaries
+from dexfw_envs.command import run_command
 from dexfw_envs.records import read_records
 from dexfw_envs.runs import atomic_write_json, provenance
 
@@ -204,4 +205,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(run_command(Args, main, __doc__))

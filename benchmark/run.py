@@ -21,8 +21,11 @@ from benchmark.cells import Cell
 from benchmark.place import Place, ScriptKilled
 from benchmark.summaries import status, write_manifest
 from benchmark.work import die_with_parent, work
+from dexfw_envs.command import INTERRUPTED
+from dexfw_envs.reporting import Report
 
 TRIES = 3  # of a cell whose worker was killed
+PAUSE = 1.0  # after which it is told how far the cells have come, also if none has ended [s]
 
 
 @dataclass
@@ -40,6 +43,8 @@ def _worker(cell: Cell, place: Place, harness: int) -> None:
         sys.exit(1)
     try:
         work(cell, place)
+    except KeyboardInterrupt:  # which the harness had as well, and tells
+        sys.exit(INTERRUPTED)
     except ScriptKilled:  # as if it had been the worker
         os.kill(os.getpid(), signal.SIGKILL)
     except (OSError, RuntimeError, ValueError) as error:
@@ -52,6 +57,7 @@ def run_cells(
     place: Place,
     workers: int = 1,
     report: Callable[[str], None] = print,
+    progress: Report | None = None,
 ) -> Outcome:
     """Run cells in their order, several at once, each after the one it shares stages with.
 
@@ -60,6 +66,7 @@ def run_cells(
         place: Where.
         workers: Processes.
         report: Takes a line for every cell that begins or ends.
+        progress: Told how many have ended.
     """
     # A spawned worker would import everything again; a forked one starts at once.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -73,7 +80,7 @@ def run_cells(
             process.start()
             active[process] = cell
             report(f"begins   {cell.name}" + f", try {tries[cell]}" * (tries[cell] > 1))
-        wait([process.sentinel for process in active])
+        wait([process.sentinel for process in active], timeout=PAUSE)
         for process in [process for process in active if not process.is_alive()]:
             cell, code = active.pop(process), process.exitcode or 0
             if code < 0 and tries[cell] < TRIES:
@@ -82,6 +89,9 @@ def run_cells(
                 continue
             _end(cell, code, outcome, report)
             write_manifest(place.results_of(cell))
+        if progress is not None:
+            ended = len(outcome.done) + len(outcome.failed)
+            progress(ended, f"{len(active)} under way, {len(outcome.failed)} failed")
     return outcome
 
 

@@ -178,13 +178,9 @@ def table(records: list[Record], per_object: bool = False) -> Table:
 
 def show(options: Show) -> int:
     """Print what the options ask for and return the exit code."""
-    try:
-        records = select(read_records(options.root, options.method, options.task), options)
-        if options.json and options.method and options.task:
-            records = narrow(records, options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    records = select(read_records(options.root, options.method, options.task), options)
+    if options.json and options.method and options.task:
+        records = narrow(records, options)
     if not records:
         named = {name: getattr(options, name) for name in CELL}
         asked = " ".join(f"{name}={value}" for name, value in named.items() if value is not None)

@@ -26,6 +26,7 @@ from benchmark.scripts import load_script
 from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.cli import from_dict
+from dexfw_envs.command import run_command
 from dexfw_envs.progress import load
 from dexfw_envs.runs import RunFolder, atomic_write_json, provenance
 
@@ -146,11 +147,7 @@ def table(results: Path) -> str:
 
 def main(args: Args) -> int:
     """Compare, print, and return the exit code."""
-    try:
-        found = compare(args.run, args.threads)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    found = compare(args.run, args.threads)
     print(json.dumps(found))
     if args.record:
         name = "{method}-{variant}-{task}-seed{seed}.json".format(**found)
@@ -159,4 +156,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(run_command(Args, main, __doc__))

@@ -24,6 +24,7 @@ from benchmark.place import CellFailed, Place, ScriptKilled, command, run_in
 from benchmark.residuals import measure_run
 from benchmark.sharing import fork, shared_run
 from benchmark.summaries import summarise, summary_of_measurement, summary_path
+from dexfw_envs.command import INTERRUPTED
 from dexfw_envs.locks import Lock
 from dexfw_envs.progress import STAGES
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, provenance, sweep
@@ -125,6 +126,8 @@ def _call(words: Sequence[str], cell: Cell, place: Place, lock: int) -> None:
         )  # fmt: skip
     if done.returncode < 0:
         raise ScriptKilled(f"{cell.name}: killed by signal {-done.returncode}")
+    if done.returncode == INTERRUPTED:
+        raise ScriptKilled(f"{cell.name}: interrupted")
     if done.returncode:
         last = " ".join(log.read_text(errors="replace").splitlines()[-1:])
         raise CellFailed(f"{cell.name}: exit code {done.returncode}, see {log}: {last}")

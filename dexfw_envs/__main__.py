@@ -73,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_main(_run, arguments)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(words: list[str]) -> int:
     command = tyro.cli(
         Annotated[Play, tyro.conf.subcommand("play", description=Play.__doc__)]
         | Annotated[List, tyro.conf.subcommand("list", description=List.__doc__)],
-        args=arguments,
+        args=words,
         default=List(),
         prog=PROGRAM,
         description=help_text(__doc__),

@@ -20,6 +20,7 @@ EXTRAS = {
     "av": "train",
     "pyarrow": "train",
     "minari": "data",
+    "PIL": "data",
     "wandb": "track",
     "matplotlib": "report",
     "pandas": "report",
@@ -47,18 +48,20 @@ def load(module: str, use: str = "this") -> ModuleType:
         raise
 
 
-def missing_package(module: str, use: str = "this") -> str:
+def missing_package(module: str, use: str = "this", extra: str = "") -> str:
     """Say in one line what to install for a module that was not found; "" if it is of no extra.
 
     Args:
         module: Its name.
         use: What needs it.
+        extra: The extra that the use is part of, where the package is in several.
     """
     package = module.partition(".")[0]
     if package not in EXTRAS:
         return ""
     verb = "needs" if use == "this" else "need"
-    return f"{use} {verb} {package}, which is not installed: {install_line(EXTRAS[package])}"
+    command = install_line(extra or EXTRAS[package])
+    return f"{use} {verb} {package}, which is not installed: {command}"
 
 
 def install_line(extra: str) -> str:

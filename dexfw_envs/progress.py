@@ -13,18 +13,19 @@ import math
 import os
 import pickle
 import re
+import shlex
 import sys
 import time
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
+from dexfw_envs import reporting
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, explained, sync_folder
 
 METRICS = "metrics.jsonl"
@@ -317,13 +318,27 @@ class Progress:
         self._began = time.monotonic() - self._seconds
         self.seed = zlib.crc32(f"{self._run_seed} {name}".encode())
         torch.manual_seed(self.seed)
-        work(self, *inputs)
+
+        reporting.say(f"{name} {'goes on' if self._state else 'begins'}")
+        with self._told_how_to_go_on():
+            work(self, *inputs)
         self.done[name] = time.monotonic() - self._began
+        reporting.say(f"{name} is done after {reporting.duration(self.done[name])}")
+
         self.metrics.sync()
         self.ends[name] = {"seconds": self.done[name], "metrics": self.metrics.size}
         atomic_write_json(self.path / STAGES, self.ends)
         self._stage, self._state = "", {}
         self._write({}, 0.0)
+
+    @contextmanager
+    def _told_how_to_go_on(self) -> Iterator[None]:
+        """Let an interruption say with which command the run goes on."""
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            words = ["python", os.path.relpath(sys.argv[0]), "--resume", os.path.relpath(self.path)]
+            raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from stop
 
     def restore(self) -> dict[str, Any]:
         """Return what the stage under way saved last, {} at its start.
@@ -378,12 +393,12 @@ class Progress:
         except ValueError as error:
             raise ValueError(f"{self.path / 'checkpoints' / name}: {error}") from error
 
-    def bar(self, title: str, start: int, stop: int) -> Iterable[int]:
-        """Return `range(start, stop)`, with a progress bar on stderr if that is a terminal."""
-        steps, total, console = range(start, stop), stop - start, Console(stderr=True)
-        if not console.is_terminal:
-            return steps
-        return track(steps, title, total=total, console=console, transient=True)
+    def bar(self, title: str, start: int, stop: int) -> Iterator[int]:
+        """Yield `range(start, stop)` and tell on stderr how far it has come."""
+        with reporting.progress(title, stop, start) as report:
+            for step in range(start, stop):
+                yield step
+                report(step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append a row to the curves.

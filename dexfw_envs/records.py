@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexfw_envs import runs
+from dexfw_envs import extras, runs
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
@@ -127,13 +127,8 @@ def import_pyarrow() -> Any:
     Raises:
         ImportError: It is not installed; the message says how to.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "records need pyarrow: pip install pyarrow (part of the extras train and report)"
-        ) from error
+    pyarrow = extras.load("pyarrow", "records")
+    extras.load("pyarrow.parquet", "records")
     return pyarrow
 
 

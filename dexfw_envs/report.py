@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dexfw_envs import extras
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.cli import ScriptArgs
 from dexfw_envs.demos.collection import motion_ratios
@@ -150,11 +151,8 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
         ImportError: matplotlib is not installed.
         OSError: The file cannot be written; the message says why.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install matplotlib") from error
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figures = extras.load("matplotlib.figure", "plots")
+    figure = figures.Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for split, policy in dict.fromkeys((row["split"], row["policy"]) for row in rows):
         line = [row for row in rows if (row["split"], row["policy"]) == (split, policy)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from dexfw_envs import reporting
 from dexfw_envs.episode import Episode, Observation, mean_second_difference
 from dexfw_envs.tasks.base import FAILURES
 
@@ -163,20 +164,22 @@ class _Recorder:
 
 
 @contextmanager
-def _reporting(progress: str | ProgressCallback | None, total: int | None) -> Iterator[Any]:
-    """Turn the `progress` argument into a callback; bars go to stderr, stdout stays clean."""
-    if progress is None or callable(progress):
-        yield progress or (lambda done, total, episode: None)
+def _reporting(
+    progress: str | ProgressCallback | None, scenarios: Iterable[Scenario], total: int | None
+) -> Iterator[ProgressCallback]:
+    """Turn the `progress` argument into a callback; what is told goes to stderr."""
+    if callable(progress):
+        yield progress
+    elif progress is None:
+        yield lambda done, total, episode: None
     else:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task, won = bar.add_task(progress, total=total), [0]
+        with reporting.progress(progress, total) as report:
+            won = 0
 
             def advance(done: int, total: int | None, episode: Episode) -> None:
-                won[0] += episode.success
-                bar.update(task, completed=done, description=f"{progress}  {won[0]}/{done} won")
+                nonlocal won
+                won += episode.success
+                report(done, f"{won} won", getattr(scenarios, "share", None))
 
             yield advance
 
@@ -197,7 +200,9 @@ def run_episodes(
         policy: Reset by mask after the worlds' reset, before the next `act`.
         scenarios: What to run. Taken one by one as worlds become free, always after the ended
             episodes were yielded, so a generator may decide by their outcome what comes next.
-        progress: Title of a progress bar, or a callback (done, total or None, episode).
+            An iterator's `share`, if it has one, says how much of its work is done, in [0, 1].
+        progress: Title of what `reporting.progress` tells, or a callback (done, total or None,
+            episode).
         trajectories: Keep observations, actions, rewards and states, not only the summary.
         observation_keys: Observation groups to keep, default all (images are large).
         on_step: Called after every reset and step with the scenario index, (N,), of the episode
@@ -208,7 +213,7 @@ def run_episodes(
     """
     total = len(scenarios) if isinstance(scenarios, Sequence) else None
     episodes = _run(env, policy, scenarios, trajectories, observation_keys, on_step)
-    with _reporting(progress, total) as report:
+    with _reporting(progress, scenarios, total) as report:
         for done, episode in enumerate(episodes, start=1):
             report(done, total, episode)
             yield episode

@@ -14,17 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs import extras
 from dexfw_envs.runs import A_DAY, explained, sweep, sync_folder, temporary_name
-
-
-def _import_av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(
-            "writing videos needs PyAV: pip install av (part of the extra train)"
-        ) from error
-    return av
 
 
 class VideoWriter:
@@ -52,7 +43,7 @@ class VideoWriter:
             raise ValueError(f"a video's name must end in .mp4, got {self.path.name}")
         if not fps > 0:
             raise ValueError(f"fps must be positive, got {fps}")
-        self._av, self._fps = _import_av(), Fraction(fps).limit_denominator(1000)
+        self._av, self._fps = extras.load("av", "videos"), Fraction(fps).limit_denominator(1000)
         self._temporary = temporary_name(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

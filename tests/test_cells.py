@@ -201,7 +201,7 @@ def test_cells_are_listed_with_their_cost(tmp_path, capsys):
     assert (row["iterations"], row["order"]) == ([0], "e")
     assert main(["cells", "--variant", "bc", "--task", "Grasp"]) == 0
     assert "| 0          |" in capsys.readouterr().out
-    assert main(["cells", "--task", "Graps", "--results", str(tmp_path)]) == 1
+    assert main(["cells", "--task", "Graps", "--results", str(tmp_path)]) == 2
     assert "did you mean 'Grasp'?" in capsys.readouterr().err
-    assert main(["cells", "--preset", "huge"]) == 1
+    assert main(["cells", "--preset", "huge"]) == 2
     assert "choose one of quick, laptop, paper" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Command lines of the scripts: what is refused before anything runs."""
 
-import builtins
 import dataclasses
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -135,15 +135,8 @@ def test_the_folder_of_records_is_checked_first(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot write --records"):
         parsed("--records", str(tmp_path / "file"))
-    real = builtins.__import__
-
-    def without(name, *arguments, **options):
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match="pip install pyarrow"):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match="records need pyarrow, which is not installed: pip inst"):
         parsed("--records", str(tmp_path / "new"))
 
 

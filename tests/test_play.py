@@ -350,4 +350,4 @@ def test_a_film_without_its_coder_is_refused_at_once(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     assert command.main(["play", "Grasp", "--film", "film.mp4"]) == 1
     captured = capsys.readouterr()
-    assert captured.out == "" and "pip install av" in captured.err and "film.png" in captured.err
+    assert captured.out == "" and "mp4 films need av" in captured.err and "film.png" in captured.err

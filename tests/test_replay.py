@@ -230,7 +230,7 @@ def test_objects_command_writes_its_results(tmp_path, monkeypatch, capsys):
     assert "| all 1 | 50.0 % | 10.0 % to 90.0 % | 2 |" in text
     assert [p.name for p in (tmp_path / "results" / "replay").iterdir()] == ["Grasp-white.json"]
     assert write_transfer(fake(0, 0, 0, transferring.NOISE)).name == "Grasp.json"
-    with pytest.raises(SystemExit, match="name no files"):
+    with pytest.raises(ValueError, match="name no files"):
         main(Args(objects=True, paths=(tmp_path,)))
 
 

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dexfw_envs.command import run_command
 from dexfw_envs.demos import episode_file, verify
 from dexfw_envs.demos.store import (
     DamagedEpisode,
@@ -526,7 +527,7 @@ def test_checking_what_is_no_store(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for name, words in (("nothing", "no episode file or folder"), ("file", "ends in .h5")):
-        assert verify.main(verify.Args(tmp_path / name)) == 1
+        assert run_command(verify.Args, verify.main, argv=[str(tmp_path / name)]) == 2
         assert words in capsys.readouterr().err
     assert verify.main(verify.Args(tmp_path / "empty")) == 1
 

@@ -283,7 +283,7 @@ def test_other_presets_have_results_of_their_own(tmp_path, capsys):
     assert measure(Results(tmp_path), asked(turn=2)) is None
     assert main(["tables", "--preset", "quick", "--results", str(tmp_path)]) == 0
     assert "--preset quick" in (root / "tables" / "baselines.md").read_text()
-    assert main(["tables", "--preset", "big", "--results", str(tmp_path)]) == 1
+    assert main(["tables", "--preset", "big", "--results", str(tmp_path)]) == 2
     assert "unknown preset 'big'" in capsys.readouterr().err
 
 
@@ -314,7 +314,7 @@ def test_show_names_the_kept_policy(folder, capsys):
     line = json.loads(capsys.readouterr().out)
     assert line["policy_path"] == kept.as_posix()
     assert (line["success"], line["n"], line["seeds"]) == (0.8, 40, [1, 2])
-    assert main([*words, "--variant", "sac"]) == 1
+    assert main([*words, "--variant", "sac"]) == 2
     assert "not run" in capsys.readouterr().err
 
 

@@ -61,14 +61,14 @@ def test_the_policy_sees_a_column_per_object_and_is_tested_in_the_same_scenes(ru
     assert found["command"] == f"python -m benchmark.told {run} --record"
 
 
-def test_what_is_no_finished_run_is_named(run, tmp_path, capsys):
-    assert told.main(told.Args(tmp_path / "none")) == 1
-    assert "none" in capsys.readouterr().err
+def test_what_is_no_finished_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none"):
+        told.main(told.Args(tmp_path / "none"))
     cut = tmp_path / "cut"
     cut.mkdir()
     (cut / "config.json").write_text(json.dumps({"config": {}, "provenance": {}}))
-    assert told.main(told.Args(cut)) == 1
-    assert "no eval_1.json" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"no eval_1\.json"):
+        told.main(told.Args(cut))
 
 
 def test_the_table_says_what_was_recorded(tmp_path):

@@ -11,17 +11,18 @@ given the same models, states and joint commands; both end in the same state, bi
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import tyro
 from mujoco.batch import Batch
 
 from benchmark.speed.held import fresh_worlds, held_worlds
 from dexfw_envs.backends.mujoco.backend import SURROUNDING_FIELDS, MujocoBackend
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS
+from dexfw_envs.command import run_command
 from dexfw_envs.control import CONTROL_PERIOD
 
 STEPS = 20  # control steps in a round
@@ -118,5 +119,10 @@ def measure(args: Args) -> dict[str, float]:
     return {"steps_per_second": course.size / float(np.median(ours)), "ratio_to_raw": ratio}
 
 
+def main(args: Args) -> None:
+    """Measure and print the figures."""
+    print(json.dumps(measure(args)))
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(tyro.cli(Args, description=__doc__))))
+    sys.exit(run_command(Args, main, __doc__))

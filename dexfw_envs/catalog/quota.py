@@ -107,6 +107,12 @@ class CollectionQuota:
         return all(self.status(i) != "open" for i in range(len(self._scenes)))
 
     @property
+    def share(self) -> float:
+        """Share of the scenes that are full or failed, in [0, 1]."""
+        settled = [self.status(i) != "open" for i in range(len(self._scenes))]
+        return sum(settled) / len(settled)
+
+    @property
     def tries(self) -> int:
         """Tries begun so far."""
         return sum(scene.tries for scene in self._scenes)

@@ -33,6 +33,11 @@ class Tries:
     def __iter__(self) -> Iterator[Scenario]:
         return self
 
+    @property
+    def share(self) -> float:
+        """How much of the collection is done, in [0, 1]."""
+        return self.quota.share
+
     def __next__(self) -> Scenario:
         """Return the scenario of the next try."""
         following = self.quota.next_try(self.rng)

@@ -84,6 +84,11 @@ class Starts:
         self._running += start.attempt == 0
         return start
 
+    @property
+    def share(self) -> float:
+        """How much of the collection has begun, in [0, 1]."""
+        return len(self.made) / self.count
+
     def record(self, index: int, success: bool, lost_at: int = NEVER) -> None:
         """Tell the outcome of start number `index`, and the step at which it went wrong, if any."""
         start = self.made[index]

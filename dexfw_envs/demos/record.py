@@ -7,13 +7,14 @@ put at `dexfw_envs/demos/seeds/`; recording another leaves it alone.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from dexfw_envs.catalog import make_scenario, objects_for
+from dexfw_envs.command import run_command
 from dexfw_envs.demos.store import save_episode
 from dexfw_envs.experts import SEED_STYLES, make_expert
 from dexfw_envs.registry import entry
@@ -77,4 +78,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    sys.exit(run_command(Args, main, __doc__))

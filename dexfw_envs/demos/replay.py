@@ -22,6 +22,7 @@ from typing import Any, Literal
 import tyro
 
 from dexfw_envs import checks
+from dexfw_envs.command import run_command
 from dexfw_envs.control import CONTROL_MODES
 from dexfw_envs.demos.rerun import Outcome, batches, check_fits, replay_actions, replay_states
 from dexfw_envs.demos.seeds import seed_path
@@ -171,7 +172,7 @@ def main(args: Args) -> int:
     """Replay and print; the exit code is 0 if all came out as it was."""
     if args.objects:
         if args.paths:
-            raise SystemExit(
+            raise ValueError(
                 "--objects edits the shipped seed demonstration; name no files with it"
             )
         found = transfer(
@@ -205,4 +206,4 @@ def _lines(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(run_command(Args, main, __doc__))

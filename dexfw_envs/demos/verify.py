@@ -17,6 +17,7 @@ from typing import Any
 
 import tyro
 
+from dexfw_envs.command import run_command
 from dexfw_envs.demos.store import (
     DamagedEpisode,
     EpisodeMismatch,
@@ -108,11 +109,7 @@ class Args:
 
 def main(args: Args) -> int:
     """Check and print; the exit code is 0 if all episodes are sound and of one task."""
-    try:
-        found = verify(args.folder, args.rebuild)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    found = verify(args.folder, args.rebuild)
     print(json.dumps(found) if args.json else _lines(found))
     return int(bool(found["damaged"]) or len(found["kinds"]) != 1)
 
@@ -133,4 +130,4 @@ def _lines(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(run_command(Args, main, __doc__))

@@ -8,6 +8,7 @@ of the split "objects", none of them held out.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
+from dexfw_envs.command import run_command
 from dexfw_envs.episode import Observation
 from dexfw_envs.evaluation import evaluate, summary
 from dexfw_envs.experts import TEACHER_STYLES, make_expert
@@ -137,4 +138,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    sys.exit(run_command(Args, main, __doc__))

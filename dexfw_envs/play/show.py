@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs import extras
 from dexfw_envs.episode import Episode
 from dexfw_envs.play.png import write_animation
 from dexfw_envs.rollout import Policy, run_episodes
@@ -113,12 +114,11 @@ def check_film(path: Path) -> None:
     if path.suffix != ".mp4":
         return
     try:
-        import av  # noqa: F401
+        extras.load("av", "mp4 films")
     except ImportError as error:
         other = path.with_suffix(".png")
-        raise ImportError(
-            f"an mp4 needs PyAV: pip install av; without it, --film {other} makes an animated PNG"
-        ) from error
+        words = f"{error}; without it, --film {other} makes an animated PNG"
+        raise ImportError(words) from error
 
 
 def write_film(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:

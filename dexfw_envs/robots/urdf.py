@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.shapes import Part
+from dexfw_envs.command import help_text, run_main
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire, panda_inspire_upright
 from dexfw_envs.robots.spec import RobotSpec
@@ -128,20 +130,17 @@ def _add_joint(root: Element, joint: Joint, mimic: bool) -> None:
         ElementTree.SubElement(element, "mimic", {"joint": leader, **numbers})
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Write the URDF of a robot named on the command line."""
-    parser = argparse.ArgumentParser(description="Write a robot as a URDF file.")
+    parser = argparse.ArgumentParser(description=help_text("Write a robot as a URDF file."))
     parser.add_argument("robot", help=", ".join(ROBOTS))
     parser.add_argument("file", type=Path)
     parser.add_argument("--mimic", action="store_true", help="coupled joints as mimic joints")
-    args = parser.parse_args()
-    try:
-        robot = find(ROBOTS, args.robot, "robot")()
-    except ValueError as error:
-        parser.error(str(error))
+    args = parser.parse_args(words)
+    robot = find(ROBOTS, args.robot, "robot")()
     atomic_write_bytes(args.file, to_urdf(robot, args.mimic).encode())
     print(f"wrote {args.file}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_main(main))

@@ -95,7 +95,7 @@ def test_without_usd_core_the_command_says_what_to_install(tmp_path):
     path = f"{tmp_path}:{':'.join(sys.path)}"
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": path})
     assert done.returncode == 1
-    assert done.stderr.strip() == usd.NEEDS_USD
+    assert done.stderr.strip() == f"error: {usd.NEEDS_USD}"
 
 
 # --- with usd-core

@@ -11,6 +11,8 @@ import argparse
 import hashlib
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dexfw_envs.backends.omnigibson.importer import importer_yaml, robot_yaml
@@ -24,6 +26,7 @@ from dexfw_envs.backends.omnigibson.usd import (
 from dexfw_envs.backends.omnigibson.usd_robot import write_robot
 from dexfw_envs.catalog.objects import OBJECTS
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
+from dexfw_envs.command import help_text, run_main
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire
 from dexfw_envs.robots.tree import robot_tree
@@ -99,17 +102,15 @@ def write_all(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Write the files into the folder named on the command line."""
-    parser = argparse.ArgumentParser(description="Write the files that OmniGibson is given.")
+    about = help_text("Write the files that OmniGibson is given.")
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("folder", nargs="?", type=Path, help="default: the one the backend reads")
-    folder = file_folder(parser.parse_args().folder)
-    try:
-        written = write_all(folder)
-    except ImportError as error:
-        parser.exit(1, f"{error}\n")
+    folder = file_folder(parser.parse_args(words).folder)
+    written = write_all(folder)
     print(f"wrote {len(written)} files to {folder}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_main(main))

@@ -26,6 +26,7 @@ from dexfw_envs.backends.starts import BALL_MASS, BALL_RADIUS
 from dexfw_envs.catalog.object_spec import ObjectSpec
 from dexfw_envs.catalog.shapes import Part, Vec3, diagonal_inertia
 from dexfw_envs.catalog.surroundings import Surroundings
+from dexfw_envs.extras import install_line
 from dexfw_envs.robots.spec import RobotSpec
 
 # How PhysX combines the friction of two surfaces. Of two rules the later of average, min, multiply,
@@ -35,7 +36,7 @@ BALL_RGB: Vec3 = (0.95, 0.45, 0.10)
 COLUMN_RGB: Vec3 = (0.30, 0.32, 0.35)
 ROUGHNESS = 0.6
 TEXTURE_SIZE = 64  # [px]
-NEEDS_USD = "writing USD files needs usd-core: pip install 'dexfw[omnigibson]'"
+NEEDS_USD = f"writing USD files needs usd-core: {install_line('omnigibson')}"
 
 
 def pxr() -> Any:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dexfw_envs import extras
 from dexfw_envs.demos.export import lerobot, minari, robomimic
 from dexfw_envs.demos.export.output import new_output
 from dexfw_envs.demos.export.pictures import View
@@ -141,7 +142,5 @@ def _need_packages(chosen: Format, view: View) -> None:
     for package, video_only in chosen.packages:
         if (view.video or not video_only) and find_spec(package) is None:
             hint = ", or leave out the video with --no-video" if video_only else ""
-            raise ImportError(
-                f"export to {chosen.name} needs the package {package}: install the extra data, "
-                f'pip install -e ".[data]"{hint}'
-            )
+            words = extras.missing_package(package, f"exports to {chosen.name}", extra="data")
+            raise ModuleNotFoundError(words + hint, name=package)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import tyro
 
+from dexfw_envs.command import run_command
 from dexfw_envs.demos.export import View, export
 
 
@@ -45,14 +46,10 @@ class Args:
 
 def main(args: Args) -> int:
     """Export and print; the exit code is 0 if all went well and no file was damaged."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what is damaged is named below
-            view = View(args.video, args.camera, args.image_size)
-            found = export(args.folder, args.to, args.output, args.failures, view)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what is damaged is named below
+        view = View(args.video, args.camera, args.image_size)
+        found = export(args.folder, args.to, args.output, args.failures, view)
     if args.json:
         print(json.dumps(found))
     else:
@@ -63,4 +60,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(run_command(Args, main, __doc__))
