@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 from dexfw_envs.cli import ScriptArgs, check_device, command_line, evaluate_checkpoint
 
@@ -29,6 +29,8 @@ CLIP, TAU = 0.2, 0.01  # range of PPO's ratios; rate of SAC's target critics
 # --- 1. settings ---
 @dataclass(frozen=True)
 class Args(ScriptArgs):
+    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std",)
+
     preset: Literal["quick", "laptop", "paper"] = "laptop"  # where all other options start from
     iterations: int = 3  # turns of the wheel; beyond the third the objects stay those of the third
     residual: bool = True  # train a residual policy (off: an ablation of the paper)
@@ -154,7 +156,14 @@ from dexfw_envs.demos.store import SOURCES, EpisodeStore
 from dexfw_envs.evaluation import evaluate
 from dexfw_envs.progress import Progress, check_header, means, pack, unpack
 from dexfw_envs.registry import entry
-from dexfw_envs.report import curves, measure, plot_success, print_success, wheel_turned
+from dexfw_envs.report import (
+    curves,
+    measure,
+    plot_success,
+    print_success,
+    success_curves,
+    wheel_turned,
+)
 from dexfw_envs.rollout import run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.smoothing import local_lines
@@ -725,6 +734,7 @@ def evaluate_turn(run: Run, i: int) -> None:
     films = run.path / "videos" if args.capture_video or i == args.iterations else None
     known = {"method": "dexflywheel", "iteration": i, "provenance": run.folder.provenance}
     rows = measure(policies, env, args, films=films, **known)
+    run.log(i, success_curves(rows))
     atomic_write_json(run.path / f"eval_{i}.json", rows)
     env.close()
 

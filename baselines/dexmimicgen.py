@@ -125,7 +125,7 @@ from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.demos.transfer import SPARE_STEPS
 from dexfw_envs.progress import Progress, check_header
 from dexfw_envs.registry import entry
-from dexfw_envs.report import all_rounds, measure, print_success
+from dexfw_envs.report import all_rounds, measure, print_success, success_curves
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
@@ -440,6 +440,7 @@ def evaluate_policy(run: Run) -> None:
     asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
     rows = measure(policies, env, asked, films=run.path / "videos", **known)
     env.close()
+    run.log(1, success_curves(rows))
     atomic_write_json(run.path / "eval_1.json", rows)
 
 

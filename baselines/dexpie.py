@@ -192,7 +192,7 @@ from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
 from dexfw_envs.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.progress import Progress, check_finished, check_header, load
 from dexfw_envs.relative import ACTION_SPACES, measured_palms
-from dexfw_envs.report import all_rounds, measure, print_success
+from dexfw_envs.report import all_rounds, measure, print_success, success_curves
 from dexfw_envs.runs import RunFolder, atomic_write_json
 from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
@@ -728,6 +728,7 @@ def evaluate_policy(run: Run, i: int) -> None:
     acting.inference.close()
     env.close()
     print_success(rows)
+    run.log(i, success_curves(rows))
     late = {"chunks": acting.planned, "late_steps": acting.late}
     atomic_write_json(run.path / f"eval_{i}.json", [row | late for row in rows])
 

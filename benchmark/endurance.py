@@ -27,6 +27,7 @@ import tyro
 
 from benchmark.protocol import ROOT, results_of
 from benchmark.summaries import read_summaries
+from dexfw_envs import checks
 from dexfw_envs.command import run_command
 from dexfw_envs.records import read_records
 from dexfw_envs.runs import atomic_write_json, provenance
@@ -191,6 +192,8 @@ def table(results: Path) -> str:
 
 def main(args: Args) -> int:
     """Do what is asked for, print it and return the exit code: 0 if the target is met."""
+    checks.least(args, 0, "seed")
+    checks.least(args, 1, "kills")
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         found = {"kills": kills, "workers": workers}[args.what](args, Path(folder))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import tyro
 
-from dexfw_envs import checks, command, runs
+from dexfw_envs import checks, command, extras, runs
 from dexfw_envs.backends import check_backend
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
@@ -36,6 +37,7 @@ class ScriptArgs:
     VARIANTS: ClassVar[tuple[str, ...]] = ("",)  # those that are the method itself, no ablations
     SAME: ClassVar[tuple[str, ...]] = ()  # a script's own settings that need no `--variant`
     ASKED: ClassVar[tuple[str, ...]] = ()  # its own settings that `--evaluate` takes too
+    NEGATIVE: ClassVar[tuple[str, ...]] = ()  # its own settings that may be below zero
 
     task: str = "Grasp"  # the task
     seed: int = 1  # same seed, same bits on the CPU
@@ -73,6 +75,14 @@ RESUME = ("resume", "threads", "device", "save_seconds", "track")
 SAME_METHOD = (
     *(*RESUME, "evaluate", "split", "episodes", "policy", "json", "seed", "records", "variant"),
     *("runs", "capture_video", "eval_splits", "eval_episodes", "test_every", "test_episodes"),
+)
+
+# Sizes and numbers of steps that are at least 1 in every script that has them.
+COUNTS = (
+    *("threads", "episodes", "eval_episodes", "num_envs", "rl_envs", "rl_steps", "collect_steps"),
+    *("chunk", "width", "layers", "image_size", "sampling_steps", "base_steps", "base_batch"),
+    *("n_steps", "epochs", "minibatch", "sac_batch", "total_timesteps", "critic_steps"),
+    *("critic_batch", "test_every", "test_episodes"),
 )
 
 Settings = TypeVar("Settings", bound=ScriptArgs)
@@ -219,9 +229,21 @@ def _flags(names: Sequence[str]) -> str:
 
 def _check_values(args: ScriptArgs) -> None:
     """Refuse now what would fail only after the first turn's work."""
-    checks.least(args, 0, "seed")
-    checks.least(args, 1, "threads", "episodes", "eval_episodes")
+    _check_numbers(args)
     check_backend(args.backend)
+
+
+def _check_numbers(args: ScriptArgs) -> None:
+    checks.least(args, 1, *(name for name in COUNTS if hasattr(args, name)))
+    for field in dataclasses.fields(args):
+        value = getattr(args, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(number, int | float) for number in numbers):
+            continue
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"{_flags([field.name])} must be a finite number, got {value}")
+        if min(numbers, default=0) < 0 and field.name not in args.NEGATIVE:
+            raise ValueError(f"{_flags([field.name])} must be at least 0, got {value}")
 
 
 def check_device(device: str) -> None:
@@ -245,8 +267,28 @@ def _check_outputs(args: ScriptArgs) -> None:
     for name in args.eval_splits:
         find(there, name, f"split of {args.task}")
     find(dict.fromkeys(split_names(args.task)), args.split, f"split of {args.task}")
-    if not args.records:
+    if args.track:
+        _check_tracking()
+    if args.records:
+        _check_records(args)
+
+
+def _check_tracking() -> None:
+    """Log in to Weights & Biases, unless it is asked to keep the curves on this machine."""
+    wandb = extras.load("wandb", "--track needs")
+    if os.environ.get("WANDB_MODE", "online") != "online":
         return
+    try:
+        ready = wandb.login()
+    except Exception as error:  # it has many kinds, by version
+        reason = str(error).partition("\n")[0]
+        raise RuntimeError(f"--track cannot log in to Weights & Biases: {reason}") from error
+    if not ready:
+        raise RuntimeError("--track needs a login to Weights & Biases: run `wandb login`, or set "
+                           "WANDB_MODE=offline")  # fmt: skip
+
+
+def _check_records(args: ScriptArgs) -> None:
     import_pyarrow()
     try:
         Path(args.records).mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 `pip install` of the environments alone brings none of them. They are imported when first needed:
 
-    matplotlib = load("matplotlib", "plots")
+    matplotlib = load("matplotlib", "plots need")
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ EXTRAS = {
 CLONE = Path(__file__).parents[1]
 
 
-def load(module: str, use: str = "this") -> ModuleType:
+def load(module: str, use: str = "this needs") -> ModuleType:
     """Import a package of an extra, or a module of it.
 
     Args:
         module: Its name, such as "pyarrow.parquet".
-        use: What needs it, in the plural, such as "plots"; for the message.
+        use: What needs it, such as "plots need"; for the message.
 
     Raises:
         ImportError: The package is not installed; the message says how to install it.
@@ -48,20 +48,19 @@ def load(module: str, use: str = "this") -> ModuleType:
         raise
 
 
-def missing_package(module: str, use: str = "this", extra: str = "") -> str:
+def missing_package(module: str, use: str = "this needs", extra: str = "") -> str:
     """Say in one line what to install for a module that was not found; "" if it is of no extra.
 
     Args:
         module: Its name.
-        use: What needs it.
+        use: What needs it, such as "plots need".
         extra: The extra that the use is part of, where the package is in several.
     """
     package = module.partition(".")[0]
     if package not in EXTRAS:
         return ""
-    verb = "needs" if use == "this" else "need"
     command = install_line(extra or EXTRAS[package])
-    return f"{use} {verb} {package}, which is not installed: {command}"
+    return f"{use} {package}, which is not installed: {command}"
 
 
 def install_line(extra: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs import reporting
+from dexfw_envs import extras, reporting
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, explained, sync_folder
 
 METRICS = "metrics.jsonl"
@@ -253,10 +253,7 @@ def _tensorboard(folder: Path) -> Any:
 
 
 def _wandb(name: str, config: Mapping[str, Any]) -> Any:
-    try:
-        import wandb  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise ImportError("--track needs wandb: pip install wandb (the extra track)") from error
+    wandb = extras.load("wandb", "--track needs")
     return wandb.init(project="dexfw", id=name, name=name, resume="allow", config=dict(config))
 
 

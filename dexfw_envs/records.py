@@ -127,8 +127,8 @@ def import_pyarrow() -> Any:
     Raises:
         ImportError: It is not installed; the message says how to.
     """
-    pyarrow = extras.load("pyarrow", "records")
-    extras.load("pyarrow.parquet", "records")
+    pyarrow = extras.load("pyarrow", "records need")
+    extras.load("pyarrow.parquet", "records need")
     return pyarrow
 
 

@@ -100,12 +100,31 @@ def all_rounds(names: Sequence[str], task: str) -> tuple[str, ...]:
 
 
 def curves(policy: str, records: Sequence[Row]) -> dict[str, float]:
-    """Return success for the curves, of all records and of each object's, by their tags."""
+    """Return success in a test during training, by the tags of its curves.
+
+    Returns:
+        "charts/success_<policy>", "charts/<policy>_success", which is the same by the name that
+        plots of stored runs read, and "charts/<policy>_success/<object>" of each object.
+    """
     if not records:
         return {}
-    found, tag = summary(records), f"charts/{policy}_success"
+    found = summary(records)
+    tag = f"charts/{policy}_success"
     objects = {f"{tag}/{name}": row["success"] for name, row in found["per_object"].items()}
-    return {tag: found["success"], **objects}
+    return {f"charts/success_{policy}": found["success"], tag: found["success"], **objects}
+
+
+def success_curves(rows: Sequence[Row]) -> dict[str, float]:
+    """Return success in an evaluation, by the tags "charts/success_<split>_<policy>".
+
+    Args:
+        rows: What `measure` returned. TensorBoard allows no brackets in a tag: "T_O(2)" is T_O2.
+    """
+    found = {}
+    for row in rows:
+        split = row["split"].replace("(", "").replace(")", "")
+        found[f"charts/success_{split}_{row['policy']}"] = row["success"]
+    return found
 
 
 def wheel_turned(rows: Sequence[Row]) -> bool:
@@ -151,7 +170,7 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
         ImportError: matplotlib is not installed.
         OSError: The file cannot be written; the message says why.
     """
-    figures = extras.load("matplotlib.figure", "plots")
+    figures = extras.load("matplotlib.figure", "plots need")
     figure = figures.Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for split, policy in dict.fromkeys((row["split"], row["policy"]) for row in rows):

@@ -43,7 +43,8 @@ class VideoWriter:
             raise ValueError(f"a video's name must end in .mp4, got {self.path.name}")
         if not fps > 0:
             raise ValueError(f"fps must be positive, got {fps}")
-        self._av, self._fps = extras.load("av", "videos"), Fraction(fps).limit_denominator(1000)
+        self._av = extras.load("av", "videos need")
+        self._fps = Fraction(fps).limit_denominator(1000)
         self._temporary = temporary_name(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,10 +20,12 @@ import numpy as np
 from mujoco.batch import Batch
 
 from benchmark.speed.held import fresh_worlds, held_worlds
+from dexfw_envs import checks
 from dexfw_envs.backends.mujoco.backend import SURROUNDING_FIELDS, MujocoBackend
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS
 from dexfw_envs.command import run_command
 from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.registry import entry
 
 STEPS = 20  # control steps in a round
 JITTER = 0.04  # half width of the random part of an action
@@ -121,6 +123,8 @@ def measure(args: Args) -> dict[str, float]:
 
 def main(args: Args) -> None:
     """Measure and print the figures."""
+    entry(args.env_id)  # refuses what is none of ours
+    checks.least(args, 1, "worlds", "threads", "rounds")
     print(json.dumps(measure(args)))
 
 

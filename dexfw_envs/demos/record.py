@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dexfw_envs import checks
 from dexfw_envs.catalog import make_scenario, objects_for
 from dexfw_envs.command import run_command
 from dexfw_envs.demos.store import save_episode
@@ -61,6 +62,7 @@ def main(args: Args) -> None:
         RuntimeError: As `record`.
         OSError: It cannot be written.
     """
+    checks.least(args, 0, "seed")
     path = args.output
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists already; name a new --output or remove it")

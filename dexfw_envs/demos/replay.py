@@ -170,6 +170,8 @@ class Args:
 
 def main(args: Args) -> int:
     """Replay and print; the exit code is 0 if all came out as it was."""
+    checks.least(args, 0, "seed")
+    checks.least(args, 1, "episodes", "num_envs", "threads")
     if args.objects:
         if args.paths:
             raise ValueError(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs import checks
 from dexfw_envs.command import run_command
 from dexfw_envs.episode import Observation
 from dexfw_envs.evaluation import evaluate, summary
@@ -132,6 +133,8 @@ def told(found: Mapping[str, Any]) -> str:
 
 def main(args: Args) -> None:
     """Measure and write it down."""
+    checks.least(args, 0, "seed")
+    checks.least(args, 1, "episodes", "num_envs", "threads")
     found = measure(args)
     print(f"{found['env_id']}: the expert solves {told(found)}")
     print(f"written to {write(found, args.name)}")

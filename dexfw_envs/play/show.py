@@ -114,7 +114,7 @@ def check_film(path: Path) -> None:
     if path.suffix != ".mp4":
         return
     try:
-        extras.load("av", "mp4 films")
+        extras.load("av", "mp4 films need")
     except ImportError as error:
         other = path.with_suffix(".png")
         words = f"{error}; without it, --film {other} makes an animated PNG"

@@ -142,5 +142,5 @@ def _need_packages(chosen: Format, view: View) -> None:
     for package, video_only in chosen.packages:
         if (view.video or not video_only) and find_spec(package) is None:
             hint = ", or leave out the video with --no-video" if video_only else ""
-            words = extras.missing_package(package, f"exports to {chosen.name}", extra="data")
+            words = extras.missing_package(package, f"exports to {chosen.name} need", extra="data")
             raise ModuleNotFoundError(words + hint, name=package)
