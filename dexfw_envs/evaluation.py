@@ -10,6 +10,7 @@ methods can be compared episode by episode.
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -121,8 +122,9 @@ def evaluate(
 
     Args:
         policy: See `rollout.Policy`. It draws its own random numbers: seed it yourself.
-        env: An id such as "DexFW/Grasp-v0", made and closed here, or a `DexVectorEnv` built
-            with `autoreset_mode="disabled"`, left open.
+        env: An id such as "DexFW/Grasp-v0", made and closed here; or an environment, left open: a
+            `DexVectorEnv` built with `autoreset_mode="disabled"`, or a single one from
+            `gymnasium.make`, of which the batch of one acts: observations have a leading axis.
         split: Name of a split, such as "T_OEP"; this or `scenarios`.
         episodes: Number of episodes drawn from the split.
         seed: Seed of the split's scenarios, also written to the records.
@@ -140,7 +142,7 @@ def evaluate(
 
     Raises:
         ValueError: Both or neither of `split` and `scenarios`, options for a finished env, an env
-            without a spec, or a displacement that is no distance.
+            that is none of this suite's or has no spec, or a displacement that is no distance.
     """
     if (split is None) == (scenarios is None):
         raise ValueError("give either split or scenarios")
@@ -151,6 +153,7 @@ def evaluate(
             env = _make(env, num_envs, videos, env_options or {})
             stack.callback(env.close)
         labels = {**_identity(env), "split": split or "custom", "seed": seed}
+        env = _batch_of(env)
         chosen = list(scenarios or ())
         if split is not None:
             chosen = _draw(labels["task"], split, episodes, seed)
@@ -209,8 +212,49 @@ def _run(
     return sorted(finished, key=lambda episode: episode.index)
 
 
+NEEDED = ("task", "backend", "scenarios", "max_episode_steps")  # of an env, beside Gymnasium's
+
+
+def _batch_of(env: Any) -> Any:
+    """Return the vector env that acts: the env itself, or the batch of one behind a single env.
+
+    Raises:
+        ValueError: It is none of this suite's, or a wrapper makes its episodes shorter.
+    """
+    from dexfw_envs.env import DexEnv
+
+    inner = getattr(env, "unwrapped", env)
+    if isinstance(inner, DexEnv):
+        limit = env.spec.max_episode_steps if env.spec else None
+        if limit not in (None, inner.batch.max_episode_steps):
+            raise ValueError(
+                f"the env ends episodes after {limit} steps by a wrapper; for an evaluation make "
+                f"it by gymnasium.make_vec(..., max_episode_steps={limit})"
+            )
+        return inner.batch
+    if any(not hasattr(env, name) for name in NEEDED):
+        raise ValueError(_foreign(str(env)))
+    return env
+
+
+def _foreign(name: str) -> str:
+    return (
+        f"{name} is no environment of this suite: give an id such as 'DexFW/Grasp-v0', or what "
+        "gymnasium.make or gymnasium.make_vec made of one"
+    )
+
+
 def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -> Any:
     import gymnasium
+
+    from dexfw_envs.registry import NAMESPACE
+
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    known = gymnasium.registry.get(name)
+    if known is None or (known.namespace != NAMESPACE and "task" not in known.kwargs):
+        raise ValueError(_foreign(repr(env_id)))
 
     options = {"render_mode": "rgb_array", **options} if videos else dict(options)
     return gymnasium.make_vec(
@@ -226,10 +270,13 @@ def _draw(task: str, split: str, episodes: int, seed: int) -> list[Scenario]:
 
 def _identity(env: Any) -> dict[str, Any]:
     """Task, id and version of an env, from its spec "DexFW/<task>-v<version>"."""
-    if env.spec is None:
+    spec = getattr(env, "spec", None)
+    if spec is None:
         raise ValueError("the env has no spec that names it: make it by gymnasium.make_vec")
-    env_id = env.spec.id
+    env_id = spec.id
     task, _, version = env_id.rpartition("/")[2].rpartition("-v")
+    if not version.isdigit():
+        raise ValueError(_foreign(repr(env_id)))
     return {"task": task, "env_id": env_id, "env_version": int(version)}
 
 

@@ -92,6 +92,57 @@ def test_bad_calls_are_refused():
         summary([])
 
 
+class Still:
+    """A policy that keeps every arm where it is told once."""
+
+    def reset(self, mask):
+        pass
+
+    def act(self, observation):
+        return np.zeros((len(observation["proprio"]), 12))
+
+
+def test_a_single_env_is_evaluated_as_its_batch_of_one():
+    env = gym.make("DexFW/Grasp-v0", threads=1)
+    many = gym.make_vec("DexFW/Grasp-v0", num_envs=2, autoreset_mode="disabled", threads=1)
+    what = {"split": "T_VAL", "episodes": 2, "seed": 1}
+    one, two = evaluate(Still(), env, **what), evaluate(Still(), many, **what)
+    times = {"wall_time_s": 0.0}
+    assert [row | times for row in one] == [row | times for row in two]
+    env.reset(seed=0)  # left open
+    env.close()
+    many.close()
+
+
+def test_a_single_env_cut_short_by_a_wrapper_is_refused():
+    env = gym.make("DexFW/Grasp-v0", max_episode_steps=5)
+    with pytest.raises(ValueError, match=r"after 5 steps .*make_vec\(.*max_episode_steps=5\)"):
+        evaluate(Still(), env, split="T_VAL", episodes=1)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ("CartPole-v1", "'CartPole-v1'"),
+        ("DexFW/Juggle-v0", "'DexFW/Juggle-v0'"),
+        ("nonsense", "'nonsense'"),
+    ],
+)
+def test_an_id_of_none_of_our_envs_is_refused(env, named):
+    with pytest.raises(ValueError, match=f"^{named} is no environment of this suite: give an id"):
+        evaluate(Still(), env, split="T_VAL", episodes=1)
+
+
+def test_a_foreign_env_is_refused():
+    for env in (gym.make("CartPole-v1"), gym.make_vec("CartPole-v1", num_envs=2)):
+        with pytest.raises(ValueError, match="is no environment of this suite"):
+            evaluate(Still(), env, split="T_VAL", episodes=1)
+        env.close()
+    with pytest.raises(ValueError, match="no spec"):
+        evaluate(Still(), object(), split="T_VAL", episodes=1)
+
+
 def test_summary_is_json_ready_and_adds_up():
     records = stub_records(30)
     line = json.loads(json.dumps(summary(records)))
