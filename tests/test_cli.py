@@ -64,6 +64,7 @@ def test_a_resumed_run_keeps_its_settings(run, changed):
 def test_a_resumed_run_takes_what_changes_no_result(run, monkeypatch, capsys):
     flags = ("--threads", "1", "--device", "cpu", "--save-seconds", "3", "--track")
     monkeypatch.setattr(runs, "commit", lambda: run.provenance["commit"])
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(login=lambda: True))
     found = parsed("--resume", str(run.path), *flags)
     assert (found.steps, found.threads, found.track) == (55, 1, True)
     assert capsys.readouterr().err == ""
@@ -138,6 +139,26 @@ def test_the_folder_of_records_is_checked_first(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match="records need pyarrow, which is not installed: pip inst"):
         parsed("--records", str(tmp_path / "new"))
+
+
+def test_tracking_is_checked_first(monkeypatch):
+    def refused():
+        raise PermissionError("the key is not valid\nmore")
+
+    def parsed_with(login, mode=""):
+        monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(login=login))
+        monkeypatch.setenv("WANDB_MODE", mode or "online")
+        return parsed("--track").track
+
+    assert parsed_with(lambda: True)
+    assert parsed_with(refused, "offline")
+    with pytest.raises(RuntimeError, match=r"^--track cannot log in to .*: the key is not valid$"):
+        parsed_with(refused)
+    with pytest.raises(RuntimeError, match="run `wandb login`, or set WANDB_MODE=offline"):
+        parsed_with(lambda: False)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ImportError, match=r"--track needs wandb, .*: pip install .*\[track\]"):
+        parsed("--track")
 
 
 def test_records_of_changed_settings_need_a_variant(tmp_path):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -290,29 +289,31 @@ def test_a_bad_call_of_the_harness_is_refused_in_one_line(words, reason, place, 
 # --- a script as a process
 
 
+def hears_interruptions():
+    """Undo that who started the tests, such as a shell in the background, ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_script_that_is_interrupted_says_how_to_go_on(tmp_path):
     pytest.importorskip("torch", reason="the scripts need torch")
     words = ["baselines/human_demo.py", "--demonstrations", "2", "--threads", "1", "--num-envs",
              "2", "--base-steps", "100000", "--runs", str(tmp_path)]  # fmt: skip
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(
-        [sys.executable, *words],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, *words], cwd=ROOT, preexec_fn=hears_interruptions, **pipes
     )
-    for line in process.stderr:
-        if line.startswith("base_1 begins"):
-            break
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1].splitlines()
+    try:
+        for line in process.stderr:
+            if line.startswith("base_1 begins"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[1].splitlines()
+    finally:
+        process.kill()
     (run,) = tmp_path.iterdir()
     place = os.path.relpath(run, ROOT)
     assert process.returncode == 130
-    assert rest == [
-        f"interrupted; go on with: python baselines/human_demo.py --resume {place}",
-    ]
+    assert rest == [f"interrupted; go on with: python baselines/human_demo.py --resume {place}"]
 
 
 BLOCKED = """

@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexflywheel as fw
-from script_calls import call, settings
+from script_calls import call, settings, success_tags
 
 from dexfw_envs.progress import dump, load
 from dexfw_envs.smoothing import local_lines
@@ -420,6 +420,9 @@ def test_killed_and_resumed_run_gives_the_same_curves(algo, tmp_path, monkeypatc
     lines = (whole / "metrics.jsonl").read_text().splitlines()
     tags = {tag for line in lines for tag in json.loads(line)}
     assert {"charts/base_success", "charts/scheduled_success", "charts/residual_success"} <= tags
+    tests = {"charts/success_base", "charts/success_scheduled", "charts/success_residual"}
+    ends = {"charts/success_T_VAL_base", "charts/success_T_VAL_combined"}
+    assert success_tags(whole) == tests | ends
     assert (whole / "success.png").stat().st_size > 1000
     assert list((whole / "videos").rglob("*.mp4"))
     check_evaluation(whole / "checkpoints/policy_1.pt", capsys)

@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexmimicgen as dm
-from script_calls import call
+from script_calls import call, success_tags
 from test_dexflywheel import ACTION, CountingBase, Killed, fw, observation, short_env
 
 from dexfw_envs.catalog.curricula import iterations
@@ -93,6 +93,7 @@ def test_killed_and_resumed_run_generates_and_learns_the_same(tmp_path, monkeypa
                for run in (whole, broken)]  # fmt: skip
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     check_generation(whole, first)
+    assert success_tags(whole) == {"charts/success_T_VAL_base"}
     rows = read_records(tmp_path / "records")
     assert {(r["method"], r["variant"], r["iteration"], r["policy"]) for r in rows} == {
         ("dexmimicgen", "default-tiny", 1, "base")

@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import dexpie as dp
 from scenes import need_drawing, scene, started
-from script_calls import call
+from script_calls import call, success_tags
 from test_dexflywheel import Killed, observation
 from test_dexmimicgen import run_script, without_films
 from test_human_demo import store_of_seeds
@@ -669,6 +669,7 @@ def test_other_ways_go_through(tmp_path, short, ways):
     assert call(dp, [*flags, *ways.split()]) == 0
     found = json.loads((only(tmp_path) / "collection_1.json").read_text())
     assert found["episodes"] == 4 and (only(tmp_path) / "eval_1.json").is_file()
+    assert success_tags(only(tmp_path)) == {"charts/success_T_VAL_base"}
 
 
 def check_same(whole, broken):

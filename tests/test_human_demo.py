@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "baselines"))
 import human_demo as hd
-from script_calls import call
+from script_calls import call, success_tags
 from test_dexmimicgen import (
     SMALL,
     check_evaluation,
@@ -55,6 +55,7 @@ def test_a_run_from_a_store_is_labelled_and_resumes(tmp_path, monkeypatch, capsy
     (run,) = (tmp_path / "runs").iterdir()
     found = json.loads((run / "demonstrations.json").read_text())
     assert found["sources"] == {"policy": 2} and found["demos"] == str(demos)
+    assert success_tags(run) == {"charts/success_T_VAL_base"}
     assert call(hd, ["--resume", str(run)]) == 0
     rows = read_records(tmp_path / "records")
     assert {(r["method"], r["variant"], r["iteration"], r["policy"]) for r in rows} == {

@@ -102,6 +102,27 @@ def test_a_plot_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [item.name for item in path.parent.iterdir()] == ["success.png"]
 
 
+def test_success_reaches_the_curves_by_split_and_policy(measured):
+    rows = measured()
+    curves = report.success_curves([*rows, {**rows[0], "split": "T_O(2)"}])
+    assert curves == {
+        "charts/success_T_VAL_base": rows[0]["success"],
+        "charts/success_T_VAL_combined": rows[1]["success"],
+        "charts/success_T_O2_base": rows[0]["success"],
+    }
+
+
+def test_tests_during_training_have_their_older_name_too():
+    records = [{"object": "egg", "success": True}, {"object": "can", "success": False}]
+    assert report.curves("residual", records) == {
+        "charts/success_residual": 0.5,
+        "charts/residual_success": 0.5,
+        "charts/residual_success/egg": 1.0,
+        "charts/residual_success/can": 0.0,
+    }
+    assert report.curves("residual", []) == {}
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_old_curves_are_sent_once(tmp_path, monkeypatch, known):
     pytest.importorskip("torch")
