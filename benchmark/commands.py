@@ -19,11 +19,11 @@ from benchmark import adopting
 from benchmark.cells import Cell, grid
 from benchmark.place import Place
 from benchmark.protocol import ROOT, SEEDS, TASKS, USUAL_PRESET, check_preset, results_of
-from benchmark.run import run_cells, todo
+from benchmark.run import Outcome, run_cells, todo
 from benchmark.summaries import read_summary, status, summary_path, write_manifest
 from benchmark.variants import GRID
-from dexfw_envs import reporting
 from dexfw_envs.catalog.lookup import find
+from dexfw_envs.reporting import Lines
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,21 @@ def run(options: Run) -> int:
     hours = sum(minutes(cell, place.results_of(cell))[0] for cell in needed) / 60
     words = f"{len(needed)} of {len(chosen)} cells to run: about {hours:.1f} hours of one core"
     print(words, flush=True)
-    with reporting.progress("cells", len(needed)) as far:
-        outcome = run_cells(needed, place, options.workers, _print_line, far)
+    outcome = _run_needed(needed, place, options.workers)
     for cell in chosen[:1]:
         write_manifest(place.results_of(cell))
     for cell, reason in outcome.failed.items():
         print(f"error: {cell.name}: {reason}; log: {place.home(cell)}/log.txt", file=sys.stderr)
     return int(bool(outcome.failed or absent))
+
+
+def _run_needed(needed: Sequence[Cell], place: Place, workers: int) -> Outcome:
+    """Run cells and tell how far they have come: in lines, since a bar's thread bears no fork."""
+    far = Lines("cells", len(needed))
+    try:
+        return run_cells(needed, place, workers, _print_line, far)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same call goes on where it was") from stop
 
 
 def _print_line(line: str) -> None:

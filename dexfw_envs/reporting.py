@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.console import Console
 
 EVERY = 30.0  # between two lines [s]
 NOTEBOOK_EVERY = 0.5  # between two states of a notebook's bar [s]
 BAR_WIDTH = 30  # of that bar [characters]
+
+Item = TypeVar("Item")
 
 
 class Report(Protocol):
@@ -57,6 +59,14 @@ def progress(title: str, total: int | None = None, start: int = 0) -> Iterator[R
             yield report
     else:
         yield Lines(title, total, start)
+
+
+def counted(items: Sequence[Item], title: str) -> Iterator[Item]:
+    """Yield items and tell how many have been dealt with."""
+    with progress(title, len(items)) as report:
+        for number, item in enumerate(items, start=1):
+            yield item
+            report(number)
 
 
 def say(text: str) -> None:

@@ -24,6 +24,7 @@ from render_pictures import PICTURES, Painter, labelled, sheet
 
 from dexfw_envs.catalog import get_object, get_surroundings, make_scenario, split
 from dexfw_envs.cli import from_dict
+from dexfw_envs.command import run_main
 from dexfw_envs.control import CONTROL_PERIOD
 from dexfw_envs.episode import Episode
 from dexfw_envs.experts import make_expert
@@ -189,4 +190,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_main(main))

@@ -239,6 +239,8 @@ BAD_FOR_COMMANDS = [
     ("dexfw_envs.experts.measure", "--num-envs -2", "--num-envs must be at least 1"),
     ("dexfw_envs.experts.measure", "--threads 0", "--threads must be at least 1"),
     ("dexfw_envs.experts.measure", "--seed -2", "--seed must be at least 0"),
+    ("benchmark.shipped", "--policy a.safetensors", "--policy and --output go together"),
+    ("benchmark.shipped", "--policy none.safetensors --output a.npz", "none.safetensors"),
     ("benchmark.told", "none", "none"),
     ("benchmark.told", "folder", "no run at folder"),
     ("benchmark.endurance", "naps", "naps"),
@@ -284,6 +286,19 @@ def test_a_bad_call_of_the_harness_is_refused_in_one_line(words, reason, place, 
     except SystemExit as end:
         code = end.code
     check_refused(code, capsys, reason)
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "reason"),
+    [
+        ("dexfw_envs.robots.urdf", "spot a.urdf", "unknown robot 'spot'"),
+        ("dexfw_envs.robots.urdf", "panda_inspire file/a.urdf", "cannot write file/a.urdf"),
+        ("benchmark.speed.record", "laps", "laps"),
+    ],
+)
+def test_a_bad_call_of_a_small_command_is_refused_in_one_line(module, words, reason, place, capsys):
+    known = import_module(module)
+    check_refused(outcome(known.main, words), capsys, reason)
 
 
 # --- a script as a process

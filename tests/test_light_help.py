@@ -12,13 +12,18 @@ SCRIPTS = [f"baselines/{path.name}" for path in sorted((ROOT / "baselines").glob
 MODULES = [
     "benchmark",
     "benchmark.endurance",
+    "benchmark.shipped",
     "benchmark.speed.measure",
+    "benchmark.speed.record",
     "benchmark.told",
+    "dexfw_envs",
+    "dexfw_envs.backends.omnigibson.assets",
     "dexfw_envs.demos.export",
     "dexfw_envs.demos.record",
     "dexfw_envs.demos.replay",
     "dexfw_envs.demos.verify",
     "dexfw_envs.experts.measure",
+    "dexfw_envs.robots.urdf",
 ]
 HEAVY = ["av", "diffusers", "matplotlib", "minari", "mujoco", "pandas", "pyarrow",
          "safetensors", "torch", "wandb"]  # fmt: skip

@@ -7,12 +7,14 @@ Nothing is recorded unless asked for: `make bench RECORD=--record`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dexfw_envs.command import help_text, run_main
 from dexfw_envs.runs import atomic_write_json, provenance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,5 +35,19 @@ def keep(name: str, load: float, rows: Mapping[str, Mapping[str, Any]]) -> None:
     print(f"recorded in {path.relative_to(ROOT)}; show it: python docs/generate.py")
 
 
+def main(words: Sequence[str]) -> None:
+    """Write down the figures that standard input holds."""
+    about = help_text("Write down the figures that standard input holds, as JSON.")
+    parser = argparse.ArgumentParser(prog="python -m benchmark.speed.record", description=about)
+    parser.add_argument("name", choices=[*COMMANDS])
+    name = parser.parse_args(words).name
+    try:
+        found = json.load(sys.stdin)
+        load, rows = found["load"], found["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"standard input holds no figures: {error}") from error
+    keep(name, load, rows)
+
+
 if __name__ == "__main__":
-    keep(sys.argv[1], **json.load(sys.stdin))
+    sys.exit(run_main(main))

@@ -35,6 +35,7 @@ from dexfw_envs.demos.store import (
 )
 from dexfw_envs.demos.transfer import transfer, transfer_table, write_transfer
 from dexfw_envs.registry import TASKS
+from dexfw_envs.reporting import counted
 from dexfw_envs.vector_env import DexVectorEnv
 
 
@@ -78,7 +79,7 @@ def replay(paths: Sequence[str | Path], num_envs: int = 32, threads: int = 2) ->
     reasons: dict[str, dict[str, str]] = {"refused": {}, "damaged": {}}
     states: list[Outcome] = []
     actions: list[Outcome] = []
-    for files in batches(every, num_envs):
+    for files in counted([*batches(every, num_envs)], f"replay, {num_envs} at a time"):
         ready: dict[DexVectorEnv, list[StoredEpisode]] = {}
         for path in files:
             try:

@@ -23,6 +23,7 @@ from dexfw_envs.demos.store import (
 from dexfw_envs.episode import GIVEN_UP
 from dexfw_envs.observe import OBS_MODES
 from dexfw_envs.registry import entry
+from dexfw_envs.reporting import counted
 from dexfw_envs.runs import commit, versions
 
 FPS = round(1 / CONTROL_PERIOD)
@@ -65,7 +66,7 @@ class Selection:
             ValueError: One of them has other arrays than the first.
         """
         expected = {key: (value.dtype, value.shape) for key, value in self.features.items()}
-        for identifier in self.ids:
+        for identifier in counted(self.ids, "export"):
             episode = _load(self.store, identifier)
             if episode is None:
                 continue
