@@ -19,7 +19,6 @@ import time
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -304,12 +303,22 @@ class Progress:
         """Do `work(self, *inputs)` unless it is done; its results must be on disk when it returns.
 
         It is seeded by the run's seed and its name alone, whatever was skipped before it.
-        """
-        import torch
 
+        Raises:
+            KeyboardInterrupt: The work was interrupted; the message has the command to go on with.
+        """
         name = "_".join([name, *map(str, inputs)])
         if name in self.done:
             return
+        try:
+            self._do(name, work, *inputs)
+        except KeyboardInterrupt as stop:
+            words = ["python", os.path.relpath(sys.argv[0]), "--resume", os.path.relpath(self.path)]
+            raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from stop
+
+    def _do(self, name: str, work: Callable[..., None], *inputs: Any) -> None:
+        import torch
+
         if name != self._stage:
             self._stage, self._seconds, self._state = name, 0.0, {}
         self._began = time.monotonic() - self._seconds
@@ -317,8 +326,7 @@ class Progress:
         torch.manual_seed(self.seed)
 
         reporting.say(f"{name} {'goes on' if self._state else 'begins'}")
-        with self._told_how_to_go_on():
-            work(self, *inputs)
+        work(self, *inputs)
         self.done[name] = time.monotonic() - self._began
         reporting.say(f"{name} is done after {reporting.duration(self.done[name])}")
 
@@ -327,15 +335,6 @@ class Progress:
         atomic_write_json(self.path / STAGES, self.ends)
         self._stage, self._state = "", {}
         self._write({}, 0.0)
-
-    @contextmanager
-    def _told_how_to_go_on(self) -> Iterator[None]:
-        """Let an interruption say with which command the run goes on."""
-        try:
-            yield
-        except KeyboardInterrupt as stop:
-            words = ["python", os.path.relpath(sys.argv[0]), "--resume", os.path.relpath(self.path)]
-            raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from stop
 
     def restore(self) -> dict[str, Any]:
         """Return what the stage under way saved last, {} at its start.

@@ -175,12 +175,12 @@ BAD_FOR_SOME = [
     ("dexflywheel", "--alpha 2 2", "--alpha"),
     ("dexflywheel", "--encoder-weights x", "--encoder-weights needs --obs image"),
     ("dexmimicgen", "--variant huge", "unknown --variant 'huge'; valid: default"),
-    ("dexmimicgen", "--demos none", "no episode store at none"),
+    ("dexmimicgen", "--demos none", "none"),
     ("human_demo", "--variant huge", "unknown --variant 'huge'; valid: default"),
-    ("human_demo", "--demos none", "no episode store at none"),
+    ("human_demo", "--demos none", "none"),
     ("dexpie", "--variant huge", "unknown --variant 'huge'; valid: bc"),
     ("dexpie", "--collected none", "no run at none"),
-    ("dexpie", "--demos none", "no episode store at none"),
+    ("dexpie", "--demos none", "none"),
 ]
 
 
@@ -229,7 +229,7 @@ BAD_FOR_COMMANDS = [
     ("dexfw_envs.demos.replay", "--objects --episodes 0", "--episodes must be at least 1"),
     ("dexfw_envs.demos.replay", "--objects file", "name no files"),
     ("dexfw_envs.demos.replay", "--noise pink", "pink"),
-    ("dexfw_envs.demos.verify", "none", "no folder none"),
+    ("dexfw_envs.demos.verify", "none", "no episode file or folder none"),
     ("dexfw_envs.demos.verify", "", "required"),
     ("dexfw_envs.demos.export", "none --to robomimic --output a.hdf5", "none"),
     ("dexfw_envs.demos.export", "folder --to zip --output a", "unknown format 'zip'"),
