@@ -64,8 +64,47 @@ demo: $(STAMP)  ## turn the flywheel twice on Grasp: results, plot and video und
 test: $(STAMP) $(OMNIGIBSON_SOURCE)  ## run the tests on two processes, slowest listed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p no:benchmark --durations=20 tests
 
-test-lerobot: $(LEROBOT_STAMP)  ## read an exported dataset with LeRobot itself
-	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest tests/test_lerobot_reader.py
+# --- clients: other projects' programs on these tasks, unmodified, in environments of their own
+
+CLIENTS := .venv-clients
+# ray[rllib] pins Gymnasium 1.2.2; what else RLlib needs is named here, and it runs with ours.
+RLLIB_PACKAGES := ray==2.60.0 dm-tree==0.1.10 lz4==4.4.5 ormsgpack==1.13.1 pyarrow==26.0.1 \
+	pydantic==2.14.4 scipy==1.17.1 tensorboardX==2.6.5
+# What single wrappers of Gymnasium need.
+WRAPPER_PACKAGES := array-api-compat==1.16.0 moviepy==2.2.1 opencv-python-headless==5.0.0.93 \
+	pygame-ce==2.5.8
+CLIENTS_PACKAGES := torch==2.13.0 stable-baselines3==2.9.2 torchrl==0.14.1 tensordict==0.14.3 \
+	skrl==2.1.1 tianshou==2.0.1 tensorboard==2.21.0 pytest==9.2.0 $(RLLIB_PACKAGES) $(WRAPPER_PACKAGES)
+PYTHON312 ?= $(firstword $(foreach p,python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python),$(shell $(p) -c "" 2>/dev/null && echo $(p))))
+LEROBOT_TESTS := tests/test_lerobot_reader.py tests/test_lerobot_programs.py
+
+.PHONY: test-clients test-lerobot-312
+
+$(CLIENTS)/.installed: Makefile pyproject.toml
+	@echo "Installing into $(CLIENTS), once; this takes a few minutes and about 2 GB."
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet -e . $(CLIENTS_PACKAGES)
+	touch $@
+
+# LeRobot from 0.5 on needs Python 3.12.
+$(LEROBOT)-312/.installed: Makefile pyproject.toml
+	@echo "Installing into $(LEROBOT)-312, once; this takes several minutes and about 8 GB."
+	$(PYTHON312) -m venv $(LEROBOT)-312
+	$(LEROBOT)-312/bin/python -m pip install --quiet -e . 'lerobot[training]==0.6.1' pytest==9.2.0
+	touch $@
+
+test-clients: $(CLIENTS)/.installed  ## run SB3, TorchRL, skrl, RLlib, Tianshou, and docs/recipes.md
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest tests/clients tests/test_vector_wrappers.py
+
+test-lerobot: $(LEROBOT_STAMP)  ## read, train and evaluate with LeRobot itself
+	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest $(LEROBOT_TESTS)
+	@if [ -n "$(PYTHON312)" ]; then $(MAKE) test-lerobot-312; \
+	else echo "no Python 3.12 here: LeRobot 0.6 was not tried"; fi
+
+test-lerobot-312: $(LEROBOT)-312/.installed
+	OMP_NUM_THREADS=1 $(LEROBOT)-312/bin/python -m pytest $(LEROBOT_TESTS)
+
+# ---
 
 test-omnigibson: $(OMNIGIBSON_STAMP)  ## hold the OmniGibson backend to the real package, without Isaac Sim
 	OMP_NUM_THREADS=1 $(OMNIGIBSON)/bin/python -m pytest tests/omnigibson tests/test_urdf.py
@@ -92,5 +131,5 @@ bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's tasks in an environ
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py $(RECORD)
 
 clean:  ## remove environments, caches and builds; runs/ and results/ stay
-	rm -rf $(VENV) $(PEERS) $(LEROBOT) $(OMNIGIBSON) $(OMNIGIBSON)-310 $(OMNIGIBSON)-source build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS) $(LEROBOT) $(LEROBOT)-312 $(CLIENTS) $(OMNIGIBSON) $(OMNIGIBSON)-310 $(OMNIGIBSON)-source build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
