@@ -1,0 +1,1 @@
+"""What other projects' programs need to work with the tasks; each imports its project itself."""
