@@ -218,6 +218,9 @@ def test_flipped_bytes_are_noticed(tmp_path):
 def test_what_is_no_policy_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no policy file"):
         load(tmp_path / "none.npz")
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(IsADirectoryError):
+        load(tmp_path / "folder.npz")
     np.savez(tmp_path / "other.npz", weights=np.ones(3))
     with pytest.raises(ValueError, match=r"damaged: .*other\.npz"):
         load(tmp_path / "other.npz")

@@ -65,6 +65,8 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], Arrays]:
 
     Raises:
         FileNotFoundError: There is no such file.
+        PermissionError: It may not be read.
+        IsADirectoryError: It is a folder.
         ValueError: It is damaged, no policy file, or of another format.
     """
     try:
@@ -74,6 +76,8 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], Arrays]:
         arrays = _restored(entries)
     except FileNotFoundError:
         raise FileNotFoundError(f"no policy file {path}") from None
+    except (PermissionError, IsADirectoryError):
+        raise  # it may be as good as any
     except (ValueError, KeyError, TypeError, EOFError, OSError, zlib.error, *_ZIP) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"damaged: {path} is no policy file for the player ({reason})") from error

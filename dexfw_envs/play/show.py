@@ -63,7 +63,8 @@ class Stage:
 
     def play(self, policy: Policy, scenarios: Sequence[Scenario]) -> list[Episode]:
         """Run each scenario once; the episodes come back in their order."""
-        episodes = run_episodes(self._env, policy, scenarios, observation_keys=())
+        title = f"play {self._env.task.name}"
+        episodes = run_episodes(self._env, policy, scenarios, title, observation_keys=())
         return sorted(episodes, key=lambda episode: episode.index)
 
     def draw(self, episode: Episode, step: int) -> np.ndarray:
