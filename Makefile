@@ -1,11 +1,35 @@
-# Every target makes the environment it needs by itself. PYTHON must be a Python 3.11.
-PYTHON ?= python3.11
+# Every target makes the environment it needs by itself.
+
+# The lock serves these Pythons. The first that is found makes the environment, unless told:
+# make demo PYTHON=/path/to/python. A name on the path may be a shim of pyenv that leads nowhere.
+PYTHONS := 3.11 3.12 3.13
+UNTESTED := 3.14
+PYENV = $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python)
+CANDIDATES = python3 $(foreach v,$(PYTHONS),python$(v) $(call PYENV,$(v)))
+
+# $(call served,python3): the interpreter if it is one of PYTHONS, otherwise nothing.
+IS_SERVED := import sys; sys.exit('%d.%d' % sys.version_info[:2] not in '$(PYTHONS)'.split())
+served = $(shell $(1) -c "$(IS_SERVED)" 2>/dev/null && echo $(1))
+
+# $(call find,3.12): an interpreter of this version, or nothing.
+find = $(firstword $(foreach p,python$(1) $(call PYENV,$(1)),$(shell $(p) -c "" 2>/dev/null && echo $(p))))
+
+# $(call first,python3 python3.11): the first that is served; the rest is not asked.
+first = $(if $(1),$(or $(call served,$(firstword $(1))),$(call first,$(wordlist 2,99,$(1)))))
+
+PYTHON ?= $(call first,$(CANDIDATES))
+CHOSEN = $(or $(if $(PYTHON),$(call served,$(PYTHON))),$(error $(NO_PYTHON)))
+NO_PYTHON = $(if $(PYTHON),$(PYTHON) is not,found no) Python $(subst $() ,/,$(PYTHONS)): give one with PYTHON=/path/to/python
+
 VENV := .venv
 PEERS := .venv-peers
 LEROBOT := .venv-lerobot
 OMNIGIBSON := .venv-omnigibson
-# A name on the path may be a shim of pyenv that leads nowhere.
-PYTHON310 ?= $(firstword $(foreach p,python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python),$(shell $(p) -c "" 2>/dev/null && echo $(p))))
+LOWEST := .venv-lowest
+PYTHON310 ?= $(call find,3.10)
+PYTHON311 ?= $(call find,3.11)
+PYTHON312 ?= $(call find,3.12)
+NEEDED311 = $(or $(PYTHON311),$(error found no Python 3.11: give one with PYTHON311=/path/to/python))
 STAMP := $(VENV)/.installed
 PEERS_STAMP := $(PEERS)/.installed
 LEROBOT_STAMP := $(LEROBOT)/.installed
@@ -14,36 +38,37 @@ OMNIGIBSON_SOURCE := $(OMNIGIBSON)-source/omnigibson
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lerobot test-omnigibson test-omnigibson-310 check format bench bench-peers clean
+.PHONY: help demo test test-pythons test-lowest test-lerobot test-omnigibson test-omnigibson-310 check format bench bench-peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "Installing into $(VENV), once; this takes a few minutes."
-	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) with $$($(CHOSEN) --version), once; this takes a few minutes."
+	$(CHOSEN) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e ".[train,data,report,dev]" -c constraints.txt
 	touch $@
 
 $(PEERS_STAMP): Makefile
-	$(PYTHON) -m venv $(PEERS)
+	$(CHOSEN) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet robosuite==1.5.2 mujoco==3.3.7
 	touch $@
 
 # LeRobot needs an older torch than the project, and with it several GB.
 $(LEROBOT_STAMP): Makefile pyproject.toml
 	@echo "Installing into $(LEROBOT), once; this takes several minutes and about 8 GB."
-	$(PYTHON) -m venv $(LEROBOT)
+	$(CHOSEN) -m venv $(LEROBOT)
 	$(LEROBOT)/bin/python -m pip install --quiet -e . lerobot==0.4.4 pytest==9.2.0
 	touch $@
 
-# OmniGibson's pins exclude ours (numpy below 2, for one). It needs torch and does not ask for it.
+# OmniGibson's pins exclude ours (numpy below 2, for one), and Pythons after 3.11. It needs torch and
+# does not ask for it.
 OMNIGIBSON_RELEASE := omnigibson==1.1.1
 OMNIGIBSON_PACKAGES := $(OMNIGIBSON_RELEASE) torch==2.13.0 'usd-core>=24.11,<27' Robotic-Arm==1.1.6 pytest==9.2.0
 
 $(OMNIGIBSON_STAMP): Makefile pyproject.toml constraints-omnigibson.txt
 	@echo "Installing into $(OMNIGIBSON), once; this takes several minutes and about 2 GB."
-	$(PYTHON) -m venv $(OMNIGIBSON)
+	$(NEEDED311) -m venv $(OMNIGIBSON)
 	$(OMNIGIBSON)/bin/python -m pip install --quiet --no-compile -e ".[train]" $(OMNIGIBSON_PACKAGES) -c constraints-omnigibson.txt
 	touch $@
 
@@ -58,11 +83,45 @@ $(OMNIGIBSON)-310/.installed: Makefile pyproject.toml constraints-omnigibson.txt
 $(OMNIGIBSON_SOURCE): | $(STAMP)
 	-$(BIN)/python -m pip install --quiet --no-deps --no-compile --target $(OMNIGIBSON)-source $(OMNIGIBSON_RELEASE)
 
+# An environment for each Python, with what its part of the lock serves.
+EXTRAS := train,data,report,dev
+EXTRAS_3.10 := dev
+
+.PRECIOUS: .venv-py%/.installed
+.venv-py%/.installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv-py$*, once; torch may bring several GB."
+	$(or $(call find,$*),$(error no Python $* found)) -m venv .venv-py$*
+	.venv-py$*/bin/python -m pip install --quiet -e ".[$(or $(EXTRAS_$*),$(EXTRAS))]" -c constraints.txt
+	touch $@
+
+# The lowest versions that pyproject.toml allows, where several go together.
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	@echo "Installing into $(LOWEST), once; this takes several minutes and some GB."
+	$(NEEDED311) -m venv $(LOWEST)
+	$(LOWEST)/bin/python tests/lowest.py core train data report dev > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet -e ".[$(EXTRAS)]" -c $(LOWEST)/constraints.txt
+	touch $@
+
 demo: $(STAMP)  ## turn the flywheel twice on Grasp: results, plot and video under runs/
 	$(BIN)/python baselines/dexflywheel.py --preset quick --task Grasp
 
 test: $(STAMP) $(OMNIGIBSON_SOURCE)  ## run the tests on two processes, slowest listed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -p no:benchmark --durations=20 tests
+
+# RECORD=--record keeps the outcome in results/install, for the table of docs/install.md.
+test-pythons:  ## run the tests with every Python from 3.10 to 3.13 that is found
+	@failed=""; \
+	$(foreach v,3.10 $(PYTHONS),$(if $(call find,$(v)),\
+	$(MAKE) --no-print-directory test-python-$(v) || failed="$$failed $(v)";,\
+	echo "no Python $(v) here: not tried";)) \
+	$(foreach v,$(UNTESTED),$(if $(call find,$(v)),echo "Python $(v) is here: not supported";)) \
+	if [ -n "$$failed" ]; then echo "the tests failed with Python$$failed"; exit 1; fi
+
+test-python-%: .venv-py%/.installed $(OMNIGIBSON_SOURCE)
+	OMP_NUM_THREADS=1 .venv-py$*/bin/python -m tests.tried "python $*" $(RECORD)
+
+test-lowest: $(LOWEST)/.installed $(OMNIGIBSON_SOURCE)  ## run the tests with the lowest versions allowed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m tests.tried "lowest versions" $(RECORD)
 
 # --- clients: other projects' programs on these tasks, unmodified, in environments of their own
 
@@ -75,14 +134,13 @@ WRAPPER_PACKAGES := array-api-compat==1.16.0 moviepy==2.2.1 opencv-python-headle
 	pygame-ce==2.5.8
 CLIENTS_PACKAGES := torch==2.13.0 stable-baselines3==2.9.2 torchrl==0.14.1 tensordict==0.14.3 \
 	skrl==2.1.1 tianshou==2.0.1 tensorboard==2.21.0 pytest==9.2.0 $(RLLIB_PACKAGES) $(WRAPPER_PACKAGES)
-PYTHON312 ?= $(firstword $(foreach p,python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python),$(shell $(p) -c "" 2>/dev/null && echo $(p))))
 LEROBOT_TESTS := tests/test_lerobot_reader.py tests/test_lerobot_programs.py
 
 .PHONY: test-clients test-lerobot-312
 
 $(CLIENTS)/.installed: Makefile pyproject.toml
 	@echo "Installing into $(CLIENTS), once; this takes a few minutes and about 2 GB."
-	$(PYTHON) -m venv $(CLIENTS)
+	$(CHOSEN) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip install --quiet -e . $(CLIENTS_PACKAGES)
 	touch $@
 
@@ -124,12 +182,14 @@ format: $(STAMP)  ## apply the formatter and the safe fixes
 	$(BIN)/ruff format .
 
 # RECORD=--record keeps the figures in results/speed, for the README's table.
-bench: $(STAMP)  ## measure the speed of the environments against raw MuJoCo
+bench: $(STAMP)  ## measure speed: against raw MuJoCo, at the start, by worlds and threads
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmark/speed -p no:xdist --benchmark-only -s $(RECORD)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmark.speed.start $(RECORD)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmark.speed.scaling $(RECORD)
 
 bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's tasks in an environment of its own
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py $(RECORD)
 
 clean:  ## remove environments, caches and builds; runs/ and results/ stay
-	rm -rf $(VENV) $(PEERS) $(LEROBOT) $(LEROBOT)-312 $(CLIENTS) $(OMNIGIBSON) $(OMNIGIBSON)-310 $(OMNIGIBSON)-source build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-py* $(LOWEST) $(PEERS) $(LEROBOT) $(LEROBOT)-312 $(CLIENTS) $(OMNIGIBSON) $(OMNIGIBSON)-310 $(OMNIGIBSON)-source build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tables import TASK_TABLES, harness_table, overview_table, policy_film, short, speed_table
+from tables import (
+    TASK_TABLES,
+    harness_table,
+    install_table,
+    overview_table,
+    policy_film,
+    scaling_table,
+    short,
+    speed_table,
+    start_table,
+)
 
 from benchmark.endurance import table as endurance
 from benchmark.told import table as told_table
@@ -291,6 +301,9 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
     if page.name == "dexpie.md":
         files = sorted((RESULTS / "tables").glob("pie*.md"))
         return {path.stem: partial(harness_table, path) for path in files}
+    if page.name == "install.md":
+        makers = {"install": install_table, "scaling": scaling_table, "start": start_table}
+        return {name: partial(maker, RESULTS) for name, maker in makers.items()}
     if page.name == "environments.md":
         return {"failures": failures}
     if page.name == "harness.md":
@@ -308,7 +321,8 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
 
 
 def pages() -> list[Path]:
-    named = [DOCS / f"{name}.md" for name in ("catalogue", "environments", "harness", "dexpie")]
+    names = ("install", "catalogue", "environments", "harness", "dexpie")
+    named = [DOCS / f"{name}.md" for name in names]
     tasks = [DOCS / "tasks" / f"{item.name.lower()}.md" for item in TASKS]
     return [DOCS.parent / "README.md", *named, *tasks]
 

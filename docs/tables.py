@@ -315,3 +315,74 @@ TASK_TABLES = {
     "variants": variants_table,
     "generation": generation_table,
 }
+
+
+# --- docs/install.md
+
+STATED = ("mujoco", "numpy", "gymnasium", "tyro", "torch")
+
+
+def install_table(results: Path) -> str:
+    """How the tests went with each Python, and with the lowest versions."""
+    path = results / "install.json"
+    if not path.is_file():
+        return "Not run.\n"
+
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| Environment | Python | Versions | Passed | Failed | Skipped |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in found.items():
+        packages = row["packages"]
+        versions = ", ".join(f"{key} {packages[key]}" for key in STATED if key in packages)
+        failed = ", ".join(f"`{test}`" for test in row["failed"]) or "0"
+        skipped = sum(row["skipped"].values())
+        lines.append(_row(name, row["python"], versions, str(row["passed"]), failed, str(skipped)))
+
+    commits = ", ".join(sorted({f"`{short(row['commit'])}`" for row in found.values()}))
+    return "\n".join(lines) + f"\n\nCommit {commits}; reasons of skips are kept in the file.\n"
+
+
+def scaling_table(results: Path) -> str:
+    """Steps per second, a row per number of worlds and a column per number of threads."""
+    path = results / "speed" / "scaling.json"
+    if not path.is_file():
+        return "Not run.\n"
+
+    known = json.loads(path.read_text(encoding="utf-8"))
+    parts = []
+    for env_id, points in known["rows"].items():
+        threads = sorted({point["threads"] for point in points})
+        worlds = sorted({point["worlds"] for point in points})
+        speed = {(point["worlds"], point["threads"]): point for point in points}
+        head = [f"{count} thread{'s' if count > 1 else ''}" for count in threads]
+        parts += [f"`{env_id}`:", "", _row("Worlds", *head, "Memory [MB]")]
+        parts += ["|---" * (len(threads) + 2) + "|"]
+        for number in worlds:
+            there = [speed.get((number, count)) for count in threads]
+            cells = [f"{point['steps_per_second']:.0f}" if point else "" for point in there]
+            most = max(point["memory"] for point in there if point)
+            parts.append(_row(str(number), *cells, f"{most:.0f}"))
+        parts.append("")
+
+    note = (
+        "Memory is what the whole process holds after the first step, Python and MuJoCo included. "
+        "A process for each point; medians of three rounds. "
+    )
+    return "\n".join(parts) + f"\n{note}{_speed_source(known)}.\n"
+
+
+def start_table(results: Path) -> str:
+    """Processor time of import, make and first reset."""
+    path = results / "speed" / "start.json"
+    if not path.is_file():
+        return "Not run.\n"
+
+    known = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| Task | Import [s] | Make [s] | First reset [s] |", "|---|---|---|---|"]
+    for env_id, row in known["rows"].items():
+        seconds = [f"{row[name]:.2f}" for name in ("import", "make", "reset")]
+        lines.append(_row(f"`{env_id}`", *seconds))
+
+    return "\n".join(lines) + f"\n\n{_speed_source(known)}.\n"

@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 
-import av
 import numpy as np
+import pytest
+
+pytest.importorskip("av", reason="LeRobot's files need the extra data")
+pytest.importorskip("pandas", reason="the test reads the files with the extra report")
+import av
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from exports import ENV, PICTURE, fill, same, stored
 from scenes import need_drawing
 

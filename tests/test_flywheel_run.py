@@ -14,6 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+pytest.importorskip("torch", reason="the scripts need the extra train")
 import torch
 from script_calls import call
 from test_dexflywheel import TINY, fw, short_env, tiny_arguments

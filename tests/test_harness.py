@@ -23,6 +23,7 @@ from benchmark.summaries import read_summary, status, summary_path
 from benchmark.variants import PARENT, RETRIES, Variant
 from benchmark.work import locked, work
 from dexfw_envs.progress import STATE, load
+from dexfw_envs.runs import atomic_write_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills need Linux's processes")
 STAGES = [f"{name}_{i}" for i in (1, 2, 3) for name in ("data", "eval")]
@@ -68,30 +69,33 @@ def test_missing_cells_run_and_done_ones_are_skipped(place):
     assert stages(place, cells[0]) == STAGES
 
 
+def kill_at(worker: int, trace: Path, lines: int) -> None:
+    """Let a process of its own kill a worker once its script has begun so many stages."""
+    program = (
+        "import os, sys, time\n"
+        "while sum(1 for _ in open(sys.argv[1])) < int(sys.argv[2]): time.sleep(0.005)\n"
+        "os.kill(int(sys.argv[3]), 9)"
+    )
+    trace.parent.mkdir(parents=True, exist_ok=True)
+    trace.touch()
+    subprocess.Popen([sys.executable, "-c", program, str(trace), str(lines), str(worker)])
+
+
 def test_a_killed_worker_is_replaced_and_loses_one_stage_at_most(place, monkeypatch):
-    monkeypatch.setenv("STUB_SECONDS", "0.1")
-    rng, one, lines, killed = random.Random(0), cell(), [], []
+    rng, one, told_lines = random.Random(0), cell(), []
+    first = rng.randint(1, 3)
+    halts = [first, first + rng.randint(1, 3)]
+    monkeypatch.setenv("STUB_HALTS", " ".join(map(str, halts)))  # it waits there to be killed
 
     def report(line):
-        lines.append(line)
-        if line.startswith("begins") and len(killed) < 2:
-            killed.append(rng.randint(1, 3) + len(stages(place, one)))
-            program = (
-                "import os, sys, time\n"
-                "while sum(1 for _ in open(sys.argv[1])) < int(sys.argv[2]): time.sleep(0.005)\n"
-                "os.kill(int(sys.argv[3]), 9)"
-            )
+        told_lines.append(line)
+        if line.startswith("begins") and halts:
             (worker,) = multiprocessing.active_children()
-            path = place.home(one) / "trace.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            words = [sys.executable, "-c", program, str(path), str(killed[-1])]
-            words.append(str(worker.pid))
-            subprocess.Popen(words)
+            kill_at(worker.pid, place.home(one) / "trace.txt", halts.pop(0))
 
     outcome = run_cells([one], place, report=report)
     assert outcome.done == [one]
-    assert sum(line.startswith("killed") for line in lines) == 2
+    assert sum(line.startswith("killed") for line in told_lines) == 2
     assert list(dict.fromkeys(stages(place, one))) == STAGES
     assert len(stages(place, one)) <= len(STAGES) + 2
     assert len({line.split()[1] for line in trace(place, one)}) == 3  # three processes
@@ -107,13 +111,35 @@ def test_twenty_kills_at_random_moments_change_nothing(place, monkeypatch):
         left = todo(cells, place.results_of, place.root)
         sys.exit(bool(run_cells(left, place, workers=2).failed))
 
+    leash = place.root / "leash"
+    monkeypatch.setenv("STUB_LEASH", str(leash))
+    done_kills, kill = [], os.kill
+
+    def begun():
+        return sum(len(trace(place, one)) for one in cells)
+
+    def allow(stages):
+        atomic_write_bytes(leash, str(stages).encode())
+
+    def counted_kill(pid, number):
+        kill(pid, number)
+        done_kills.append(pid)
+        if len(done_kills) == 20:
+            leash.unlink()
+
     def wait(harness):
-        after = sum(len(trace(place, one)) for one in cells) + rng.randint(0, 1)
-        while sum(len(trace(place, one)) for one in cells) < after and harness.poll() is None:
+        """Let one more stage begin, so that the work cannot end before the twentieth kill."""
+        before = begun()
+        allow(before + 1)
+        after = before + rng.randint(0, 1)
+        while begun() < after and harness.poll() is None:
             time.sleep(0.02)
         time.sleep(rng.uniform(0.0, 0.05))
 
+    allow(0)
+    monkeypatch.setattr("benchmark.endurance.os.kill", counted_kill)
     struck = strike(lambda: Forked(run), wait, 20, rng)
+    monkeypatch.undo()
     assert struck.total() == 20 and len(struck) == 3
     done = [stages(place, one) for one in cells]
     assert all(list(dict.fromkeys(found)) == STAGES for found in done)

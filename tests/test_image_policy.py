@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="the scripts need the extra train")
 import torch
 from scenes import actions, equal, need_drawing, play, rows, scene
 from test_dexflywheel import ACTION, TINY, fw

@@ -1,6 +1,7 @@
 """The project's own promises: what is declared, locked, shipped and kept short."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ else:
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+NEEDS_MAKE = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 def relative(path: Path) -> str:
@@ -30,10 +32,25 @@ def requirements() -> list[Requirement]:
     return [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
 
 
-def locked() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {canonicalize_name(name): version for name, version in pairs}
+def python(version: str) -> dict[str, str]:
+    """What markers of requirements ask about a Python, such as "3.12"."""
+    return {"python_version": version, "python_full_version": f"{version}.5"}
+
+
+def applies(requirement: Requirement, version: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(python(version))
+
+
+def locked(version: str, name: str = "constraints.txt") -> dict[str, str]:
+    """The versions that a lock gives to a Python; it may name a package once."""
+    lines = (ROOT / name).read_text().splitlines()
+    rows = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    found = {}
+    for row in rows:
+        if applies(row, version):
+            assert canonicalize_name(row.name) not in found, f"{row.name} twice for {version}"
+            found[canonicalize_name(row.name)] = str(row.specifier).removeprefix("==")
+    return found
 
 
 def test_ranges_are_bounded():
@@ -42,32 +59,50 @@ def test_ranges_are_bounded():
         assert operators == {">=", "<"}, str(requirement)
 
 
-def test_lock_lies_within_the_ranges():
-    versions = locked()
+def check_lock(versions: dict[str, str], asked: list[Requirement], version: str) -> None:
+    for requirement in asked:
+        if applies(requirement, version):
+            found = versions[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(found), f"{requirement} against {found}"
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_one_lock_serves_every_python_within_the_ranges(version):
+    versions = locked(version)
     not_locked = {Requirement(line).name for line in EXTRAS["track"]}
-    for requirement in requirements():
-        if requirement.name not in not_locked:
-            version = versions[canonicalize_name(requirement.name)]
-            assert requirement.specifier.contains(version), f"{requirement} against {version}"
+    asked = [requirement for requirement in requirements() if requirement.name not in not_locked]
+    if version == "3.10":  # the core alone, and what its tests need
+        asked = [Requirement(line) for line in (*PROJECT["dependencies"], *EXTRAS["dev"])]
+    check_lock(versions, asked, version)
     assert versions["torch"] == "2.13.0"
-    assert not any("+" in version for version in versions.values())
+    assert versions["mujoco"] == ("3.17.0" if version == "3.10" else "4.0.0")
+    assert not any("+" in found for found in versions.values())
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11"])
-def test_the_lock_for_omnigibson_lies_within_the_ranges(python):
-    lines = (ROOT / "constraints-omnigibson.txt").read_text().splitlines()
-    here = {"python_full_version": f"{python}.5", "python_version": python}
-    rows = [Requirement(line) for line in lines if not line.startswith("#")]
-    versions = {
-        canonicalize_name(row.name): str(row.specifier).removeprefix("==")
-        for row in rows if row.marker is None or row.marker.evaluate(here)
-    }  # fmt: skip
+@pytest.mark.parametrize("version", ["3.10", "3.11"])
+def test_the_lock_for_omnigibson_lies_within_the_ranges(version):
+    versions = locked(version, "constraints-omnigibson.txt")
     core = [Requirement(line) for line in PROJECT["dependencies"]]
-    train = [Requirement(line) for line in EXTRAS["train"]] if python == "3.11" else []
-    for requirement in (*core, *train):
-        version = versions[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(version), f"{requirement} against {version}"
+    train = [Requirement(line) for line in EXTRAS["train"]] if version == "3.11" else []
+    check_lock(versions, [*core, *train], version)
     assert versions["numpy"] == "1.26.4" and versions["torch"] == "2.13.0"
+
+
+def test_the_lowest_versions_are_the_lower_bounds():
+    pytest.importorskip("tomllib", reason="read with Python 3.11 or later")
+    from lowest import lowest
+
+    rows = [Requirement(line) for line in lowest(["core", *EXTRAS])]
+    found = {(canonicalize_name(row.name), str(row.marker)): row.specifier for row in rows}
+    assert len(found) == len(rows), "each package once"
+
+    for requirement in requirements():
+        (pinned,) = found[canonicalize_name(requirement.name), str(requirement.marker)]
+        assert requirement.specifier.contains(pinned.version), requirement
+    assert "gymnasium==1.4" in lowest(["core"]), "earlier ones miscount the lengths of episodes"
+    assert "numpy==1.26" in lowest(["core"]) and "numpy==2" in lowest(["core", "data"])
+    with pytest.raises(KeyError, match="nothing"):
+        lowest(["nothing"])
 
 
 def test_no_package_host_is_named():
@@ -82,14 +117,87 @@ def test_citation_and_package_agree_on_the_version():
     assert f"\nversion: {PROJECT['version']}\n" in text
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@NEEDS_MAKE
 @pytest.mark.parametrize("target", ["demo", "test", "check", "format", "bench", "bench-peers"])
 def test_make_target_makes_its_environment_first(target, tmp_path):
-    command = ["make", "-n", target, f"VENV={tmp_path / 'venv'}", f"PEERS={tmp_path / 'peers'}"]
-    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plan = make("-n", target, f"VENV={tmp_path / 'venv'}", f"PEERS={tmp_path / 'peers'}",
+                f"PYTHON={interpreter(tmp_path, '3.11')}").stdout  # fmt: skip
     assert f"-m venv {tmp_path / 'venv'}" in plan
     assert plan.index("pip install") < len(plan.rstrip()) - len(plan.rstrip().splitlines()[-1])
     assert (f"-m venv {tmp_path / 'peers'}" in plan) == (target == "bench-peers")
+
+
+def make(*words: str, path: Path | None = None) -> subprocess.CompletedProcess:
+    """Call make, with a search path and a home of the caller's choice, free of a make above."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "PYTHON")}
+    if path is not None:
+        kept |= {"PATH": str(path), "HOME": str(path)}
+    command = [str(shutil.which("make")), *words]
+    return subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True)
+
+
+def interpreter(folder: Path, version: str, name: str = "python") -> Path:
+    """Write what passes for a Python of some version: it runs programs and says that version."""
+    path = folder / name
+    major, minor = version.split(".")
+    path.write_text(
+        f"""#!{sys.executable}
+import sys
+sys.version_info = ({major}, {minor}, 5, "final", 0)
+if sys.argv[1] == "-c":
+    exec(sys.argv[2])
+else:
+    print("Python {version}.5")
+"""
+    )
+    path.chmod(0o755)
+    return path
+
+
+@NEEDS_MAKE
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_make_takes_the_python_that_is_there(version, tmp_path):
+    interpreter(tmp_path, "3.10", "python3")
+    lost = tmp_path / "python3.11"  # a shim that leads nowhere
+    lost.write_text("#!/bin/sh\nexit 127\n")
+    lost.chmod(0o755)
+    interpreter(tmp_path, version, f"python{version}")
+    plan = make("-n", "check", f"VENV={tmp_path / 'venv'}", path=tmp_path).stdout
+    assert f"\npython{version} -m venv {tmp_path / 'venv'}\n" in plan
+
+    interpreter(tmp_path, "3.13", "python3")  # comes first where the lock serves it
+    plan = make("-n", "check", f"VENV={tmp_path / 'venv'}", path=tmp_path).stdout
+    assert f"\npython3 -m venv {tmp_path / 'venv'}\n" in plan
+
+
+@NEEDS_MAKE
+def test_make_says_in_one_line_that_there_is_no_python_for_it(tmp_path):
+    place = f"VENV={tmp_path / 'venv'}"
+    refused = make("-n", "demo", place, path=tmp_path)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.strip().splitlines()
+    assert "found no Python 3.11/3.12/3.13: give one with PYTHON=/path/to/python" in line
+
+    old = interpreter(tmp_path, "3.10", "old")
+    for asked in (old, tmp_path / "nowhere"):
+        refused = make("-n", "demo", place, f"PYTHON={asked}", path=tmp_path)
+        assert f"{asked} is not Python 3.11/3.12/3.13: give one" in refused.stderr
+
+
+@NEEDS_MAKE
+def test_make_tries_each_python_that_it_finds(tmp_path):
+    for version in ("3.10", "3.12", "3.14"):
+        interpreter(tmp_path, version, f"python{version}")
+    (tmp_path / "make").symlink_to(str(shutil.which("make")))
+    told = make("-n", "test-pythons", f"VENV={tmp_path / 'venv'}", path=tmp_path)
+    for version, extras in (("3.10", "dev"), ("3.12", "train,data,report,dev")):
+        assert f"python{version} -m venv .venv-py{version}" in told.stdout
+        assert (
+            f'.venv-py{version}/bin/python -m pip install --quiet -e ".[{extras}]"' in told.stdout
+        )
+    for version in ("3.11", "3.13"):
+        assert f'echo "no Python {version} here: not tried"' in told.stdout
+    assert 'echo "Python 3.14 is here: not supported"' in told.stdout
 
 
 def test_import_needs_no_torch():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmark.speed.held import HOLDS
+from benchmark.speed import scaling, start
+from benchmark.speed.held import HOLDS, fresh_worlds
 from benchmark.speed.measure import STEPS, Course
 from benchmark.speed.peers import PAIRS
 from dexfw_envs.registry import TASKS
@@ -32,3 +33,50 @@ def test_both_runs_do_the_same_work_and_hold_the_object(env_id):
     course.env.step(course.env.action_space.sample())
     with pytest.raises(RuntimeError, match="the two runs differ"):
         course.check()
+
+
+# --- by worlds and threads
+
+
+def test_threads_double_up_to_every_core():
+    assert [scaling.thread_counts(most) for most in (1, 2, 6)] == [(1,), (1, 2), (1, 2, 4, 6)]
+
+
+def test_more_threads_than_worlds_are_left_out(monkeypatch, capsys):
+    asked = []
+
+    def alone(env_id, worlds, threads):
+        asked.append((worlds, threads))
+        found = {"steps_per_second": 100.0 * threads, "memory": 50.0}
+        return {"worlds": worlds, "threads": threads, **found}
+
+    monkeypatch.setattr(scaling, "point_alone", alone)
+    args = scaling.Args(worlds=(1, 4), threads=(1, 2, 8))
+    rows = scaling.measure("DexFW/Grasp-v0", args)
+    assert asked == [(1, 1), (4, 1), (4, 2)] == [(row["worlds"], row["threads"]) for row in rows]
+    told = "scaling DexFW/Grasp-v0 worlds=4 threads=2: 200 env steps/s, 50 MB"
+    assert told in capsys.readouterr().out
+
+
+def test_a_point_copies_the_worlds_that_hold_the_object(monkeypatch):
+    monkeypatch.setattr(scaling, "SOURCES", 2)
+    monkeypatch.setattr(scaling, "STEPS", 2)
+    monkeypatch.setattr(scaling, "ROUNDS", 1)
+    made = []
+
+    def fresh(env_id, worlds, threads):
+        made.append(fresh_worlds(env_id, worlds, threads))
+        return made[-1]
+
+    monkeypatch.setattr(scaling, "fresh_worlds", fresh)
+    found = scaling.point("DexFW/Grasp-v0", worlds=3, threads=1)
+    assert found["steps_per_second"] > 0 and found["memory"] > 0
+    world = made[0][0].world
+    assert (world.hand_object_contact.any(axis=1) & ~world.object_support_contact)[:, 0].all()
+
+
+def test_the_start_is_told_by_stages(monkeypatch):
+    monkeypatch.setattr(start, "ROUNDS", 1)
+    found = start.start("DexFW/Grasp-v0")
+    assert list(found) == ["import", "make", "reset"]
+    assert all(seconds >= 0 for seconds in found.values())

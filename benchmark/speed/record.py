@@ -18,14 +18,20 @@ from dexfw_envs.command import help_text, run_main
 from dexfw_envs.runs import atomic_write_json, provenance
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = {"tasks": "make bench RECORD=--record", "peers": "make bench-peers RECORD=--record"}
+BENCH = "make bench RECORD=--record"
+COMMANDS = {
+    "tasks": BENCH,
+    "start": BENCH,
+    "scaling": BENCH,
+    "peers": "make bench-peers RECORD=--record",
+}
 
 
-def keep(name: str, load: float, rows: Mapping[str, Mapping[str, Any]]) -> None:
+def keep(name: str, load: float, rows: Mapping[str, Any]) -> None:
     """Write figures down.
 
     Args:
-        name: "tasks" or "peers".
+        name: One of `COMMANDS`.
         load: Processes that were running when the measurement began.
         rows: Figures by id of the environment.
     """

@@ -1,0 +1,73 @@
+"""`make bench`: the processor time from a fresh interpreter to the first observation.
+
+    python -m benchmark.speed.start [--record]
+
+Processor time, not wall time: what else the machine does hardly changes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import tyro
+
+from benchmark.speed.record import ROOT, keep
+from dexfw_envs.registry import TASKS
+
+ROUNDS = 5
+STAGES = ("import", "make", "reset")
+PROGRAM = """
+import json, sys, time
+
+began = time.process_time()
+import gymnasium
+import dexfw_envs
+
+imported = time.process_time()
+env = gymnasium.make(sys.argv[1])
+
+made = time.process_time()
+env.reset(seed=0)
+
+ready = time.process_time()
+print(json.dumps([imported - began, made - imported, ready - made]))
+"""
+
+
+def start(env_id: str) -> dict[str, float]:
+    """Return the processor time of each stage [s], medians over fresh processes."""
+    rounds = []
+
+    for _ in range(ROUNDS):
+        command = [sys.executable, "-c", PROGRAM, env_id]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        rounds.append(json.loads(done.stdout))
+
+    medians = map(statistics.median, zip(*rounds, strict=True))
+    return dict(zip(STAGES, medians, strict=True))
+
+
+def main(record: bool = False) -> None:
+    """Measure every task.
+
+    Args:
+        record: Keep the figures in results/speed/start.json.
+    """
+    load = os.getloadavg()[0]
+    rows = {}
+
+    for item in TASKS:
+        rows[item.env_id] = start(item.env_id)
+        told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in rows[item.env_id].items())
+        print(f"start {item.env_id}: {told} of processor time")
+
+    if record:
+        keep("start", load, rows)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
