@@ -143,6 +143,23 @@ def test_what_ships_is_what_is_kept(task, tmp_path):
         assert value.dtype == again[name].dtype and np.array_equal(value, again[name]), name
 
 
+def test_a_policy_of_ones_own_is_exported_and_measured(tmp_path, capsys):
+    pytest.importorskip("torch", reason="kept policies are read by torch")
+    pytest.importorskip("diffusers", reason="the schedule is that of diffusers")
+    pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
+    from benchmark.protocol import ROOT
+    from benchmark.shipped import Args, main
+
+    source = ROOT / "results/policies/dexflywheel/Grasp/i2-seed1.safetensors"
+    main(Args(policy=source, output=tmp_path / "my.npz", episodes=2, threads=1))
+    assert f"{tmp_path / 'my.npz'}: " in capsys.readouterr().out
+    header = load(tmp_path / "my.npz").header
+    assert header["iteration"] == 2 and header["measured"]["n"] == 2
+    assert header["made"]["from"] == source.relative_to(ROOT).as_posix()
+    with pytest.raises(ValueError, match="--policy and --output go together"):
+        main(Args(policy=source))
+
+
 def test_other_policies_are_not_exported():
     pytest.importorskip("torch", reason="kept policies are read by torch")
     pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
