@@ -33,6 +33,8 @@ COMMANDS = {  # modules of the package that are commands: what they do
     "dexfw_envs.demos.verify": "count episodes and failures, name damaged files",
     "dexfw_envs.demos.export": "write episodes as LeRobot, robomimic or Minari data",
     "dexfw_envs.experts.measure": "measure a task's scripted expert",
+    "dexfw_envs.robots.urdf": "write a robot as URDF",
+    "dexfw_envs.backends.omnigibson.assets": "write what OmniGibson needs as USD files",
 }
 SPLIT = "T_OEP"  # on which the shipped policies were measured
 MOST_EPISODES = 16  # that are drawn side by side
