@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 
 import gymnasium as gym
-import numpy as np
 import torch
 import tyro
 from torch import nn
@@ -85,7 +84,6 @@ if __name__ == "__main__":
     minibatch_size = batch_size // args.num_minibatches
     run_name = f"{args.env_id.replace('/', '-')}__ppo__{args.seed}__{int(time.time())}"
     writer = SummaryWriter(f"runs/{run_name}")
-    np.random.seed(args.seed)  # noqa: NPY002 (as CleanRL does)
     torch.manual_seed(args.seed)
 
     # One flat observation of all groups; the worlds are stepped natively, in threads.
