@@ -488,7 +488,7 @@ def executor(policy: DiffusionPolicy, args: Args, env, mode: str, latency: tuple
         return np.clip(space.decode(chunk.numpy(), palms), -1.0, 1.0)
 
     def look(seen: dict, worlds: np.ndarray) -> dict:
-        return seen if "image" in seen else {**seen, "image": env.render(worlds=worlds)}
+        return seen if "image" in seen else {**seen, "image": env.draw(worlds)}
 
     inference = make_inference(env, plan, args.chunk, latency, args.seed)
     return ChunkExecutor(env, inference, args.prefix, mode, look if args.obs == "image" else None)

@@ -321,7 +321,7 @@ class ChunkPolicy(nn.Module):
                 self.noise[due] = torch.randn(self.noise[due].shape)
             seen = {name: value[due.numpy()] for name, value in obs.items()}
             if self.args.obs == "image":  # drawn only when looked at
-                seen["image"] = self.env.render(worlds=np.flatnonzero(due))
+                seen["image"] = self.env.draw(np.flatnonzero(due))
             new, old = self.networks[0].sample(seen, self.noise[due]), self.queue[due]
             fade = torch.where((self.left[due] < 0)[:, None, None], 1.0, self.fade)
             self.queue[due] = old + fade * (new - old)

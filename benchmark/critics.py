@@ -64,7 +64,7 @@ def _draw(episode: StoredEpisode, steps: list[int]) -> list[np.ndarray]:
     images = []
     for step in steps:
         env.set_state_vectors(episode.states[step : step + 1], [episode.scenario])
-        images.append(np.asarray(env.render())[0])
+        images.append(env.draw([0])[0])
     env.close()
     return images
 

@@ -124,11 +124,14 @@ def scenarios(given: Sequence[Scenario], expected: int, task: Task) -> None:
         get_surroundings(scenario.surroundings)
 
 
-def seeds_of_worlds(seed: int | Sequence[int], worlds: int) -> list[int]:
-    """Spread a seed over N worlds as seed + i; a sequence must hold one seed per world."""
+def seeds_of_worlds(seed: int | Sequence[int | None], worlds: int) -> list[int | None]:
+    """Spread a seed over N worlds as seed + i; a sequence must hold a seed or None per world."""
     if isinstance(seed, numbers.Integral):
-        return [int(seed) + world for world in range(worlds)]
-    seeds = [int(value) for value in seed]  # type: ignore[union-attr]
+        seeds: list[int | None] = [int(seed) + world for world in range(worlds)]
+    else:
+        seeds = [None if value is None else int(value) for value in seed]  # type: ignore[union-attr]
     if len(seeds) != worlds:
         raise ValueError(f"{len(seeds)} seeds given for {worlds} worlds")
+    if any(value is not None and value < 0 for value in seeds):
+        raise ValueError(f"seeds must be non-negative, got {seeds}")
     return seeds

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dexfw_envs import snapshot, vector_env
+from dexfw_envs import vector_env
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.vector_env import DexVectorEnv, check_keywords
 
@@ -31,8 +31,8 @@ class DexEnv(gym.Env):
 
     def __init__(self, task: str = "Grasp", **options: Any) -> None:
         check_keywords(type(self), OPTIONS, options.get("backend", "mujoco"), options)
-        self._options = options
         self.batch = DexVectorEnv(task, num_envs=1, autoreset_mode="disabled", **options)
+        self.spec = self.batch.spec
         self.render_mode = self.batch.render_mode
         self.action_space = self.batch.single_action_space
         self.observation_space = self.batch.single_observation_space
@@ -46,14 +46,9 @@ class DexEnv(gym.Env):
         scenarios = [options.pop("scenario")] if "scenario" in options else None
         if options:
             raise ValueError(f"unknown reset options {sorted(options)}; there is only 'scenario'")
-        given = {"scenarios": scenarios}
-        if seed is None:
-            # A reset without a seed continues the environment's own stream.
-            self.batch.generators = [self.np_random]
-            observation, info = self.batch.reset(options=given)
-        else:
-            observation, info = self.batch.reset(seed=seed, options=given)
-            self.np_random = self.batch.generators[0]
+        # Without a seed the environment's own stream goes on.
+        self.batch.generators = [self.np_random]
+        observation, info = self.batch.reset(options={"scenarios": scenarios})
         return _first(observation), _first(info)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -83,6 +78,7 @@ class DexEnv(gym.Env):
 
     def get_state(self) -> dict[str, Any]:
         """Read everything the continuation depends on: arrays and strings only."""
+        self.batch.generators = [self.np_random]
         return self.batch.get_state()
 
     def set_state(self, state: dict[str, Any]) -> Any:
@@ -90,11 +86,6 @@ class DexEnv(gym.Env):
         observation = _first(self.batch.set_state(state))
         self.np_random = self.batch.generators[0]
         return observation
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as the arguments plus the full state."""
-        state = self.get_state() if self.scenario is not None else None
-        return snapshot.rebuild, (type(self), (self.batch.task.name,), self._options, state)
 
     def close(self) -> None:
         """Release the backend and the window."""

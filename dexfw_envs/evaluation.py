@@ -315,7 +315,7 @@ class _Film:
         worlds = np.flatnonzero((indices >= 0) & (indices < self.count))
         if len(worlds) == 0:
             return
-        for world, frame in zip(worlds, self.env.render(worlds=worlds), strict=True):
+        for world, frame in zip(worlds, self.env.draw(worlds), strict=True):
             self._writer(int(indices[world])).add(frame)
 
     def _writer(self, index: int) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dexfw_envs.scenario import Scenario
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dexfw_envs.vector_env import DexVectorEnv
+
+_WORLDS = "worlds' states"  # in place of the backend, which cannot be copied
 
 
 def read(env: DexVectorEnv) -> dict[str, Any]:
@@ -33,12 +35,32 @@ def restore(env: DexVectorEnv, state: dict[str, Any]) -> dict[str, np.ndarray]:
     observation = env.set_state_vectors(state["vectors"], scenarios)
     for generator, text in zip(env.generators, state["generators"], strict=True):
         generator.bit_generator.state = json.loads(text)
+    env.forget_seeds()
     return observation
 
 
-def rebuild(kind: type, args: tuple, options: dict[str, Any], state: dict[str, Any] | None) -> Any:
-    """Make an environment anew and restore its state: the reading half of a pickle."""
-    env = kind(*args, **options)
-    if state is not None:
-        env.set_state(state)
-    return env
+def packed(env: DexVectorEnv) -> dict[str, Any]:
+    """Return the attributes of an environment, with the worlds that have begun as state vectors."""
+    attributes = env.__dict__.copy()
+    worlds = attributes.pop("backend")
+    begun = _begun(env)
+    attributes[_WORLDS] = worlds.get_state()[begun] if begun.any() else None
+    return attributes
+
+
+def unpack(env: DexVectorEnv, attributes: dict[str, Any]) -> None:
+    """Give a new environment the attributes of another one, and worlds of its own."""
+    attributes = attributes.copy()
+    states = attributes.pop(_WORLDS)
+    env.__dict__.update(attributes)
+    env.backend = env.make_worlds()
+    if states is not None:
+        scenarios = [scenario for scenario in env.scenarios if scenario is not None]
+        env.backend.set_state(_begun(env), states, scenarios)
+        env.world = env.backend.world()
+    if env.closed:
+        env.backend.close()
+
+
+def _begun(env: DexVectorEnv) -> np.ndarray:
+    return np.array([scenario is not None for scenario in env.scenarios])

@@ -8,12 +8,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dexfw_envs import checks, snapshot
 from dexfw_envs.backends import backend_options as options_of_backend
 from dexfw_envs.backends import make_backend
+from dexfw_envs.backends.base import Backend
 from dexfw_envs.catalog import named_sampler
 from dexfw_envs.control import CONTROL_MODES, CONTROL_PERIOD, Controller, PoseCodec
 from dexfw_envs.observe import Observer
@@ -26,6 +29,17 @@ Sampler = Callable[[np.random.Generator], Scenario]
 REWARD_MODES = ("dense", "sparse")
 RENDER_MODES = ("rgb_array", "human")
 INFO_MODES = ("arrays", "full")
+# Where `call` finds what differs between worlds, and what a single environment names otherwise.
+WORLD_ATTRIBUTES = {
+    "np_random": "generators",
+    "np_random_seed": "np_random_seed",
+    "scenario": "scenarios",
+}
+SHARED_NAMES = {
+    "action_space": "single_action_space",
+    "observation_space": "single_observation_space",
+}
+SETTABLE = ("sampler", "max_episode_steps", "reward_mode", "camera")
 
 
 class DexVectorEnv(gym.vector.VectorEnv):
@@ -78,14 +92,6 @@ class DexVectorEnv(gym.vector.VectorEnv):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
-
-    def __new__(cls, *args: Any, **options: Any) -> DexVectorEnv:
-        """Remember the arguments, for copies."""
-        env = super().__new__(cls)
-        env._arguments = (args, options)
-        return env
-
     def __init__(
         self,
         task: str = "Grasp",
@@ -120,15 +126,27 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
         self._observer = Observer(self.task, obs_mode, image_size)
-        self.backend = make_backend(backend, self.task.needs, num_envs, **backend_options)
+        self._backend_options = {"name": backend, **backend_options}
+        self.backend = self.make_worlds()
         self.controller = Controller(self.backend.robot, num_envs, control_mode)
         self._set_spaces()
         self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
         self.scenarios: list[Scenario | None] = [None] * num_envs
         # Worlds of the next-step mode whose next episode begins with the step to come, (N,).
         self._ended = np.zeros(num_envs, dtype=bool)
-        self.generators = [np.random.default_rng() for _ in range(num_envs)]
+        self.generators: list[np.random.Generator] = []
+        self._seeds: list[int] = []
+        for _ in range(num_envs):
+            generator, drawn = seeding.np_random()
+            self.generators.append(generator)
+            self._seeds.append(drawn)
         self.world: WorldState = self.backend.world()
+
+    def make_worlds(self) -> Backend:
+        """Build the N worlds that the arguments ask for."""
+        return make_backend(
+            needs=self.task.needs, num_worlds=self.num_envs, **self._backend_options
+        )
 
     def _set_spaces(self) -> None:
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (self.controller.action_size,))
@@ -144,17 +162,22 @@ class DexVectorEnv(gym.vector.VectorEnv):
     # --- reset
 
     def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 
         Args:
-            seed: Seeds world i with seed + i, or with its own entry of a sequence.
+            seed: Seeds world i with seed + i, or with its own entry of a sequence; a world whose
+                entry is None, or which is not reset, goes on with its own stream.
             options: `reset_mask` bool (N,), which worlds; `scenarios`, one per world of the mask.
 
         Raises:
             ValueError: An option is unknown or has the wrong length.
         """
+        self._check_open()
         options = dict(options or {})
         mask = checks.mask(options.pop("reset_mask", None), self.num_envs)
         given = options.pop("scenarios", None)
@@ -162,10 +185,28 @@ class DexVectorEnv(gym.vector.VectorEnv):
             valid = ("reset_mask", "scenarios")
             raise ValueError(f"unknown reset options {sorted(options)}; choose from {valid}")
         if seed is not None:
-            seeds = checks.seeds_of_worlds(seed, self.num_envs)
-            self.generators = [np.random.default_rng(value) for value in seeds]
+            self._seed_worlds(checks.seeds_of_worlds(seed, self.num_envs), mask)
         self._begin(mask, given)
         return self._observe(), self._info()
+
+    def _seed_worlds(self, seeds: Sequence[int | None], mask: np.ndarray) -> None:
+        for world, value in enumerate(seeds):
+            if mask[world] and value is not None:
+                self.generators[world], self._seeds[world] = seeding.np_random(value)
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of every world, as Gymnasium's vector environments give them."""
+        return tuple(self.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """What every world was seeded with; -1 where its generator was set or restored."""
+        return tuple(self._seeds)
+
+    def forget_seeds(self) -> None:
+        """Say that no generator follows from a seed any more."""
+        self._seeds = [-1] * self.num_envs
 
     def _begin(self, mask: np.ndarray, given: Sequence[Scenario] | None) -> None:
         worlds = np.flatnonzero(mask)
@@ -190,6 +231,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         Args:
             actions: (N, action), finite; values outside [-1, 1] are clipped.
         """
+        self._check_open()
         actions = checks.actions(actions, (self.num_envs, self.controller.action_size))
         if not all(self.scenarios):
             raise RuntimeError("call reset before step")
@@ -255,7 +297,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         return {**self._info(), **ended, **masks}, self._observe()
 
     def _observe(self) -> Any:
-        images = self._images(range(self.num_envs)) if self._observer.wants_image else None
+        images = self.draw(range(self.num_envs)) if self._observer.wants_image else None
         return self._observer.observe(self.world, images)
 
     def _info(
@@ -300,23 +342,89 @@ class DexVectorEnv(gym.vector.VectorEnv):
         scenarios[:] = self.scenarios
         return scenarios
 
+    # --- what Gymnasium's vector environments of single ones have
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Read an attribute of every world, or draw every world by `call("render")`.
+
+        Args:
+            name: One of `WORLD_ATTRIBUTES`, which differ between worlds, or any attribute of this
+                environment, which all worlds share.
+            args: None: worlds are stepped and reset together, not one by one.
+            kwargs: None.
+
+        Raises:
+            AttributeError: There is no such attribute, or it is another method.
+        """
+        if name == "render":
+            return self.render(*args, **kwargs) or (None,) * self.num_envs
+        if name in WORLD_ATTRIBUTES:
+            return tuple(getattr(self, WORLD_ATTRIBUTES[name]))
+        value = getattr(self, SHARED_NAMES.get(name, name))
+        if callable(value) and name in dir(type(self)):
+            raise AttributeError(
+                f"worlds of {type(self).__name__} have no method {name!r} of their own; call "
+                f"{name!r} of the whole, 'render' or an attribute such as {list(WORLD_ATTRIBUTES)}"
+            )
+        return (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Read an attribute of every world; see `call`."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute that all worlds share.
+
+        Args:
+            name: One of `SETTABLE`.
+            values: The value, or a list or tuple with the same value for each world.
+
+        Raises:
+            AttributeError: The attribute cannot be set; the message names those that can.
+            ValueError: There is not one value per world, or they differ.
+        """
+        if name not in SETTABLE:
+            raise AttributeError(f"cannot set {name!r} of the worlds; choose one of {SETTABLE}")
+        if not isinstance(values, list | tuple):
+            values = [values]
+        elif len(values) != self.num_envs:
+            raise ValueError(f"{len(values)} values of {name!r} given for {self.num_envs} worlds")
+        if any(value != values[0] for value in values):
+            raise ValueError(f"all worlds share {name!r}; got different values {list(values)}")
+        setattr(self, name, values[0])
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError(f"{type(self).__name__} is closed; make a new one")
+
     # --- rendering
 
-    def _images(self, worlds: Sequence[int] | range | np.ndarray) -> np.ndarray:
-        size = self.image_size
-        return np.stack([self.backend.render(int(w), self.camera, size, size) for w in worlds])
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Draw all worlds, or show the first one in the window of human mode.
 
-    def render(self, worlds: Sequence[int] | None = None) -> Any:
-        """Draw worlds: uint8 (k, size, size, 3) of `worlds` (all by default), or the window.
+        Returns:
+            uint8 (size, size, 3) of each world; None in human mode.
 
         Raises:
             RuntimeError: The environment was made without a render mode, or nothing can draw.
         """
-        if self.render_mode is None and worlds is None:
+        if self.render_mode is None:
             raise RuntimeError(f"make the environment with render_mode, one of {RENDER_MODES}")
-        if self.render_mode == "human" and worlds is None:
-            return self.backend.show(self.camera)
-        return self._images(range(self.num_envs) if worlds is None else worlds)
+        self._check_open()
+        if self.render_mode == "human":
+            self.backend.show(self.camera)
+            return None
+        return tuple(self.draw(range(self.num_envs)))
+
+    def draw(self, worlds: Sequence[int] | range | np.ndarray) -> np.ndarray:
+        """Draw some worlds, in any render mode: uint8 (k, size, size, 3).
+
+        Raises:
+            RuntimeError: Nothing can draw.
+        """
+        self._check_open()
+        size = self.image_size
+        return np.stack([self.backend.render(int(w), self.camera, size, size) for w in worlds])
 
     # --- full state
 
@@ -364,10 +472,13 @@ class DexVectorEnv(gym.vector.VectorEnv):
         """Restore what `get_state` returned; return the observations."""
         return snapshot.restore(self, state)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as the arguments plus the full state."""
-        state = self.get_state() if all(self.scenarios) else None
-        return snapshot.rebuild, (type(self), *self._arguments, state)
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold all attributes; the worlds as their full state."""
+        return snapshot.packed(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the worlds anew and restore their state."""
+        snapshot.unpack(self, state)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the backend and the window."""

@@ -114,8 +114,7 @@ class StubVectorEnv:
     def state_vectors(self):
         return np.concatenate([self.point, self.goal, self.time[:, None]], axis=1)
 
-    def render(self, worlds=None):
-        worlds = range(self.num_envs) if worlds is None else worlds
+    def draw(self, worlds):
         return np.stack([np.full((32, 48, 3), self.time[w] * 8, np.uint8) for w in worlds])
 
     def _observation(self):

@@ -255,7 +255,7 @@ def test_pictures_are_drawn_from_the_states(tmp_path):
     assert info["features"][key]["shape"] == [48, 48, 3]
     env = DexVectorEnv("Grasp", 1, threads=1, image_size=48, autoreset_mode="disabled")
     env.set_state_vectors(episode.states[2:3], [episode.scenario])
-    drawn = env.render(worlds=[0])[0]
+    drawn = env.draw([0])[0]
     env.close()
     assert drawn.std() > 10  # there is something to see
     numbers = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import vector as vector_wrappers
-from scenes import actions, equal, make, rows, scene, started
+from scenes import actions, equal, make, need_drawing, rows, scene, started
 
 from dexfw_envs.backends import make_backend
 from dexfw_envs.env import DexEnv
@@ -189,6 +189,134 @@ def test_single_environments_are_wrapped_before_they_are_batched():
     observation, info = vector.reset(seed=0)
     assert observation.shape == (2, 87) and info["stage"].tolist() == [0, 0]
     assert vector.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
+# --- seeds
+
+
+SEEDS = [5, [5, None, 9], (1, 2, 3), None]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_seeds_are_taken_and_told_as_by_gymnasiums_vector_environment(seed):
+    env = make(3)
+    reference = SyncVectorEnv([lambda: DexEnv("Grasp", threads=1)] * 3)
+    for one in (env, reference):
+        one.reset(seed=40)
+        one.reset(seed=seed)
+    assert env.np_random_seed == reference.np_random_seed
+    assert type(env.np_random) is type(reference.np_random) is tuple
+    states = [[g.bit_generator.state for g in one.np_random] for one in (env, reference)]
+    assert states[0] == states[1]
+    observations = [one.reset()[0] for one in (env, reference)]
+    assert equal(*observations), "the streams go on equally"
+
+
+def test_a_seed_of_nobodys_choice_is_told_and_repeats_the_run():
+    env = make(2)
+    env.reset()
+    assert all(seed >= 0 for seed in env.np_random_seed)
+    again = make(2)
+    again.reset(seed=list(env.np_random_seed))
+    assert env.scenarios == again.scenarios
+    single = DexEnv("Grasp", threads=1)
+    single.reset()
+    found = single.scenario
+    single.reset(seed=single.np_random_seed)
+    assert single.scenario == found
+
+
+def test_seeds_concern_the_worlds_that_are_reset():
+    env, reference = ours("disabled"), theirs("disabled")
+    mask = np.array([True, False, True])
+    for one in (env, reference):
+        one.reset(seed=11, options={"reset_mask": mask.copy()})
+    assert env.unwrapped.np_random_seed == reference.np_random_seed == (11, 8, 13)
+
+
+def test_a_single_environment_tells_its_seed():
+    env = DexEnv("Grasp", threads=1)
+    env.reset(seed=5)
+    assert env.np_random_seed == 5
+    env.reset()
+    assert env.np_random_seed == 5, "its stream goes on"
+    env.set_state(env.get_state())
+    assert env.np_random_seed == -1, "restored, not seeded"
+    env.np_random = np.random.default_rng(3)
+    state = env.get_state()
+    env.reset()
+    first = env.scenario
+    env.set_state(state)
+    env.reset()
+    assert env.scenario == first
+
+
+# --- the attributes of vector environments
+
+
+def test_attributes_are_read_as_from_gymnasiums_vector_environment():
+    env, reference = ours("disabled", render_mode="rgb_array"), theirs("disabled")
+    native = env.unwrapped
+    assert native.call("scenario") == tuple(native.scenarios)
+    names = ("np_random_seed", "action_space", "observation_space", "scenario")
+    for name in names:
+        assert native.get_attr(name) == reference.get_attr(name), name
+    assert native.get_attr("render_mode") == ("rgb_array",) * 3
+    assert native.get_attr("spec")[2].id == ID
+    with pytest.raises(AttributeError, match="have no method 'reset' of their own"):
+        native.call("reset")
+    with pytest.raises(AttributeError, match="colour"):
+        native.get_attr("colour")
+
+
+def test_what_all_worlds_share_can_be_set():
+    env = make(2)
+    env.set_attr("sampler", lambda rng: scene("cube", seed=int(rng.integers(100))))
+    env.set_attr("max_episode_steps", [3, 3])
+    env.reset(seed=0)
+    assert [s.objects for s in env.call("scenario")] == [("cube",), ("cube",)]
+    assert [env.step(np.zeros((2, 12)))[3].all() for _ in range(3)] == [False, False, True]
+    with pytest.raises(ValueError, match="all worlds share 'reward_mode'"):
+        env.set_attr("reward_mode", ["dense", "sparse"])
+    with pytest.raises(ValueError, match="3 values of 'camera' given for 2 worlds"):
+        env.set_attr("camera", ["top"] * 3)
+    with pytest.raises(AttributeError, match=r"cannot set 'control_mode'.*'sampler'"):
+        env.set_attr("control_mode", "joint")
+
+
+def test_pictures_are_a_tuple():
+    need_drawing()
+    env = gym.make_vec(ID, num_envs=3, render_mode="rgb_array", image_size=32)
+    env.reset(seed=0)
+    frames = env.render()
+    assert type(frames) is tuple and [frame.shape for frame in frames] == [(32, 32, 3)] * 3
+    assert equal(frames, env.unwrapped.call("render"))
+    assert np.array_equal(np.stack(frames[1:]), env.unwrapped.draw([1, 2]))
+    env.close()
+
+
+def test_gymnasiums_video_wrapper_films_the_native_environment(tmp_path):
+    need_drawing()
+    pytest.importorskip("moviepy", reason="Gymnasium's RecordVideo needs it")
+    env = gym.make_vec(ID, num_envs=2, render_mode="rgb_array", image_size=32)
+    film = vector_wrappers.RecordVideo(env, str(tmp_path), video_length=3)
+    film.reset(seed=0)
+    for _ in range(4):
+        film.step(np.zeros((2, 12)))
+    film.close()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
+
+
+@pytest.mark.parametrize("use", ["reset", "step", "render"])
+@pytest.mark.parametrize("native", [True, False])
+def test_after_close_one_error_says_so(use, native):
+    options = {"render_mode": "rgb_array", "threads": 1}
+    env = make(2, **options) if native else DexEnv("Grasp", **options)
+    env.reset(seed=0)
+    env.close()
+    given = {"step": [env.action_space.sample()]}.get(use, [])
+    with pytest.raises(gym.error.ClosedEnvironmentError, match="is closed; make a new one"):
+        getattr(env, use)(*given)
 
 
 # --- options

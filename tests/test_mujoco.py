@@ -1,6 +1,5 @@
 """The MuJoCo worlds: each its own object and surroundings, sound physics, faults, pictures."""
 
-import builtins
 import json
 import sys
 
@@ -20,7 +19,7 @@ from scenes import (
     started,
 )
 
-from dexfw_envs.backends.mujoco import render
+from dexfw_envs.backends.mujoco import graphics
 from dexfw_envs.backends.mujoco.objects import KINDS
 from dexfw_envs.catalog.objects import GRASP_OBJECTS, get_object
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
@@ -338,7 +337,7 @@ def test_light_changes_the_picture_and_not_the_state():
 def test_every_surroundings_looks_different():
     need_drawing()
     env = started([scene(surroundings=item.id) for item in SURROUNDINGS], image_size=64)
-    frames = env._images(range(12)).astype(float)
+    frames = env.draw(range(12)).astype(float)
     env.close()
     gaps = [np.abs(a - b).mean() for i, a in enumerate(frames) for b in frames[:i]]
     assert min(gaps) > 2
@@ -358,23 +357,16 @@ print(json.dumps([name for name in names if name in sys.modules]))
 
 
 def test_one_clear_message_where_nothing_can_draw(monkeypatch):
-    for platform in ("mujoco.egl", "mujoco.osmesa"):
-        monkeypatch.delitem(sys.modules, platform, raising=False)
-    real = builtins.__import__
-
-    def broken(name, *rest, **named):
-        if name in ("mujoco.egl", "mujoco.osmesa"):
-            raise ImportError("no library")
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
+    for name in ("mujoco.egl", "mujoco.osmesa"):
+        monkeypatch.setitem(sys.modules, name, None)  # its import fails
+    monkeypatch.setattr(graphics.platform, "system", lambda: "Linux")
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     env = make(1, render_mode="rgb_array", image_size=32)
     env.reset(seed=0)
     with pytest.raises(RuntimeError, match=r"needs EGL or OSMesa.*libosmesa6.*egl: .*osmesa: "):
         env.render()
     env.step(np.zeros((1, 12)))  # states go on without
-    assert render.HELP.count("State observations need no renderer") == 1
+    assert graphics.HELP.count("State observations need no renderer") == 1
 
 
 def test_a_window_needs_a_display(monkeypatch):

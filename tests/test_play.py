@@ -12,7 +12,7 @@ import pytest
 from scenes import need_drawing, run_fresh
 
 from dexfw_envs import __main__ as command
-from dexfw_envs.backends.mujoco.render import HELP
+from dexfw_envs.backends.mujoco.graphics import HELP
 from dexfw_envs.catalog import split
 from dexfw_envs.control import CONTROL_MODES
 from dexfw_envs.evaluation import evaluate, wilson
@@ -327,7 +327,7 @@ def test_without_graphics_the_outcome_is_still_told(tmp_path, monkeypatch, capsy
     def nothing_draws(*_, **__):
         raise RuntimeError(HELP)
 
-    monkeypatch.setattr(DexVectorEnv, "render", nothing_draws)
+    monkeypatch.setattr(DexVectorEnv, "draw", nothing_draws)
     monkeypatch.chdir(tmp_path)
     words = ["play", "Grasp", "--episodes", "1", "--threads", "1"]
     assert command.main(words) == 0

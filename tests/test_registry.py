@@ -276,6 +276,8 @@ def test_frames_are_not_blank(item, camera):
     env.reset(seed=0)
     frames = env.render()
     env.close()
+    assert isinstance(frames, tuple) and len(frames) == 2
+    frames = np.stack(frames)
     assert frames.shape == (2, 96, 96, 3) and frames.dtype == np.uint8
     assert (frames.std(axis=(1, 2)) > 5).any(axis=1).all()
     assert not np.array_equal(frames[0], frames[1])

@@ -33,7 +33,7 @@ def play(object_id, surroundings):
 env = DexVectorEnv("Grasp", render_mode="human", image_size=64)
 first = play("baseball", "neutral")
 assert first.std() > 10, "blank"
-offscreen = env.render(worlds=[0])
+offscreen = env.draw([0])
 assert offscreen.shape == (1, 64, 64, 3) and offscreen.std() > 10, "no offscreen image beside it"
 second = play("bottle", "green_light")
 assert np.abs(second - first).mean() > 5, "the window does not follow the scene"

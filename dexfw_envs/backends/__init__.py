@@ -57,6 +57,9 @@ def _known(name: str) -> None:
 def _maker(name: str) -> tuple[Callable[..., Backend], tuple[str, ...]]:
     """Import a backend; return its class and the options that it takes."""
     if name == "mujoco":
+        from dexfw_envs.backends.mujoco.graphics import load_mujoco
+
+        load_mujoco()
         from dexfw_envs.backends.mujoco.backend import OPTIONS, MujocoBackend
 
         return MujocoBackend, OPTIONS

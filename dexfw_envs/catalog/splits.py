@@ -14,7 +14,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -191,12 +191,15 @@ def training_sampler(
         raise ValueError(f"objects must name at least one of {', '.join(available)}")
     allowed = training_combinations(task, iteration, scenes)
     pools = [[c for c in allowed if c[0] == object_id] for object_id in ids]
+    return partial(_sample_for_training, task, pools)
 
-    def sample(rng: np.random.Generator) -> Scenario:
-        pool = pools[rng.integers(len(pools))]
-        return make_scenario(task, *pool[rng.integers(len(pool))], int(rng.integers(SEED_SPAN)))
 
-    return sample
+def _sample_for_training(
+    task: str, pools: Sequence[Sequence[Combination]], rng: np.random.Generator
+) -> Scenario:
+    pool = pools[int(rng.integers(len(pools)))]
+    combination = pool[int(rng.integers(len(pool)))]
+    return make_scenario(task, *combination, int(rng.integers(SEED_SPAN)))
 
 
 def configurations(
@@ -281,10 +284,9 @@ def named_sampler(task: str, name: str) -> Sampler:
     find(dict.fromkeys(names), name, f"scenarios of {task}")
     if name in rounds:
         return training_sampler(task, rounds[name])
-    pool = split_combinations(task, name)
+    return partial(_sample_for_tests, task, split_combinations(task, name))
 
-    def sample(rng: np.random.Generator) -> Scenario:
-        seed = SEED_SPAN + int(rng.integers(SEED_SPAN))
-        return make_scenario(task, *pool[rng.integers(len(pool))], seed)
 
-    return sample
+def _sample_for_tests(task: str, pool: Sequence[Combination], rng: np.random.Generator) -> Scenario:
+    seed = SEED_SPAN + int(rng.integers(SEED_SPAN))
+    return make_scenario(task, *pool[int(rng.integers(len(pool)))], seed)

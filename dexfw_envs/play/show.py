@@ -72,7 +72,7 @@ class Stage:
         mask = np.zeros(self._env.num_envs, bool)
         mask[0] = True
         self._env.set_state_vectors(episode.states[[step]], [episode.scenario], mask)
-        image = _smaller(self._env.render(worlds=[0])[0])
+        image = _smaller(self._env.draw([0])[0])
         colour = UNDER_WAY
         if step == episode.length:
             colour = WON if episode.success else LOST

@@ -494,7 +494,7 @@ def test_the_flywheel_script_makes_its_worlds(stub, monkeypatch):
     test = dexflywheel.make_env(args)
     test.reset(seed=0)
     test.step(test.action_space.sample())
-    assert test.render([0]).shape == (1, 320, 320, 3)
+    assert test.draw([0]).shape == (1, 320, 320, 3)
     test.close()
     assert np.allclose(env.backend.get_state(), before, atol=1e-6)
     assert simulator.threads == args.threads

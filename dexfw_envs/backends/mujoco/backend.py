@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
 from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
 from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
+from dexfw_envs.backends.mujoco.graphics import keep_for_ever
 from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mujoco.robot_model import prefix
 from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
@@ -65,12 +68,9 @@ class MujocoBackend:
         self.needs, self.robot, self.num_worlds = needs, needs.robot, num_worlds
         self.friction_scale = friction_scale
         self.model = build_model(needs, timestep)
-        self.batch = Batch(self.model, num_worlds, min(threads, num_worlds), persistent=True)
-        self._bind()
-        self._fields = {
-            name: self.batch.expand(name)
-            for name in (*GEOM_FIELDS, *BODY_FIELDS, *SURROUNDING_FIELDS)
-        }
+        self._threads = min(threads, num_worlds)
+        self._openings = np.zeros((num_worlds, needs.objects, 4))
+        self._open()
         self._fault, self._resting = np.zeros((2, num_worlds), dtype=bool)
         self._speed_limits = speed_limits(self.model)
         self._faults = FaultLog(fault_folder)
@@ -78,6 +78,40 @@ class MujocoBackend:
         self._scenarios: list[Scenario | None] = [None] * num_worlds
         self._renderers: dict[tuple[int, int], Any] = {}
         self._window: Any = None
+        self._stranded = False  # in a child process, which has none of the batch's threads
+        _BACKENDS.add(self)
+
+    def _open(self) -> None:
+        self.batch = Batch(self.model, self.num_worlds, self._threads, persistent=True)
+        self._bind()
+        self._fields = {
+            name: self.batch.expand(name)
+            for name in (*GEOM_FIELDS, *BODY_FIELDS, *SURROUNDING_FIELDS)
+        }
+
+    def strand(self) -> None:
+        """Be told, in the child, that the process was forked: threads and pictures stayed behind.
+
+        What is left of them cannot be used or freed: both would wait for ever.
+        """
+        if self._threads > 1:
+            keep_for_ever(self.batch)
+            self._stranded = True
+        for left in (*self._renderers.values(), self._window):
+            keep_for_ever(left)
+        self._renderers = {}
+        self._window = None
+
+    def _revive(self) -> None:
+        """Make the threads of a child process anew; its worlds go on where they were."""
+        states = self.get_state()
+        resting = self._resting.copy()
+        self._open()
+        self._stranded = False
+        started = np.array([scenario is not None for scenario in self._scenarios])
+        scenarios = [scenario for scenario in self._scenarios if scenario is not None]
+        self.set_state(started, states[started], scenarios)
+        self._resting = resting
 
     def _bind(self) -> None:
         model, robot, bind = self.model, self.needs.robot, self.batch.bind
@@ -97,7 +131,6 @@ class MujocoBackend:
         first = [model.body(name).geomadr[0] for name in objects]
         self._object_geoms = [slice(start, start + self.needs.parts) for start in first]
         self._content_q = content_addresses(model, self.needs.contents)  # (C, 3)
-        self._openings = np.zeros((self.num_worlds, self.needs.objects, 4))
         self._palms = [model.body(f"{p}palm").id for p in pre]  # turned as the palm sites are
         self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
         self._tip_sites = np.array([[model.site(f"{p}{f}_tip").id for f in FINGERS] for p in pre])
@@ -121,6 +154,8 @@ class MujocoBackend:
             raise ValueError(f"{len(ids)} worlds to reset but {len(scenarios)} scenarios given")
         if not len(ids):
             return
+        if self._stranded:
+            self._revive()
         self._write_models(ids, scenarios)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         for world, scenario in zip(ids, scenarios, strict=True):
@@ -181,6 +216,8 @@ class MujocoBackend:
 
     def apply(self, joint_targets: np.ndarray) -> None:
         """Hold joint targets [rad], (N, A, 13), for one control period."""
+        if self._stranded:
+            self._revive()
         self._faults.remember(self.batch.state.copy())
         self._ctrl[:] = joint_targets.reshape(self.num_worlds, -1)
         warned = self.batch.warning.copy()
@@ -236,6 +273,8 @@ class MujocoBackend:
         """Draw one world: uint8 (height, width, 3)."""
         from dexfw_envs.backends.mujoco.render import OffscreenRenderer
 
+        if self._stranded:
+            self._revive()
         key = (height, width)
         if key not in self._renderers:
             self._renderers[key] = OffscreenRenderer(self.model, height, width)
@@ -268,6 +307,8 @@ class MujocoBackend:
             raise ValueError(f"state has shape {states.shape}, expected {(len(ids), expected)}")
         if not len(ids):
             return
+        if self._stranded:
+            self._revive()
         self._write_models(ids, scenarios)
         self.batch.state[ids] = states[:, :size]
         self.batch.forward(ids)
@@ -288,3 +329,15 @@ class MujocoBackend:
         if self._window is not None:
             self._window.close()
         self._window = None
+
+
+_BACKENDS: weakref.WeakSet[MujocoBackend] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for backend in _BACKENDS:
+        backend.strand()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

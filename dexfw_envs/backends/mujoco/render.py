@@ -1,42 +1,17 @@
-"""Offscreen drawing: loaded on first use, EGL before OSMesa."""
+"""Offscreen drawing: loaded on first use."""
 
 from __future__ import annotations
 
-import os
+import threading
 from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-PLATFORMS = ("egl", "osmesa")
-HELP = (
-    "offscreen rendering needs EGL or OSMesa, and neither works here. On Debian or Ubuntu install "
-    "libegl1 (with a GPU driver or Mesa) or libosmesa6, or set MUJOCO_GL to a working platform. "
-    "State observations need no renderer."
-)
+from dexfw_envs.backends.mujoco.graphics import Context, keep_for_ever
+
 MAX_GEOMS = 400
-
-
-def _context(width: int, height: int) -> Any:
-    """Create a GL context on the platform the user chose, else on the first that works."""
-    chosen = os.environ.get("MUJOCO_GL", "").lower()
-    failures = []
-    for platform in (chosen,) if chosen else PLATFORMS:
-        try:
-            if platform == "egl":
-                from mujoco.egl import GLContext
-            elif platform == "osmesa":
-                from mujoco.osmesa import GLContext
-            else:
-                from mujoco.gl_context import GLContext
-            context = GLContext(width, height)
-            context.make_current()
-            return context
-        except Exception as error:  # each platform fails in its own way
-            failures.append(f"{platform}: {type(error).__name__}: {error}")
-            os.environ.pop("PYOPENGL_PLATFORM", None)
-    raise RuntimeError(f"{HELP} ({'; '.join(failures)})")
 
 
 class Painter:
@@ -67,7 +42,7 @@ class Painter:
 
 
 class OffscreenRenderer:
-    """Draws worlds of a batch at one size.
+    """Draws worlds of a batch at one size, in whichever thread asks.
 
     Args:
         model: The shared scene.
@@ -76,29 +51,56 @@ class OffscreenRenderer:
         shadows: Whether the lamp casts shadows; several times slower.
 
     Raises:
-        RuntimeError: Neither EGL nor OSMesa works.
+        RuntimeError: Nothing can draw here; the message names what was tried.
     """
 
     def __init__(
         self, model: mujoco.MjModel, height: int, width: int, shadows: bool = False
     ) -> None:
         self.height, self.width = height, width
-        self._gl = _context(width, height)
-        self._painter = Painter(model, shadows)
-        mujoco.mjr_resizeOffscreen(width, height, self._painter.context)
+        self._model, self._shadows = model, shadows
+        self._lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        self._context = Context(self.width, self.height)
+        self._context.enter()
+        self._painter = Painter(self._model, self._shadows)
+        mujoco.mjr_resizeOffscreen(self.width, self.height, self._painter.context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._painter.context)
+        self._context.leave()
 
     def draw(self, batch: Batch, index: int, camera: str) -> np.ndarray:
         """Draw world `index`: uint8 (height, width, 3)."""
-        self._gl.make_current()
         view = mujoco.MjrRect(0, 0, self.width, self.height)
-        self._painter.paint(batch, index, camera, view)
         image = np.empty((self.height, self.width, 3), dtype=np.uint8)
-        mujoco.mjr_readPixels(image, None, view, self._painter.context)
+        with self._lock:
+            if not self._enter():
+                self._open()
+                self._context.enter()
+            try:
+                self._painter.paint(batch, index, camera, view)
+                mujoco.mjr_readPixels(image, None, view, self._painter.context)
+            finally:
+                self._context.leave()
         return image[::-1].copy()
 
+    def _enter(self) -> bool:
+        """Enter the context; False if another library of the process has destroyed it.
+
+        SDL (pygame) does that to all EGL contexts when it closes a window without a display.
+        """
+        try:
+            self._context.enter()
+        except Exception:  # each platform fails in its own way
+            keep_for_ever(self._painter)
+            self._context.forget()
+            return False
+        return True
+
     def close(self) -> None:
-        """Free the GL context."""
-        self._gl.make_current()
-        self._painter.context.free()
-        self._gl.free()
+        """Free the GL context; the renderer cannot draw any more."""
+        with self._lock:
+            if self._enter():
+                self._painter.context.free()
+                self._context.free()

@@ -80,7 +80,7 @@ class Drawn:
             raise EpisodeMismatch(f"{error}; --no-video exports without pictures") from error
         for state in episode.states[:-1]:
             self.env.set_state_vectors(state[None], [episode.scenario])
-            yield self.env.render(worlds=[0])[0]
+            yield self.env.draw([0])[0]
 
     def close(self) -> None:
         """Release the env."""
