@@ -417,8 +417,10 @@ def test_environments_take_turns(stub):
     first.step(actions)
     gains = [call for call in simulator.calls if call[0] == "gains"]
     assert {call[1] for call in gains[-2:]} == {0, 1}, "a restart of the simulator forgets them"
-    with pytest.raises(RuntimeError, match="was closed"):
+    with pytest.raises(gym.error.ClosedEnvironmentError, match="is closed; make a new one"):
         second.step(second.action_space.sample())
+    with pytest.raises(RuntimeError, match="was closed"):
+        second.backend.apply(np.zeros((1, 1, 13)))
 
 
 def test_scenes_of_closed_environments_are_used_again(stub):
