@@ -126,25 +126,6 @@ def test_modes_are_named_in_every_way_of_gymnasium(name):
 # --- wrappers
 
 
-@pytest.mark.parametrize("mode", ["next_step", "disabled"])
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        vector_wrappers.FlattenObservation,
-        vector_wrappers.RecordEpisodeStatistics,
-        lambda env: vector_wrappers.FilterObservation(env, ["object"]),
-        lambda env: vector_wrappers.TransformReward(env, lambda reward: 2 * reward),
-    ],
-)
-def test_gymnasiums_vector_wrappers_take_the_native_environment(mode, wrap):
-    wrapped = wrap(ours(mode))
-    observation, _ = wrapped.reset(seed=1)
-    for _ in range(STEPS + 2):
-        observation, *_ = wrapped.step(wrapped.action_space.sample())
-    assert wrapped.observation_space.contains(observation)
-    wrapped.close()
-
-
 def test_observations_are_normalised_as_by_gymnasiums_vector_environment():
     env, reference = (
         vector_wrappers.NormalizeObservation(vector_wrappers.FlattenObservation(made))
@@ -293,18 +274,6 @@ def test_pictures_are_a_tuple():
     assert equal(frames, env.unwrapped.call("render"))
     assert np.array_equal(np.stack(frames[1:]), env.unwrapped.draw([1, 2]))
     env.close()
-
-
-def test_gymnasiums_video_wrapper_films_the_native_environment(tmp_path):
-    need_drawing()
-    pytest.importorskip("moviepy", reason="Gymnasium's RecordVideo needs it")
-    env = gym.make_vec(ID, num_envs=2, render_mode="rgb_array", image_size=32)
-    film = vector_wrappers.RecordVideo(env, str(tmp_path), video_length=3)
-    film.reset(seed=0)
-    for _ in range(4):
-        film.step(np.zeros((2, 12)))
-    film.close()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
 
 
 @pytest.mark.parametrize("use", ["reset", "step", "render"])

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from real import BoundaryError, flat, recorder  # noqa: F401 (a fixture)
+from script_calls import call
 from source import ROOT
 
 from dexfw_envs.backends.layout import CAMERAS
@@ -245,7 +246,7 @@ def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch, tmp_pa
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: None)
     command = ("--backend", "omnigibson", "--task", "Grasp", "--rl-envs", "2", "--runs")
     with pytest.raises((BoundaryError, AttributeError, TypeError)) as raised:
-        dexflywheel.main([*command, str(tmp_path)])
+        call(dexflywheel, [*command, str(tmp_path)])
     names = [step.name for step in raised.traceback]
     assert names.index("build_data") < names.index("make_env"), "the first turn's first work"
     assert any(step.path.name == "reading.py" for step in raised.traceback)

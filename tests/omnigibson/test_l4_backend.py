@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from scenes import scene
+from script_calls import call
 from source import ROOT
 from stub import StubSimulator
 
@@ -480,7 +481,7 @@ def test_the_flywheel_script_says_what_is_missing_first(monkeypatch, tmp_path):
     script = the_script(monkeypatch)
     monkeypatch.setattr(requirements, "look", lambda: dataclasses.replace(WHOLE, isaac_path=None))
     with pytest.raises(MissingRequirementError, match="Isaac Sim is not installed"):
-        script.main(["--backend", "omnigibson", "--task", "Grasp", "--runs", str(tmp_path)])
+        call(script, ["--backend", "omnigibson", "--task", "Grasp", "--runs", str(tmp_path)])
     assert not list(tmp_path.iterdir()), "not even a run's folder"
 
 
