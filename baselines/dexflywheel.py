@@ -29,7 +29,7 @@ CLIP, TAU = 0.2, 0.01  # range of PPO's ratios; rate of SAC's target critics
 # --- 1. settings ---
 @dataclass(frozen=True)
 class Args(ScriptArgs):
-    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std",)
+    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std", "enough")
 
     preset: Literal["quick", "laptop", "paper"] = "laptop"  # where all other options start from
     iterations: int = 3  # turns of the wheel; beyond the third the objects stay those of the third

@@ -163,25 +163,34 @@ class _Recorder:
         )
 
 
+class _Teller:
+    """Tells `reporting.progress` of episodes, also at steps at which none ends."""
+
+    def __init__(self, report: reporting.Report, scenarios: Iterable[Scenario]) -> None:
+        self._report, self._scenarios = report, scenarios
+        self._done, self._won = 0, 0
+
+    def __call__(self, done: int, total: int | None, episode: Episode) -> None:
+        """An episode has ended."""
+        self._done = done
+        self._won += episode.success
+        self.step()
+
+    def step(self) -> None:
+        """Time has passed."""
+        self._report(self._done, f"{self._won} won", getattr(self._scenarios, "share", None))
+
+
 @contextmanager
 def _reporting(
     progress: str | ProgressCallback | None, scenarios: Iterable[Scenario], total: int | None
-) -> Iterator[ProgressCallback]:
+) -> Iterator[ProgressCallback | None]:
     """Turn the `progress` argument into a callback; what is told goes to stderr."""
-    if callable(progress):
-        yield progress
-    elif progress is None:
-        yield lambda done, total, episode: None
-    else:
+    if isinstance(progress, str):
         with reporting.progress(progress, total) as report:
-            won = 0
-
-            def advance(done: int, total: int | None, episode: Episode) -> None:
-                nonlocal won
-                won += episode.success
-                report(done, f"{won} won", getattr(scenarios, "share", None))
-
-            yield advance
+            yield _Teller(report, scenarios)
+    else:
+        yield progress
 
 
 def run_episodes(
@@ -213,10 +222,16 @@ def run_episodes(
     """
     total = len(scenarios) if isinstance(scenarios, Sequence) else None
     episodes = _run(env, policy, scenarios, trajectories, observation_keys, on_step)
+    done = 0
     with _reporting(progress, scenarios, total) as report:
-        for done, episode in enumerate(episodes, start=1):
-            report(done, total, episode)
-            yield episode
+        for episode in episodes:
+            if episode is not None:
+                done += 1
+                if report is not None:
+                    report(done, total, episode)
+                yield episode
+            elif isinstance(report, _Teller):
+                report.step()
 
 
 def _run(
@@ -226,7 +241,8 @@ def _run(
     trajectories: bool,
     observation_keys: Sequence[str] | None,
     on_step: StepCallback | None,
-) -> Iterator[Episode]:
+) -> Iterator[Episode | None]:
+    """Yield each episode that has ended, and None after every step."""
     if getattr(env, "autoreset_mode", None) is not AutoresetMode.DISABLED:
         raise ValueError("run_episodes needs an env built with autoreset_mode='disabled'")
     queue = enumerate(scenarios)
@@ -251,6 +267,7 @@ def _run(
             on_step(np.where(over, recorder.index, -1), recorder.length.copy())
         for world in ended:
             yield recorder.finish(int(world), info)
+        yield None
         items = list(islice(queue, len(ended)))
         if not items and not recorder.active.any():
             return
