@@ -246,6 +246,9 @@ BAD_FOR_COMMANDS = [
     ("benchmark.endurance", "naps", "naps"),
     ("benchmark.endurance", "kills --kills -1", "--kills must be at least 1"),
     ("benchmark.speed.measure", "--env-id DexFW/Juggle-v0", "unknown task 'DexFW/Juggle-v0'"),
+    ("benchmark.speed.scaling", "--worlds 0", "--worlds and --threads must be at least 1"),
+    ("benchmark.speed.scaling", "--env-ids DexFW/Juggle-v0", "unknown task 'DexFW/Juggle-v0'"),
+    ("benchmark.speed.start", "--record 3", "3"),
     ("benchmark.speed.measure", "--worlds 0", "--worlds must be at least 1"),
 ]
 

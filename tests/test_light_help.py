@@ -9,24 +9,27 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [f"baselines/{path.name}" for path in sorted((ROOT / "baselines").glob("*.py"))]
-MODULES = [
-    "benchmark",
-    "benchmark.endurance",
-    "benchmark.shipped",
-    "benchmark.speed.measure",
-    "benchmark.speed.record",
-    "benchmark.told",
-    "dexfw_envs",
-    "dexfw_envs.backends.omnigibson.assets",
-    "dexfw_envs.demos.export",
-    "dexfw_envs.demos.record",
-    "dexfw_envs.demos.replay",
-    "dexfw_envs.demos.verify",
-    "dexfw_envs.experts.measure",
-    "dexfw_envs.robots.urdf",
-]
+NO_COMMANDS = {"command.py", "cli.py"}  # their docstrings show how commands end
+ELSEWHERE = {"peers.py"}  # runs in the environment of another project, without ours
+
+
+def command_files() -> list[Path]:
+    """Return the modules of the package and the harness that are commands."""
+    files = [*(ROOT / "dexfw_envs").rglob("*.py"), *(ROOT / "benchmark").rglob("*.py")]
+    found = [path for path in files if '__name__ == "__main__"' in path.read_text()]
+    return sorted(path for path in found if path.name not in NO_COMMANDS | ELSEWHERE)
+
+
+def module_of(path: Path) -> str:
+    """Return the name that `python -m` takes."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__main__")
+
+
+MODULES = [module_of(path) for path in command_files()]
 HEAVY = ["av", "diffusers", "matplotlib", "minari", "mujoco", "pandas", "pyarrow",
          "safetensors", "torch", "wandb"]  # fmt: skip
+WITH_MUJOCO = {"benchmark.speed.measure", "benchmark.speed.scaling"}  # they time it by itself
 MOST = 1_100  # modules; torch and diffusers alone bring 2,000 more
 
 RUN = """
@@ -55,14 +58,18 @@ def loaded(kind: str, name: str, *words: str) -> dict:
 
 
 def check_light(found: dict, name: str) -> None:
-    own = (
-        ["mujoco"] if name == "benchmark.speed.measure" else []
-    )  # it is compared with mujoco alone
+    own = ["mujoco"] if name in WITH_MUJOCO else []
     assert [name for name in HEAVY if name in found["modules"]] == own
     assert len(found["modules"]) < MOST
 
 
 COMMANDS = [("script", name) for name in SCRIPTS] + [("module", name) for name in MODULES]
+
+
+@pytest.mark.parametrize("path", command_files(), ids=module_of)
+def test_every_command_ends_like_the_others(path):
+    text = path.read_text()
+    assert "run_command(" in text or "run_main(" in text
 
 
 @pytest.mark.parametrize(("kind", "name"), COMMANDS)

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tyro
 
 from benchmark.speed.held import fresh_worlds, held_worlds
 from benchmark.speed.measure import JITTER
 from benchmark.speed.record import ROOT, keep
+from dexfw_envs.command import run_command
+from dexfw_envs.registry import entry
 
 WORLDS = (1, 4, 16, 64, 256, 1024)
 ENV_IDS = ("DexFW/Grasp-v0", "DexFW/Handover-v0")  # with one arm, with two
@@ -125,6 +126,10 @@ def measure(env_id: str, args: Args) -> list[dict[str, Any]]:
 
 
 def main(args: Args) -> None:
+    for env_id in args.env_ids:
+        entry(env_id)  # refuses what is none of ours
+    if min((*args.worlds, *args.threads), default=1) < 1:
+        raise ValueError("--worlds and --threads must be at least 1 each")
     load = os.getloadavg()[0]
     rows = {env_id: measure(env_id, args) for env_id in args.env_ids}
 
@@ -133,4 +138,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    sys.exit(run_command(Args, main, __doc__))

@@ -12,10 +12,10 @@ import os
 import statistics
 import subprocess
 import sys
-
-import tyro
+from dataclasses import dataclass
 
 from benchmark.speed.record import ROOT, keep
+from dexfw_envs.command import run_command
 from dexfw_envs.registry import TASKS
 
 ROUNDS = 5
@@ -51,12 +51,13 @@ def start(env_id: str) -> dict[str, float]:
     return dict(zip(STAGES, medians, strict=True))
 
 
-def main(record: bool = False) -> None:
-    """Measure every task.
+@dataclass
+class Args:
+    record: bool = False  # keep the figures in results/speed/start.json
 
-    Args:
-        record: Keep the figures in results/speed/start.json.
-    """
+
+def main(args: Args) -> None:
+    """Measure every task."""
     load = os.getloadavg()[0]
     rows = {}
 
@@ -65,9 +66,9 @@ def main(record: bool = False) -> None:
         told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in rows[item.env_id].items())
         print(f"start {item.env_id}: {told} of processor time")
 
-    if record:
+    if args.record:
         keep("start", load, rows)
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    sys.exit(run_command(Args, main, __doc__))
