@@ -22,6 +22,7 @@ from statistics import NormalDist
 import numpy as np
 
 from dexfw_envs.evaluation import wilson
+from dexfw_envs.extras import load
 
 __all__ = [
     "Estimate",
@@ -36,7 +37,7 @@ __all__ = [
 
 HALVINGS = 40  # of a bracket: leaves 1e-12 of it
 NEARLY_ZERO = 1e-12  # in place of a mean proportion of 0
-QUANTILE_DECIMALS = 6  # more would hang on how a machine computes a tangent
+QUANTILE_DECIMALS = 6  # more would hang on the machine's own functions
 
 
 @dataclass(frozen=True)
@@ -271,30 +272,13 @@ def t_quantile(probability: float, freedom: int) -> float:
 
     Raises:
         ValueError: The probability is outside, or there is no degree of freedom.
+        ImportError: SciPy is not installed.
     """
     if not 0.5 <= probability < 1 or freedom < 1:
         raise ValueError(f"need 0.5 <= probability < 1, freedom >= 1: {probability}, {freedom}")
 
-    wanted = 2 * probability - 1
-    low, high = 0.0, math.pi / 2  # angles whose tangent, times sqrt(freedom), is the quantile
-    for _ in range(HALVINGS):
-        angle = (low + high) / 2
-        if _share_within(angle, freedom) < wanted:
-            low = angle
-        else:
-            high = angle
-    return round(math.sqrt(freedom) * math.tan((low + high) / 2), QUANTILE_DECIMALS)
-
-
-def _share_within(angle: float, freedom: int) -> float:
-    """Probability of |t| <= sqrt(freedom) tan(angle) (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = cosine if odd else 1.0, 0.0
-    for power in range(odd, freedom - 1, 2):
-        total += term
-        term *= (power + 1) / (power + 2) * cosine**2
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+    stats = load("scipy.stats", "intervals over seeds need")
+    return round(float(stats.t.ppf(probability, freedom)), QUANTILE_DECIMALS)
 
 
 def _normal_quantile(confidence: float) -> float:

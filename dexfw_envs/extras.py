@@ -24,6 +24,7 @@ EXTRAS = {
     "wandb": "track",
     "matplotlib": "report",
     "pandas": "report",
+    "scipy": "report",
     "pxr": "omnigibson",
 }
 

@@ -437,6 +437,7 @@ def test_show_prints_one_cell_as_one_json_line(results, capsys):
 
 
 def test_show_gives_the_interval_over_seeds_beside_the_pooled_one(tmp_path, capsys):
+    pytest.importorskip("scipy", reason="intervals over seeds need the extra report")
     for seed, wins in ((1, 9), (2, 5), (3, 7)):
         records = stub_records(10)
         records = [{**r, "success": k < wins, "split": "T_OEP"} for k, r in enumerate(records)]

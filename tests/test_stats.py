@@ -1,5 +1,7 @@
 """Intervals against known values, and how often they hold the truth."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,10 @@ from benchmark.stats import (
     score_limits,
     t_quantile,
     wilson,
+)
+
+needs_scipy = pytest.mark.skipif(
+    find_spec("scipy") is None, reason="intervals over seeds need the extra report"
 )
 
 # 95 % Wilson intervals in whole percent at 50, 80 and 90 % success.
@@ -116,6 +122,7 @@ T_TABLE = {
 }  # fmt: skip
 
 
+@needs_scipy
 @pytest.mark.parametrize("freedom", T_TABLE)
 def test_t_against_the_known_table(freedom):
     found = [round(t_quantile(probability, freedom), 3) for probability in (0.975, 0.995)]
@@ -129,6 +136,7 @@ def test_t_refuses_what_it_cannot_tell():
             t_quantile(probability, freedom)
 
 
+@needs_scipy
 def test_over_seeds_by_hand():
     scores = np.array([[0.8, 0.6], [0.9, 0.7], [0.7, 0.8]])  # means 0.7, 0.8, 0.75
     found = over_seeds(scores)
@@ -137,6 +145,7 @@ def test_over_seeds_by_hand():
     np.testing.assert_allclose((found.low, found.high), (0.75 - half, 0.75 + half))
 
 
+@needs_scipy
 def test_over_seeds_ends_where_scores_do():
     assert over_seeds(np.array([[0.9], [1.0]])).high == 1.0
     assert over_seeds(np.array([[0.0], [0.1]])).low == 0.0
@@ -145,6 +154,7 @@ def test_over_seeds_ends_where_scores_do():
     np.testing.assert_allclose((same.value, same.low, same.high), 0.5)
 
 
+@needs_scipy
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize(
     ("mean", "spread", "tasks"),
@@ -159,6 +169,7 @@ def test_over_seeds_covers_the_truth(seeds, mean, spread, tasks):
     assert 0.93 <= held / 2000 <= 0.97
 
 
+@needs_scipy
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_over_seeds_covers_a_difference_paired_by_seed(seeds):
     generator, held = np.random.default_rng(1), 0
