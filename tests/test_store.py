@@ -314,6 +314,16 @@ def test_adding_twice_keeps_the_first(store):
         store.add(make_episode(1), source="policy", seed=0, index=0)
 
 
+def test_the_version_of_mujoco_is_looked_up_once(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(episode_file.metadata, "version", lambda name: asked.append(name) or "9.9")
+    episode_file.installed_mujoco.cache_clear()
+    fill(store, 3)
+    assert asked == ["mujoco"]
+    assert {episode.mujoco_version for episode in store.episodes()} == {"9.9"}
+    episode_file.installed_mujoco.cache_clear()
+
+
 def test_missing_is_what_is_left(store):
     fill(store, 3)
     assert store.missing(5, source="policy", seed=0) == [3, 4]

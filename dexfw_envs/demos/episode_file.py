@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,12 @@ class StoredEpisode(Episode):
     schema_version: int
 
 
+@cache
+def installed_mujoco() -> str:
+    """Return the version of MuJoCo; finding it takes longer than packing an episode's arrays."""
+    return metadata.version("mujoco")
+
+
 def make_header(
     episode: Any,
     *,
@@ -115,7 +122,7 @@ def make_header(
         "schema_version": SCHEMA_VERSION,
         "env_id": env_id,
         "control_mode": control_mode,
-        "mujoco_version": metadata.version("mujoco") if mujoco_version is None else mujoco_version,
+        "mujoco_version": installed_mujoco() if mujoco_version is None else mujoco_version,
         "seed": seed,
         "source": source,
         "index": episode.index if index is None else index,
