@@ -440,6 +440,30 @@ def test_reinforcement_learning_stops_when_a_test_is_good_enough(tmp_path, monke
     assert sum("charts/residual_success" in row for row in rows) == 1
 
 
+def test_tests_during_reinforcement_learning_change_no_weight(tmp_path, monkeypatch):
+    monkeypatch.setattr(fw, "make_env", short_env(fw.make_env))
+    learned, curves = [], []
+    for name, tests in (("many", {"test_every": 16}), ("few", {"test_every": 10**6})):
+        assert run_script(tiny_arguments(tmp_path / name, **tests)) == 0
+        run = next((tmp_path / name).iterdir())
+        learned.append(load((run / "checkpoints/policy_1.pt").read_bytes())["residual"])
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        curves.append(sum("charts/residual_success" in row for row in rows))
+    assert curves == [4, 2]  # 48 steps: before them, after 16 and 32, and at the end
+    for key, value in learned[0].items():
+        assert torch.equal(value, learned[1][key]), key
+
+
+def test_only_the_worlds_of_reinforcement_learning_have_its_physics_step():
+    args = replace(TINY, rl_timestep_scale=2.0, timestep_scale=0.5)
+    steps = []
+    for sampler_of in (2, 0):
+        env = fw.make_env(args, sampler_of=sampler_of)
+        steps.append(env.backend.model.opt.timestep)
+        env.close()
+    assert steps == [0.0025, 0.00125]
+
+
 def check_evaluation(checkpoint, capsys):
     capsys.readouterr()
     asked = ["--evaluate", str(checkpoint), "--split", "T_VAL", "--episodes", "4", "--threads", "1"]
