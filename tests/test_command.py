@@ -255,6 +255,8 @@ BAD_FOR_COMMANDS = [
 
 @pytest.mark.parametrize(("module", "words", "reason"), BAD_FOR_COMMANDS)
 def test_a_bad_call_of_a_command_is_refused_in_one_line(module, words, reason, place, capsys):
+    if module in ("benchmark.shipped", "benchmark.told"):
+        pytest.importorskip("torch", reason="it reads policies by torch")
     name = f"{module}.__main__" if module.endswith("export") else module
     known = import_module(name)
     try:
@@ -284,11 +286,27 @@ BAD_FOR_HARNESS = [
 def test_a_bad_call_of_the_harness_is_refused_in_one_line(words, reason, place, capsys):
     from benchmark.__main__ import main
 
+    if words.startswith(("tables", "report", "plots")):
+        pytest.importorskip("pandas", reason="tables and plots need the extra report")
     try:
         code = main(words.split())
     except SystemExit as end:
         code = end.code
     check_refused(code, capsys, reason)
+
+
+def test_an_interrupted_harness_says_how_to_go_on(place, monkeypatch, capsys):
+    from benchmark import commands
+    from benchmark.__main__ import main
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run_cells", interrupted)
+    words = ["run", "--task", "Grasp", "--seed", "1", "--results", str(place / "results")]
+    assert main([*words, "--runs", str(place / "runs")]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "interrupted; the same call goes on where it was"
 
 
 @pytest.mark.parametrize(
@@ -386,7 +404,8 @@ def test_every_extra_package_is_known():
 
     text = (ROOT / "pyproject.toml").read_text()
     names = {"pillow": "PIL", "usd-core": "pxr"}
+    core = {"h5py", "numpy"}  # with other bounds there
     for extra in ("train", "data", "track", "report", "omnigibson"):
         (block,) = re.findall(rf"^{extra} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-        for package in re.findall(r'"([\w-]+)[><=]', block):
-            assert names.get(package, package) in EXTRAS, package
+        packages = set(re.findall(r'"([\w-]+)[><=]', block)) - core
+        assert {names.get(package, package) for package in packages} <= EXTRAS.keys(), extra
