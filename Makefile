@@ -148,7 +148,7 @@ $(CLIENTS)/.installed: Makefile pyproject.toml
 $(LEROBOT)-312/.installed: Makefile pyproject.toml
 	@echo "Installing into $(LEROBOT)-312, once; this takes several minutes and about 8 GB."
 	$(PYTHON312) -m venv $(LEROBOT)-312
-	$(LEROBOT)-312/bin/python -m pip install --quiet -e . 'lerobot[training]==0.6.1' pytest==9.2.0
+	$(LEROBOT)-312/bin/python -m pip install --quiet -e . 'lerobot[training,diffusion]==0.6.1' pytest==9.2.0
 	touch $@
 
 test-clients: $(CLIENTS)/.installed  ## run SB3, TorchRL, skrl, RLlib, Tianshou, and docs/recipes.md

@@ -35,6 +35,12 @@ TINY_ACT = (
     "--policy.chunk_size=6", "--policy.n_action_steps=3",
     "--policy.pretrained_backbone_weights=null",
 )  # fmt: skip
+TINY_DIFFUSION = (
+    "--policy.type=diffusion", "--policy.device=cpu", "--policy.push_to_hub=false",
+    "--policy.down_dims=[16,32]", "--policy.n_groups=4", "--policy.diffusion_step_embed_dim=16",
+    "--policy.horizon=8", "--policy.n_action_steps=3", "--policy.num_inference_steps=4",
+    "--policy.drop_n_last_frames=0",
+)  # fmt: skip
 TRAINING = (
     "--steps=2",
     "--batch_size=4",
@@ -68,10 +74,10 @@ def documented(name, *options):
     program(name, *kept, *options)
 
 
-def train(dataset, output):
+def train(dataset, output, policy=TINY_ACT):
     """Train a tiny policy for two steps and return its folder."""
     source = (f"--dataset.root={dataset}", "--dataset.video_backend=pyav")
-    documented("lerobot-train", *source, *TINY_ACT, *TRAINING, f"--output_dir={output}")
+    documented("lerobot-train", *source, *policy, *TRAINING, f"--output_dir={output}")
     return output / "checkpoints" / "last" / "pretrained_model"
 
 
@@ -189,6 +195,18 @@ def test_a_policy_trained_there_acts_here(of_numbers):
         assert (one["success"], one["length"]) == (False, STEPS)
         assert one["jerk"] > 0
         np.testing.assert_allclose(one["jerk"], other["jerk"], rtol=1e-5)
+
+
+def test_a_policy_that_remembers_observations_acts_here(of_numbers, folder):
+    """A diffusion policy sees the two last observations of its own world."""
+    from dexfw_envs.integrations.lerobot import LeRobotPolicy
+
+    policy = LeRobotPolicy(train(folder / "numbers", folder / "diffusion", TINY_DIFFUSION))
+    options = {**policy.env_options, "max_episode_steps": STEPS}
+    records = evaluate(policy, TASK, split="T_VAL", episodes=3, num_envs=2, env_options=options)
+    assert [record["length"] for record in records] == [STEPS] * 3
+    remembered = [world._queues["observation.state"] for world in policy.worlds]
+    assert not (remembered[0][-1] == remembered[1][-1]).all()
 
 
 def test_a_policy_that_sees_pictures_acts_here(of_pictures):
