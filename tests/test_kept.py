@@ -188,7 +188,7 @@ def test_where_nothing_draws_the_evaluation_goes_on(tmp_path, monkeypatch, capsy
         raise RuntimeError("no EGL\nhere")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dexfw_envs.vector_env.DexVectorEnv.render", no_display)
+    monkeypatch.setattr("dexfw_envs.backends.mujoco.backend.MujocoBackend.render", no_display)
     words = ["--evaluate", str(KEPT[0]), "--episodes", "1", "--json", "--capture-video"]
     assert call(load_script("dexflywheel"), words) == 0
     captured = capsys.readouterr()
