@@ -317,8 +317,8 @@ def test_play_writes_mp4_where_it_can(tmp_path):
     need_drawing()
     av = pytest.importorskip("av", reason="mp4 needs PyAV")
     path = tmp_path / "film.mp4"
-    words = ["play", "Grasp", "--episodes", "1", "--size", "48", "--film", str(path)]
-    assert command.main(words) == 0
+    words = ["play", "Grasp", "--episodes", "1", "--size", "48", "--threads", "1"]
+    assert command.main([*words, "--film", str(path)]) == 0
     with av.open(str(path)) as file:
         assert file.streams.video[0].frames > 20
 
@@ -343,7 +343,8 @@ def test_without_a_window_it_plays_on(monkeypatch, capsys):
         raise RuntimeError("there is no display")
 
     monkeypatch.setattr(DexVectorEnv, "render", no_display)
-    assert command.main(["play", "Grasp", "--episodes", "1", "--window"]) == 0
+    words = ["play", "Grasp", "--episodes", "1", "--threads", "1"]
+    assert command.main([*words, "--window"]) == 0
     captured = capsys.readouterr()
     assert captured.err == "no window: there is no display\n"
     assert "1 of 1 succeeded" in captured.out
