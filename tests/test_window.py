@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scenes import HUNG
+from scenes import HUNG, run_fresh
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,3 +52,33 @@ def test_the_window_shows_each_scene_and_suffers_images_beside_it():
     done = subprocess.run(screen, cwd=ROOT, capture_output=True, text=True, timeout=HUNG)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "shown"
+
+
+# A window of another library: its context is GLX's, which suffers none of EGL in the same thread.
+OTHER = """
+import glfw, gymnasium as gym, numpy as np, dexfw_envs
+def make():
+    env = gym.make("DexFW/Grasp-v0", render_mode="rgb_array", image_size=32)
+    env.reset(seed=0)
+    return env
+before, first = make(), make()
+expected = before.render()
+assert glfw.init()
+window = glfw.create_window(100, 100, "other", None, None)
+glfw.make_context_current(window)
+during = make()
+for env in (before, first, during):
+    assert np.array_equal(env.render(), expected)
+assert glfw.get_current_context(), "the window keeps its context"
+first.close()
+glfw.terminate()
+for env in (before, during):
+    assert np.array_equal(env.render(), expected)
+    env.close()
+print("drawn")
+"""
+
+
+@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="xvfb-run is not installed")
+def test_pictures_beside_the_window_of_another_library():
+    assert run_fresh(OTHER, before=("xvfb-run", "-a")).strip() == "drawn"

@@ -7,7 +7,11 @@ import importlib
 import os
 import platform
 import warnings
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 # What is tried without a choice by MUJOCO_GL, in this order.
 PLATFORMS = {"Linux": ("egl", "osmesa"), "Darwin": ("cgl", "glfw"), "Windows": ("glfw",)}
@@ -81,6 +85,16 @@ def load_mujoco() -> None:
 def keep_for_ever(value: Any) -> None:
     """Let a value never be destroyed, where its destruction would crash or wait for ever."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+
+
+def apart(work: Callable[[], Result]) -> Result:
+    """Do work in a thread of its own and return its result.
+
+    A thread that has a context of GLX, as that of a window of SDL (pygame), can have none of EGL
+    beside it; a new thread has none.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(work).result()
 
 
 def _open(width: int, height: int) -> tuple[str, Any, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 import threading
+from functools import partial
 from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from dexfw_envs.backends.mujoco.graphics import Context, keep_for_ever
+from dexfw_envs.backends.mujoco.graphics import Context, apart, keep_for_ever
 
 MAX_GEOMS = 400
 
@@ -60,7 +62,12 @@ class OffscreenRenderer:
         self.height, self.width = height, width
         self._model, self._shadows = model, shadows
         self._lock = threading.Lock()
-        self._open()
+        try:
+            self._open()
+        except RuntimeError:
+            if platform.system() != "Linux":  # elsewhere windows belong to the main thread
+                raise
+            apart(self._open)
 
     def _open(self) -> None:
         self._context = Context(self.width, self.height)
@@ -72,35 +79,59 @@ class OffscreenRenderer:
 
     def draw(self, batch: Batch, index: int, camera: str) -> np.ndarray:
         """Draw world `index`: uint8 (height, width, 3)."""
-        view = mujoco.MjrRect(0, 0, self.width, self.height)
-        image = np.empty((self.height, self.width, 3), dtype=np.uint8)
         with self._lock:
-            if not self._enter():
-                self._open()
-                self._context.enter()
-            try:
-                self._painter.paint(batch, index, camera, view)
-                mujoco.mjr_readPixels(image, None, view, self._painter.context)
-            finally:
-                self._context.leave()
-        return image[::-1].copy()
+            if self._enter():
+                return self._picture(batch, index, camera)
+            return apart(partial(self._draw_apart, batch, index, camera))
 
     def _enter(self) -> bool:
-        """Enter the context; False if another library of the process has destroyed it.
-
-        SDL (pygame) does that to all EGL contexts when it closes a window without a display.
-        """
+        """Enter the context; False if that fails, in which way ever the platform does."""
         try:
             self._context.enter()
-        except Exception:  # each platform fails in its own way
-            keep_for_ever(self._painter)
-            self._context.forget()
+        except Exception:
             return False
         return True
+
+    def _draw_apart(self, batch: Batch, index: int, camera: str) -> np.ndarray:
+        """Draw in a thread that has no other context, in a new one if the old is destroyed.
+
+        SDL destroys all EGL contexts of the process when it closes a window without a display.
+        """
+        if not self._enter():
+            self._forget()
+            self._open()
+            self._context.enter()
+        return self._picture(batch, index, camera)
+
+    def _picture(self, batch: Batch, index: int, camera: str) -> np.ndarray:
+        """Draw in the context that was entered, and leave it."""
+        view = mujoco.MjrRect(0, 0, self.width, self.height)
+        image = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        try:
+            self._painter.paint(batch, index, camera, view)
+            mujoco.mjr_readPixels(image, None, view, self._painter.context)
+        finally:
+            self._context.leave()
+        return image[::-1].copy()
+
+    def _forget(self) -> None:
+        keep_for_ever(self._painter)
+        self._context.forget()
 
     def close(self) -> None:
         """Free the GL context; the renderer cannot draw any more."""
         with self._lock:
             if self._enter():
-                self._painter.context.free()
-                self._context.free()
+                self._free()
+            else:
+                apart(self._close_apart)
+
+    def _close_apart(self) -> None:
+        if self._enter():
+            self._free()
+        else:
+            self._forget()
+
+    def _free(self) -> None:
+        self._painter.context.free()
+        self._context.free()
