@@ -219,6 +219,25 @@ def test_a_bad_call_of_a_script_is_refused_in_one_line(script, words, reason, pl
     assert not list(place.glob("runs/*")) or "--demos" in words or "--collected" in words
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_checkpoint_of_something_else_is_no_policy(script, place, capsys):
+    pytest.importorskip("torch", reason="the scripts need torch")
+    pytest.importorskip("diffusers", reason="the scripts need the extra train")
+    from script_calls import call
+
+    from benchmark.scripts import load_script
+    from dexfw_envs.progress import dump
+
+    module = sys.modules.get(script) or load_script(script)
+    for state, reason in (
+        ({"stage": "base_1"}, "other.pt is no checkpoint of a policy"),
+        ({"args": {"task": "Grasp", "stride": 3}}, "settings of another version of the script"),
+    ):
+        (place / "other.pt").write_bytes(dump(state))
+        code = outcome(lambda argv: call(module, argv), "--evaluate other.pt")
+        check_refused(code, capsys, reason)
+
+
 BAD_FOR_COMMANDS = [
     ("dexfw_envs.demos.record", "--task Juggle", "unknown task 'Juggle'"),
     ("dexfw_envs.demos.record", "--seed -1", "--seed must be at least 0"),
