@@ -7,12 +7,20 @@ import platform
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from dexfw_envs import runs
 from dexfw_envs.backends import BACKENDS
+
+if find_spec("hypothesis"):  # the environments of clients do without
+    from hypothesis import HealthCheck, settings
+
+    # Neither of the two measures of wall time: a busy machine is no fault.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "omnigibson", "isaacsim", "torch")
 
@@ -21,6 +29,41 @@ def pytest_addoption(parser):
     parser.addoption("--backend", default="mujoco", choices=BACKENDS,
                      help="backend that the conformance suite tests")  # fmt: skip
     parser.addoption("--report", type=Path, help="file for the conformance suite's report")
+
+
+# Modules of the extras that an installation of the core alone lacks.
+EXTRA_MODULES = {"av", "diffusers", "matplotlib", "minari", "pandas", "PIL", "pyarrow",
+                 "safetensors", "tensorboard", "torch"}  # fmt: skip
+
+
+def lacking(error):
+    """The module of an extra that is not installed here and made an import fail, or None."""
+    while error is not None:
+        name = (getattr(error, "name", None) or "").partition(".")[0]
+        if name in EXTRA_MODULES and find_spec(name) is None:
+            return name
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def skip_what_is_lacking():
+    """Run the rest; where it fails for want of an extra, skip and say which module it is."""
+    try:
+        return (yield)
+    except ImportError as error:
+        if (name := lacking(error)) is None:
+            raise
+        pytest.skip(f"{name} is not installed here: it comes with an extra")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    return (yield from skip_what_is_lacking())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    return (yield from skip_what_is_lacking())
 
 
 def pytest_configure(config):

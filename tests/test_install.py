@@ -3,6 +3,8 @@
 import json
 from types import SimpleNamespace
 
+import conftest
+
 from tests import tried
 
 LEFT = ("file.py", 7, "Skipped: needs the extra train")
@@ -31,3 +33,15 @@ def test_outcomes_are_counted_and_kept_beside_others(tmp_path, monkeypatch):
     assert (row["passed"], row["failed"], row["load"]) == (1, ["test_failed"], 1.23)
     assert row["skipped"] == {"needs the extra train": 2}
     assert row["packages"]["numpy"] and row["commit"]
+
+
+def test_only_an_extra_that_is_not_there_excuses_a_test(monkeypatch):
+    monkeypatch.setattr(conftest, "find_spec", lambda name: None)
+    direct = ModuleNotFoundError("no module", name="torch.nn")
+    told = ImportError("records need pyarrow")
+    told.__cause__ = ModuleNotFoundError("no module", name="pyarrow")
+    assert [conftest.lacking(error) for error in (direct, told)] == ["torch", "pyarrow"]
+    assert conftest.lacking(ModuleNotFoundError("no module", name="dexfw_envs.lost")) is None
+
+    monkeypatch.setattr(conftest, "find_spec", lambda name: "there")
+    assert conftest.lacking(direct) is None, "what is installed must import"
