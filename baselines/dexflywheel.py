@@ -10,7 +10,6 @@ Time: 16 min on two cores (the paper: 30 h on data-centre GPUs).
 from __future__ import annotations
 
 import copy
-import json
 import math
 import shutil
 import sys
@@ -166,7 +165,7 @@ from dexfw_envs.report import (
     wheel_turned,
 )
 from dexfw_envs.rollout import run_episodes
-from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.runs import RunFolder, atomic_write_json, read_json
 from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
@@ -806,7 +805,7 @@ def main(args: Args) -> int:
         if args.residual:
             run.stage("residual", train_residual, i)
         run.stage("eval", evaluate_turn, i)
-        rows += json.loads((run.path / f"eval_{i}.json").read_text())
+        rows += read_json(run.path / f"eval_{i}.json")
     run.metrics.close()
     print_success(rows)
     plot_success(rows, run.path / "success.png", run.path.name)

@@ -9,7 +9,6 @@ Time: 3 to 6 min on one core; the other tasks up to 10.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import sys
 from dataclasses import asdict, dataclass, fields, replace
@@ -126,7 +125,7 @@ from dexfw_envs.demos.transfer import SPARE_STEPS
 from dexfw_envs.progress import Progress, check_header
 from dexfw_envs.registry import entry
 from dexfw_envs.report import all_rounds, measure, print_success, success_curves
-from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.runs import RunFolder, atomic_write_json, read_json
 from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
@@ -494,7 +493,7 @@ def main(args: Args) -> int:
     if not args.generate_only:
         run.stage("base_1", train_base)
         run.stage("eval_1", evaluate_policy)
-        print_success(json.loads((run.path / "eval_1.json").read_text()))
+        print_success(read_json(run.path / "eval_1.json"))
     run.metrics.close()
     print(f"wall time {sum(run.done.values()) / 60:.1f} min; episodes, curves: {run.path}")
     return 0

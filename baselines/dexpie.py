@@ -190,7 +190,7 @@ from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.experts import TEACHER_STYLES
 from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
 from dexfw_envs.keyboard import keyboard_operator, raw_terminal
-from dexfw_envs.progress import Progress, check_finished, check_header, load
+from dexfw_envs.progress import Progress, check_finished, check_header, load_checkpoint
 from dexfw_envs.relative import ACTION_SPACES, measured_palms
 from dexfw_envs.report import all_rounds, measure, print_success, success_curves
 from dexfw_envs.runs import RunFolder, atomic_write_json
@@ -545,7 +545,7 @@ def adopt(run: Run) -> None:
     """Take demonstrations, reference policy and first rollouts of another run, which must fit."""
     args, other = run.args, RunFolder(run.args.collected)
     data = other.read_checkpoint("policy_0.pt")
-    check_header(load(data), header(args))
+    check_header(load_checkpoint(other, "policy_0.pt"), header(args))
     check_made_with(args, other.config, LATER, "collected")
     take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
     if args.kind != "bc":

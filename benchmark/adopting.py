@@ -21,7 +21,7 @@ from benchmark.sharing import UNKNOWN
 from benchmark.variants import GRID
 from benchmark.work import finished, keep
 from dexfw_envs.cli import parse
-from dexfw_envs.progress import METRICS, STAGES, STATE, load
+from dexfw_envs.progress import METRICS, STAGES, STATE, load_checkpoint
 from dexfw_envs.records import by_place, read_record_file, write_records
 from dexfw_envs.runs import RunFolder, atomic_write_json
 
@@ -185,7 +185,7 @@ def _complete_stages(run: RunFolder) -> None:
     """Write the times of the stages of a run that was made before scripts wrote them."""
     if (run.path / STAGES).is_file():
         return
-    state: dict[str, Any] = load(run.read_checkpoint(STATE))
+    state: dict[str, Any] = load_checkpoint(run, STATE)
     ends = {name: {"seconds": took, "metrics": UNKNOWN} for name, took in state["done"].items()}
     ends[list(ends)[-1]]["metrics"] = (run.path / METRICS).stat().st_size
     atomic_write_json(run.path / STAGES, ends)

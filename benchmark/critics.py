@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs.demos.store import EpisodeStore, StoredEpisode
-from dexfw_envs.progress import load
+from dexfw_envs.progress import load_file
 from dexfw_envs.runs import RunFolder
 
 PICTURES, SIDE = 2, 128  # per episode; side [px]
@@ -25,7 +25,7 @@ def critic_curves(run: RunFolder) -> dict[str, Any]:
     path = run.path / "checkpoints" / "critic_1.pt"
     if not path.is_file():
         return {}
-    state = load(path.read_bytes())
+    state = load_file(path)
     values = dict(zip(state["identifiers"], state["values"], strict=True))
     store, found = EpisodeStore(run.path / "D_1"), {}
     for row in store.manifest():

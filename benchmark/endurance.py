@@ -30,7 +30,7 @@ from benchmark.summaries import read_summaries
 from dexfw_envs import checks
 from dexfw_envs.command import run_command
 from dexfw_envs.records import read_records
-from dexfw_envs.runs import atomic_write_json, provenance
+from dexfw_envs.runs import atomic_write_json, provenance, read_json
 
 PRESET = "quick"
 CHOICE = ("--preset", PRESET, "--method", "human_demo", "--task", "Grasp", "--seed", "1", "2")
@@ -175,7 +175,7 @@ SENTENCES = {
 def table(results: Path) -> str:
     """What was recorded, as a Markdown list; a line says so where nothing was."""
     path = results / "speed" / "harness.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = read_json(path) if path.is_file() else {}
     lines = []
     for what, sentence in SENTENCES.items():
         found = known.get(what)
@@ -200,7 +200,7 @@ def main(args: Args) -> int:
     print(json.dumps(found))
     if args.record:
         path = ROOT / "results" / "speed" / "harness.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
+        known = read_json(path) if path.is_file() else {}
         known[args.what] = {**provenance(), "load": round(load, 2), **found}
         atomic_write_json(path, known)
     met = found["same"] if args.what == "kills" else found["ratio"] >= 1.8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from benchmark.cells import Cell, digest
 from benchmark.protocol import ROOT, results_of
 from benchmark.summaries import read_summary, status, summary_path
 from benchmark.variants import PARENT, RETRIES
+from dexfw_envs.runs import read_json
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def _given(cell: Cell, place: Place) -> str:
 
 def _retries(cell: Cell, place: Place) -> str:
     """How many second tries the first collection of the parent's run had."""
-    report = (_parent_run(cell, place) / "collection_1.json").read_text()
-    return str(json.loads(report)["retries"])
+    report = read_json(_parent_run(cell, place) / "collection_1.json")
+    return str(report["retries"])
 
 
 def _parent_run(cell: Cell, place: Place) -> Path:

@@ -18,7 +18,7 @@ from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.splits import split
 from dexfw_envs.cli import from_dict
-from dexfw_envs.progress import load
+from dexfw_envs.progress import load_file
 from dexfw_envs.rollout import Episode, Policy, run_episodes
 from dexfw_envs.runs import RunFolder, atomic_write_json
 
@@ -137,7 +137,7 @@ def measure_run(run: RunFolder, root: Path, threads: int = 1) -> list[Path]:
     written = []
     for path in sorted((run.path / "checkpoints").glob("policy_*.pt")):
         target = run.path / f"residual_{path.stem.rpartition('_')[2]}.json"
-        state = {} if target.exists() else load(path.read_bytes())
+        state = {} if target.exists() else load_file(path)
         if state.get("residual") is None:
             continue
         script = load_script(state["method"], root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,8 +11,14 @@ from typing import Any
 from benchmark.cells import Cell
 from benchmark.place import Place, command, run_in, told
 from benchmark.summaries import status
-from dexfw_envs.progress import METRICS, STAGES, STATE, dump
-from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, provenance
+from dexfw_envs.progress import METRICS, STAGES, STATE, dump, read_stages
+from dexfw_envs.runs import (
+    RunFolder,
+    atomic_write_bytes,
+    atomic_write_json,
+    provenance,
+    write_config,
+)
 
 UNKNOWN = -1  # size of the curves after a stage that ended before scripts wrote it
 
@@ -27,7 +32,7 @@ def shared_run(cell: Cell, place: Place) -> Path | None:
         return None
     run = run_in(place.home(parent))
     last = cell.variant.shares[1]
-    ends = json.loads((run / STAGES).read_text()) if run else {}
+    ends = read_stages(run) if run else {}
     return run if ends.get(last, {}).get("metrics", UNKNOWN) != UNKNOWN else None
 
 
@@ -40,7 +45,7 @@ def fork(source: Path, cell: Cell, place: Place) -> Path:
     draft = home / ".fork"
     shutil.rmtree(draft, ignore_errors=True)
     assert cell.variant.shares is not None
-    ends = json.loads((source / STAGES).read_text())
+    ends = read_stages(source)
     names = list(ends)[: list(ends).index(cell.variant.shares[1]) + 1]
     kept = {name: ends[name] for name in names}
     (draft / "checkpoints").mkdir(parents=True)
@@ -57,7 +62,7 @@ def fork(source: Path, cell: Cell, place: Place) -> Path:
     made = provenance() | {"command": shlex.join(["python", *words])}
     options = told(cell, place, cell.variant.options)
     config = {**old, **changed_settings(cell, options, old), "runs": str(place.runs / home.name)}
-    atomic_write_json(draft / "config.json", {"config": config, "provenance": made})
+    write_config(draft, config, made)
     return draft.rename(home / source.name)
 
 

@@ -10,7 +10,6 @@ A kept policy, or a run's checkpoint, of `baselines/dexflywheel.py` becomes a fi
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from dexfw_envs.play import load, shipped_path
 from dexfw_envs.play.file import read_arrays, write_arrays
 from dexfw_envs.policies import read_policy
 from dexfw_envs.registry import TASKS
+from dexfw_envs.runs import read_json
 
 METHOD, ITERATION, SEED = "dexflywheel", 3, 1  # of what ships
 SETTINGS = ("chunk", "execute", "chunk_smoothing", "alpha", "smoothing")  # that the player needs
@@ -90,7 +90,7 @@ def _made(source: Path, args: dict[str, Any]) -> dict[str, Any]:
     kept = ROOT / "results/policies"
     if not source.resolve().is_relative_to(kept) or not run.is_file():
         return {"from": source.name}
-    known = json.loads(run.read_text())
+    known = read_json(run)
     name = source.resolve().relative_to(ROOT).as_posix()
     return {"from": name, "commit": known["commit"], "command": known["command"]}
 

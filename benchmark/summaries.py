@@ -7,7 +7,7 @@ digest holds the figures that were kept of a run whose folder was not: it is sho
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,9 +21,9 @@ from benchmark.protocol import ROOT
 from benchmark.variants import MAIN
 from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.precision import with_precision
-from dexfw_envs.progress import METRICS, STAGES
+from dexfw_envs.progress import METRICS, read_rows, read_stages
 from dexfw_envs.registry import entry
-from dexfw_envs.runs import RunFolder, atomic_write_json
+from dexfw_envs.runs import RunFolder, atomic_write_json, read_json
 
 Summary = dict[str, Any]
 COVERAGE_EPISODES, COVERAGE_STEP = 20, 4  # what is kept of each turn's palm positions
@@ -37,11 +37,21 @@ def summary_path(cell: Cell, results: Path) -> Path:
 
 
 def read_summary(path: Path) -> Summary | None:
-    """Read a summary; None if there is none, or a damaged one, whose cell then runs again."""
+    """Read a summary; None if there is none, or a damaged one, whose cell then runs again.
+
+    A warning names a damaged one.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        found = read_json(path)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        warnings.warn(f"skipped: {error}", stacklevel=2)
+        return None
+    if not isinstance(found, dict) or "digest" not in found:
+        warnings.warn(f"skipped: damaged file {path}: it is no summary of a run", stacklevel=2)
+        return None
+    return found
 
 
 def read_summaries(results: Path, method: str = "*", task: str = "*") -> list[Summary]:
@@ -82,7 +92,7 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         made_by: "digest" and "method_version" of the cell.
     """
     path = run.path
-    stages = json.loads((path / STAGES).read_text())
+    stages = read_stages(path)
     turns, drawn = cell.turns, cell.shown and cell.variant.key in MAIN  # the plots show no others
     return {
         **_known(cell),
@@ -120,12 +130,12 @@ def _known(cell: Cell) -> Summary:
 
 def _read_turns(path: Path, name: str, turns: Iterable[int]) -> dict[str, Any]:
     files = {str(i): path / f"{name}_{i}.json" for i in turns}
-    return {i: json.loads(file.read_text()) for i, file in files.items() if file.is_file()}
+    return {i: read_json(file) for i, file in files.items() if file.is_file()}
 
 
 def _rows(path: Path, turn: int) -> list[dict[str, Any]]:
     file = path / f"eval_{turn}.json"
-    return json.loads(file.read_text()) if file.is_file() else []
+    return read_json(file) if file.is_file() else []
 
 
 def _without_objects(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,8 +173,7 @@ def palm_positions(episode: Any) -> np.ndarray:
 def _curves(path: Path) -> dict[str, list[list[float]]]:
     """Success over training steps by tag, those of single objects left out."""
     curves: dict[str, list[list[float]]] = {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        row = json.loads(line)
+    for row in read_rows(path) if path.is_file() else ():
         for tag, value in row.items():
             if tag.startswith("charts/") and tag.endswith("_success"):
                 curves.setdefault(tag, []).append([row["step"], round(value, 4)])

@@ -27,8 +27,8 @@ from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.cli import from_dict
 from dexfw_envs.command import run_command
-from dexfw_envs.progress import load
-from dexfw_envs.runs import RunFolder, atomic_write_json, provenance
+from dexfw_envs.progress import load_checkpoint
+from dexfw_envs.runs import RunFolder, atomic_write_json, provenance, read_json
 
 STORES = {"dexmimicgen": "D_1", "human_demo": "demos"}  # of the demonstrations, by script
 KEYS = ("success", "low", "high")
@@ -91,7 +91,7 @@ def learn_again(run: RunFolder, method: str, threads: int) -> list[dict[str, Any
         again.stage("base_1", script.train_base)
         again.stage("eval_1", script.evaluate_policy)
         again.metrics.close()
-        found: list[dict[str, Any]] = json.loads((again.path / "eval_1.json").read_text())
+        found: list[dict[str, Any]] = read_json(again.path / "eval_1.json")
     return found
 
 
@@ -105,11 +105,11 @@ def compare(path: Path, threads: int) -> dict[str, Any]:
     run = RunFolder(path)
     if not (path / "eval_1.json").is_file():
         raise ValueError(f"{path} has no eval_1.json: not finished, or of another script")
-    method = load(run.read_checkpoint("policy_1.pt"))["method"]
+    method = load_checkpoint(run, "policy_1.pt")["method"]
     find(STORES, method, "script whose policies can be told")
     known = {name: run.config[name] for name in ("task", "variant", "seed")}
     rows = {
-        "as it is": json.loads((path / "eval_1.json").read_text()),
+        "as it is": read_json(path / "eval_1.json"),
         "told": learn_again(run, method, threads),
     }
     figures = {
@@ -126,7 +126,7 @@ def compare(path: Path, threads: int) -> dict[str, Any]:
 
 def table(results: Path) -> str:
     """What was recorded, as a Markdown table; a line says so where nothing was."""
-    known = [json.loads(path.read_text()) for path in sorted((results / "told").glob("*.json"))]
+    known = [read_json(path) for path in sorted((results / "told").glob("*.json"))]
     if not known:
         return "Not run.\n"
     lines = ["| Policy | Task | Seed | as it is % | told % |", "|---|---|---|---|---|"]

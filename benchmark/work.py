@@ -26,7 +26,7 @@ from benchmark.sharing import fork, shared_run
 from benchmark.summaries import summarise, summary_of_measurement, summary_path
 from dexfw_envs.command import INTERRUPTED
 from dexfw_envs.locks import Lock
-from dexfw_envs.progress import STAGES
+from dexfw_envs.progress import read_stages
 from dexfw_envs.runs import RunFolder, atomic_write_bytes, provenance, sweep
 
 PATIENCE = 10.0  # for the processes of a killed worker to be gone [s]
@@ -101,8 +101,8 @@ def _call_script(cell: Cell, place: Place, home: Path, lock: int) -> None:
 
 def finished(run: Path, cell: Cell) -> bool:
     """Whether a run has measured the last policy of its cell."""
-    path, last = run / STAGES, cell.variant.last_turn(cell.preset)
-    return path.is_file() and f"eval_{last}" in json.loads(path.read_text())
+    last = cell.variant.last_turn(cell.preset)
+    return f"eval_{last}" in read_stages(run)
 
 
 def _measure_policy(cell: Cell, place: Place, lock: int, made_by: dict[str, Any]) -> None:

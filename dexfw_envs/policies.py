@@ -9,17 +9,18 @@ are imported when called.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dexfw_envs.progress import load
+from dexfw_envs.progress import load_file
 from dexfw_envs.runs import atomic_write_bytes
 
 SUFFIX = ".safetensors"
-ENTRIES = "dexfw_policy"  # key of the JSON in the file's metadata
+ENTRIES = "dexfw_policy"  # key of checksum and JSON in the file's metadata
 SCALE, SHAPE = "/scale", "/shape"  # end the names of what belongs to a matrix
 LARGEST = 31  # of the whole numbers, which lie in -31 .. 31
 SMALLEST = 4096  # numbers; smaller tensors are not worth the loss
@@ -42,7 +43,9 @@ def write_policy(path: str | Path, state: Mapping[str, Any]) -> None:
         raise ValueError(f"a policy file ends in {SUFFIX}, got {path}")
     tensors, rest = _split(state)
     packed = {name: part for key, value in tensors.items() for name, part in _pack(key, value)}
-    atomic_write_bytes(path, save(packed, {ENTRIES: json.dumps(rest, sort_keys=True)}))
+    entries = json.dumps(rest, sort_keys=True)
+    sealed = f"{_checksum(packed, entries)} {entries}"
+    atomic_write_bytes(path, save(packed, {ENTRIES: sealed}))
 
 
 def read_policy(path: str | Path) -> dict[str, Any]:
@@ -50,23 +53,47 @@ def read_policy(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or no policy.
+        ValueError: It is damaged, or no policy; the message names it.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
-        return load(path.read_bytes())
-    from safetensors import SafetensorError, safe_open
-
+        return load_file(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no policy file {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            state = json.loads((file.metadata() or {})[ENTRIES])
-        values = _unpacked(kept)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, zlib.error) as error:
-        raise ValueError(f"{path} is no policy, or a damaged one: {error}") from error
-    for name, value in values.items():
+        return _read(path)
+    except Exception as error:  # of whatever kind: damaged bytes may mean anything
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is no policy, or a damaged one: {reason}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a policy file; a damaged one may raise anything."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        entries = (file.metadata() or {})[ENTRIES]
+    if not entries.startswith("{"):  # older files have no checksum
+        written, _, entries = entries.partition(" ")
+        if written != _checksum(kept, entries):
+            raise ValueError("its content has another checksum")
+    state: dict[str, Any] = json.loads(entries)
+    for name, value in _unpacked(kept).items():
         _put(state, name.split("/"), value)
     return state
+
+
+def _checksum(tensors: Mapping[str, Any], entries: str) -> str:
+    """Return the SHA-256 of tensors, with their names, types and shapes, and of the rest."""
+    import torch
+
+    found = hashlib.sha256(entries.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

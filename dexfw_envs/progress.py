@@ -11,11 +11,11 @@ import io
 import json
 import math
 import os
-import pickle
 import re
 import shlex
 import sys
 import time
+import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +25,19 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs import extras, reporting
-from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, explained, sync_folder
+from dexfw_envs.runs import (
+    RunFolder,
+    atomic_write_bytes,
+    atomic_write_json,
+    explained,
+    read_json,
+    sync_folder,
+)
 
 METRICS = "metrics.jsonl"
 BOARD = "tensorboard"
 STATE = "progress"
+_FOLDER = 0x10  # marks a part of a ZIP archive as a folder
 STAGES = "stages.json"  # of each finished stage: seconds, and size of the curves at its end
 
 
@@ -46,15 +54,74 @@ def load(data: bytes) -> dict[str, Any]:
     """Turn the bytes of `dump` back; runs no code from them. Without CUDA all is on the CPU.
 
     Raises:
-        ValueError: They are not what `dump` makes.
+        ValueError: They are not what `dump` makes, were cut, or differ in any number.
     """
     import torch
 
     try:
+        _check_archive(data)
         where = None if torch.cuda.is_available() else "cpu"
         return torch.load(io.BytesIO(data), map_location=where, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"no checkpoint, or a damaged one: {error}") from error
+    except Exception as error:  # of whatever kind: damaged bytes may mean anything
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"no checkpoint, or a damaged one: {reason}") from error
+
+
+def load_file(path: str | Path) -> dict[str, Any]:
+    """Read a file of `dump`; see `load`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged; the message names it.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return load(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_checkpoint(run: RunFolder, name: str) -> dict[str, Any]:
+    """Read a checkpoint of a run; see `load`.
+
+    Raises:
+        FileNotFoundError: There is none of that name; the message lists those there are.
+        ValueError: It is damaged; the message names it.
+    """
+    run.check_there(name)
+    return load_file(run.checkpoint_path(name))
+
+
+def read_stages(folder: Path) -> dict[str, dict[str, float]]:
+    """Return what is kept of each finished stage of a run; {} if none has finished.
+
+    Raises:
+        ValueError: The file is damaged; the message names it.
+    """
+    path = folder / STAGES
+    found = read_json(path) if path.is_file() else {}
+    whole = isinstance(found, dict) and all(
+        isinstance(end, dict) and end.keys() >= {"seconds", "metrics"} for end in found.values()
+    )
+    if not whole:
+        raise ValueError(f"damaged file {path}: it does not hold the stages of a run")
+    return found
+
+
+def _check_archive(data: bytes) -> None:
+    """Compare a checkpoint, which is a ZIP archive, with its own checksums; torch does not.
+
+    Raises:
+        ValueError: A part of it is damaged.
+        zipfile.BadZipFile: It is no such archive, or a cut one.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        damaged = archive.testzip()
+        folders = [part for part in archive.infolist() if part.external_attr & _FOLDER]
+    if folders:  # torch would give numbers of chance for them
+        damaged = folders[0].filename
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it has another checksum")
 
 
 def check_header(state: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
@@ -74,8 +141,7 @@ def check_finished(folder: Path, stage: str) -> None:
     Raises:
         ValueError: It has not; the message says what it has finished.
     """
-    path = folder / STAGES
-    done = list(json.loads(path.read_text())) if path.is_file() else []
+    done = list(read_stages(folder))
     if stage not in done:
         raise ValueError(f"{folder} has not finished {stage}, only {', '.join(done) or 'nothing'}; "
                          "go on with it by --resume first")  # fmt: skip
@@ -113,6 +179,8 @@ class MetricsLog:
             rows that are whole are kept, and a line on stderr says so.
         tracked: Also send the curves to Weights & Biases.
         config: Settings shown there.
+        checksum: CRC-32 of the rows that the last save counts on; where it differs though all of
+            them are whole, a line on stderr says so.
     """
 
     def __init__(
@@ -121,11 +189,19 @@ class MetricsLog:
         size: int = 0,
         tracked: bool = False,
         config: Mapping[str, Any] | None = None,
+        checksum: int | None = None,
     ):
         self.path = Path(folder) / METRICS
         self._ends_before: list[int] = []  # of the kept rows of a damaged file
         self._ends: list[int] = []  # of the same rows now
         self.size = self._cut_back(size)
+        self.checksum = zlib.crc32(self.path.read_bytes())
+        if not self.mended and checksum not in (None, self.checksum):
+            print(
+                f"warning: {self.path} was altered: its rows are whole, but some differ from what "
+                "was written",
+                file=sys.stderr,
+            )
         self._board = _tensorboard(self.path.parent / BOARD)
         self._wandb = _wandb(self.path.parent.name, config or {}) if tracked else None
         for _, line in _whole_rows(self.path.read_bytes()):
@@ -185,11 +261,13 @@ class MetricsLog:
             OSError: It cannot be written; the message says why.
         """
         row = {name: float(values[name]) for name in sorted(values)}
+        line = json.dumps({"step": int(step), **row}).encode() + b"\n"
         try:
             with open(self.path, "ab") as file:
-                file.write(json.dumps({"step": int(step), **row}).encode() + b"\n")
+                file.write(line)
                 file.flush()
                 self.size = file.tell()
+            self.checksum = zlib.crc32(line, self.checksum)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, self.size)  # half a row
@@ -224,6 +302,20 @@ class MetricsLog:
             self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the curves of a run, a dict per row.
+
+    Raises:
+        FileNotFoundError: There are none.
+        ValueError: The file is damaged; the message names it.
+    """
+    content = path.read_bytes()
+    rows = [row for _, row in _whole_rows(content)]
+    if b"".join(row + b"\n" for row in rows) != content:
+        raise ValueError(f"damaged file {path}: not all of its rows are whole")
+    return [json.loads(row) for row in rows]
 
 
 def _whole_rows(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -287,7 +379,8 @@ class Progress:
         self._state: dict[str, Any] = kept.get("state", {})
         self._stage, self._seconds = kept.get("stage", ""), kept.get("seconds", 0.0)
         self.ends: dict[str, dict[str, float]] = kept.get("ends", {})
-        self.metrics = MetricsLog(self.path, kept.get("metrics", 0), tracked, folder.config)
+        size, checksum = kept.get("metrics", 0), kept.get("metrics_checksum")
+        self.metrics = MetricsLog(self.path, size, tracked, folder.config, checksum)
         if self.metrics.mended:
             self._adopt_mended()
         self._saved = time.monotonic()
@@ -370,7 +463,8 @@ class Progress:
     def _write(self, state: dict, seconds: float) -> None:
         self.metrics.sync()
         kept = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
-        self.store(STATE, kept | {"metrics": self.metrics.size, "ends": self.ends})
+        kept |= {"metrics": self.metrics.size, "metrics_checksum": self.metrics.checksum}
+        self.store(STATE, kept | {"ends": self.ends})
 
     def store(self, name: str, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -383,11 +477,7 @@ class Progress:
             FileNotFoundError: There is none of that name.
             ValueError: It is damaged.
         """
-        data = self.folder.read_checkpoint(name)
-        try:
-            return load(data)
-        except ValueError as error:
-            raise ValueError(f"{self.path / 'checkpoints' / name}: {error}") from error
+        return load_checkpoint(self.folder, name)
 
     def bar(self, title: str, start: int, stop: int) -> Iterator[int]:
         """Yield `range(start, stop)` and tell on stderr how far it has come."""

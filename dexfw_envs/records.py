@@ -50,6 +50,8 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "wall_time_s": (float, "the episode's share of the evaluation's wall time [s]"),
 }
 
+CHECKSUM = "dexfw_crc32"  # key of the rows' checksum in a file's metadata
+
 #: What a column is read as where the file was written before there was such a column.
 OLDER: Record = {"measures": "{}", "progress": float("nan"), "precision": ""}
 
@@ -207,11 +209,19 @@ def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
     table = arrow.Table.from_pylist(rows, schema)
     # Half of so small a file would be statistics of every column, a second form of the schema, and
     # dictionaries of columns that hardly repeat a value.
-    options = {"write_statistics": False, "store_schema": False, "compression_level": 19}
+    options: dict[str, Any] = {
+        "write_statistics": False,
+        "store_schema": False,
+        "compression_level": 19,
+    }
     repeating = [
         name for name in COLUMNS if name not in ("episode", "scenario", "jerk", "measures")
     ]
-    arrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=repeating, **options)
+    options |= {"compression": "zstd", "use_dictionary": repeating}
+    with arrow.parquet.ParquetWriter(sink, schema, **options) as writer:
+        writer.write_table(table)
+        if hasattr(writer, "add_key_value_metadata"):  # older versions of pyarrow write none
+            writer.add_key_value_metadata({CHECKSUM: _checksum(rows)})
     runs.atomic_write_bytes(path, sink.getvalue().to_pybytes())
 
 
@@ -223,15 +233,36 @@ def read_record_file(path: str | Path) -> list[Record]:
         OSError: The file is damaged or cannot be opened.
     """
     arrow = import_pyarrow()
+    content = Path(path).read_bytes()
     try:
-        table = arrow.parquet.ParquetFile(path).read()
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise OSError(f"damaged file of records {path}: {error}") from error
-    present = [name for name in COLUMNS if name in table.column_names]
+        file = arrow.parquet.ParquetFile(arrow.BufferReader(content))
+        table = file.read()
+        present = [name for name in COLUMNS if name in table.column_names]
+        rows = table.select(present).to_pylist()
+        _check(rows, file.metadata.metadata or {})
+    except Exception as error:  # of whatever kind: damaged bytes may mean anything
+        reason = str(error).partition("\n")[0]
+        raise OSError(f"damaged file of records {path}: {reason}") from error
     if missing := [name for name in COLUMNS if name not in (*present, *OLDER)]:
         raise ValueError(f"{path} lacks the columns {missing}")
-    rows = table.select(present).to_pylist()
     return [{name: row.get(name, OLDER.get(name)) for name in COLUMNS} for row in rows]
+
+
+def _check(rows: Sequence[Record], known: Mapping[bytes, bytes]) -> None:
+    """Compare rows with their checksum; older files have none.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    written = known.get(CHECKSUM.encode())
+    if written is not None and written.decode() != _checksum(rows):
+        raise ValueError("its rows have another checksum")
+
+
+def _checksum(rows: Sequence[Record]) -> str:
+    """Return the CRC-32 of all values, in the order of the columns."""
+    values = [[row[name] for name in COLUMNS if name in row] for row in rows]
+    return f"{zlib.crc32(repr(values).encode()):08x}"
 
 
 def read_records(

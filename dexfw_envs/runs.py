@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ from dexfw_envs.locks import Lock, hold
 
 PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "h5py", "torch", "diffusers")
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # of all names made by `temporary_name`
+CONFIG = "config.json"  # name of a run's file of settings
 LOCK = "lock"  # name of a run's file that who works on it holds
 A_DAY = 86400.0  # older than this, a temporary file belongs to no process that lives [s]
 _REASONS = {
@@ -156,6 +158,20 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
     atomic_write_bytes(path, (text + "\n").encode())
 
 
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged; the message names it.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"damaged file {path}: {error}") from error
+
+
 def json_form(value: Any) -> Any:
     """Turn what the json module does not know into what it knows."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -278,8 +294,7 @@ class RunFolder:
             at += 1  # two runs started in the same second
         lock = _lock(path)
         settings = dict(config) if isinstance(config, Mapping) else config
-        document = {"config": settings, "provenance": provenance()}
-        atomic_write_json(path / "config.json", document)
+        write_config(path, settings, provenance())
         run = cls(path)
         run._lock = lock
         return run
@@ -307,7 +322,7 @@ class RunFolder:
 
     def write_checkpoint(self, name: str, data: bytes) -> Path:
         """Replace the checkpoint `name` by `data`, whole or not at all, and return its path."""
-        path = self._checkpoint(name)
+        path = self.checkpoint_path(name)
         atomic_write_bytes(path, data)
         return path
 
@@ -317,18 +332,30 @@ class RunFolder:
         Raises:
             FileNotFoundError: There is no such checkpoint; the message lists those there are.
         """
-        path = self._checkpoint(name)
-        if not path.is_file():
+        self.check_there(name)
+        return self.checkpoint_path(name).read_bytes()
+
+    def check_there(self, name: str) -> None:
+        """Refuse a checkpoint that is not there.
+
+        Raises:
+            FileNotFoundError: The message lists those there are.
+        """
+        if not self.checkpoint_path(name).is_file():
             there = ", ".join(self.checkpoints()) or "none"
             raise FileNotFoundError(f"no checkpoint {name!r} in {self.path}; there: {there}")
-        return path.read_bytes()
 
     def checkpoints(self) -> list[str]:
         """Return the names of the checkpoints there are, sorted."""
         folder = self.path / "checkpoints"
         return sorted(path.name for path in folder.glob("[!.]*"))
 
-    def _checkpoint(self, name: str) -> Path:
+    def checkpoint_path(self, name: str) -> Path:
+        """Return where the checkpoint `name` is, or would be.
+
+        Raises:
+            ValueError: It is no plain file name.
+        """
         if not name or name != Path(name).name or name.startswith("."):
             raise ValueError(f"a checkpoint's name is a plain file name, got {name!r}")
         return self.path / "checkpoints" / name
@@ -343,12 +370,38 @@ def _lock(folder: Path) -> Lock:
         raise explained(error, folder / LOCK) from error
 
 
+def write_config(folder: Path, config: Any, made_by: Mapping[str, Any]) -> None:
+    """Write the `config.json` of a run.
+
+    Args:
+        folder: The run's folder.
+        config: The settings: a mapping or a dataclass with a JSON form.
+        made_by: What `provenance` returns.
+    """
+    document = {"config": config, "provenance": made_by}
+    plain = json.loads(json.dumps(document, default=json_form))
+    atomic_write_json(folder / CONFIG, {**plain, "checksum": _checksum(plain)})
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"no run at {folder}: it has no config.json")
-    try:
-        document = json.loads(path.read_text())
-        return {key: document[key] for key in ("config", "provenance")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise FileNotFoundError(f"no run at {folder}: it has no {CONFIG}")
+    document = read_json(path)
+    kinds = {"config": dict, "provenance": dict}
+    if not isinstance(document, dict):
+        raise ValueError(f"damaged file {path}: it does not hold the settings of a run")
+    found = {name: document.get(name) for name in kinds}
+    if not all(isinstance(found[name], kind) for name, kind in kinds.items()):
+        raise ValueError(f"damaged file {path}: it lacks {' or '.join(kinds)}")
+    if "checksum" in document and document["checksum"] != _checksum(found):
+        raise ValueError(
+            f"damaged file {path}: its settings have another checksum; if they were changed on "
+            'purpose, take out its "checksum"'
+        )
+    return found
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -21,7 +21,7 @@ from dexfw_envs.catalog.splits import split
 from dexfw_envs.cli import ScriptArgs
 from dexfw_envs.progress import STATE, dump
 from dexfw_envs.records import COLUMNS, OLDER, read_record_file, write_records
-from dexfw_envs.runs import RunFolder
+from dexfw_envs.runs import RunFolder, write_config
 
 SCRIPT = "baselines/dexflywheel.py"
 WORDS = "--preset laptop --threads 1 --eval-splits T_OEP T_O --records results/records"
@@ -55,7 +55,7 @@ def finished(place, options=WORDS, seed=2, commit=None, **config) -> Path:  # no
     document = json.loads((run.path / "config.json").read_text())
     document["provenance"]["command"] = f"python {SCRIPT} {options} --seed {seed}"
     document["provenance"]["commit"] = commit or head(place)
-    (run.path / "config.json").write_text(json.dumps(document))
+    write_config(run.path, document["config"], document["provenance"])
     names = [f"{name}_{i}" for i in (1, 2, 3) for name in ("data", "eval")]
     run.write_checkpoint(STATE, dump({"done": dict.fromkeys(names, 30.0)}))
     (run.path / "metrics.jsonl").write_text('{"step": 1, "charts/base_success": 0.5}\n')
@@ -116,7 +116,7 @@ def test_a_run_from_before_precision_counts_under_the_digest_of_then(place):  # 
     document = json.loads((path / "config.json").read_text())
     del document["config"]["precision"]
     document["config"]["bf16"] = True
-    (path / "config.json").write_text(json.dumps(document))
+    write_config(path, document["config"], document["provenance"])
     write(path)
     cell = adopt(path, place)
     found = read_summary(summary_path(cell, place.results_of(cell)))

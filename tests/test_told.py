@@ -51,7 +51,7 @@ def test_the_policy_sees_a_column_per_object_and_is_tested_in_the_same_scenes(ru
 
     monkeypatch.setattr(told, "load_script", watched)
     found = told.compare(run, threads=1)
-    before = told.load(told.RunFolder.open(run).read_checkpoint("policy_1.pt"))
+    before = told.load_checkpoint(told.RunFolder(run), "policy_1.pt")
     assert seen == [len(before["base"]["mean"]) + OBJECTS]
     assert found["as it is"]["n"] == found["told"]["n"] == 2
     assert {name: row["n"] for name, row in found["told"]["per_object"].items()} == {

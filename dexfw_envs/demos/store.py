@@ -15,6 +15,7 @@ import json
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ __all__ = [
     "save_episode",
 ]
 MANIFEST = "manifest.jsonl"
+CHECKSUM = "crc32"  # of a manifest's row
 _EPISODE_NAME = re.compile(r"[^.].*\.h5")
 
 
@@ -218,8 +220,7 @@ class EpisodeStore:
         """
         sweep(self.folder, older_than=A_DAY)
         rows = [row for row in map(self._row_of_file, self.ids()) if row is not None]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        atomic_write_bytes(self.folder / MANIFEST, text.encode())
+        atomic_write_bytes(self.folder / MANIFEST, b"".join(map(_line, rows)))
         return len(rows)
 
     def verify(self) -> dict[str, str]:
@@ -266,7 +267,7 @@ class EpisodeStore:
             contextlib.suppress(OSError),
             open(self.folder / MANIFEST, "ab", buffering=0) as file,
         ):
-            file.write(json.dumps(row).encode() + b"\n")
+            file.write(_line(row))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         noted = self._noted()
@@ -276,7 +277,7 @@ class EpisodeStore:
                 yield row
 
     def _noted(self) -> dict[str, dict[str, Any]]:
-        """Return the manifest's sound rows by id; torn lines are passed over."""
+        """Return the manifest's sound rows by id; torn and altered lines are passed over."""
         rows: dict[str, dict[str, Any]] = {}
         try:
             lines = (self.folder / MANIFEST).read_bytes().splitlines()
@@ -285,8 +286,11 @@ class EpisodeStore:
         for line in lines:
             try:
                 row = json.loads(line)
+                checksum = row.pop(CHECKSUM, None)  # older rows have none
+                if checksum not in (None, _checksum(row)):
+                    continue
                 if row.keys() >= {"id", *HEADER_FIELDS}:
-                    rows[row["id"]] = row
+                    rows[row["id"]] = {name: row[name] for name in ("id", *HEADER_FIELDS)}
             except (ValueError, AttributeError):
                 continue
         return rows
@@ -352,6 +356,15 @@ def _inner_stores(folder: Path) -> str:
         return ""
     names = ", ".join(path.name for path in inner)
     return f", but in its folders {names}: name one of them, such as {inner[-1]}"
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """Return a manifest row as a line, with its checksum."""
+    return json.dumps({**row, CHECKSUM: _checksum(row)}).encode() + b"\n"
+
+
+def _checksum(row: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(row, sort_keys=True).encode()):08x}"
 
 
 def _row(identifier: str, header: Mapping[str, Any]) -> dict[str, Any]:
