@@ -190,6 +190,7 @@ def test_curves_that_were_cut_keep_their_whole_rows(tmp_path, capsys, lost):
     content = (path / METRICS).read_bytes()
     (path / METRICS).write_bytes(content[: max(0, len(content) - lost)])
     kept = sum(end.start() <= len(content) - lost for end in re.finditer(b"\n", content))
+    capsys.readouterr()  # what the stages told
     run = resumed(path)
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -223,6 +224,7 @@ def test_a_last_row_without_its_end_is_whole(tmp_path, capsys):
     path = stopped_run(tmp_path)
     content = (path / METRICS).read_bytes()
     (path / METRICS).write_bytes(content[:-1])
+    capsys.readouterr()  # what the stages told
     assert resumed(path).metrics.size == len(content)
     assert (path / METRICS).read_bytes() == content
     assert capsys.readouterr().err == ""
@@ -232,6 +234,7 @@ def test_rows_after_the_last_save_come_again(tmp_path, capsys):
     path = stopped_run(tmp_path)
     content = (path / METRICS).read_bytes()
     (path / METRICS).write_bytes(content + ROW + b'{"step": 1, "los')
+    capsys.readouterr()  # what the stages told
     assert resumed(path).metrics.size == len(content)
     assert (path / METRICS).read_bytes() == content
     assert capsys.readouterr().err == ""
