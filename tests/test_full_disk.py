@@ -21,13 +21,14 @@ from dexfw_envs.runs import RunFolder, atomic_write_json
 
 EXPORT = """
 import resource, sys
-from pathlib import Path
+from dexfw_envs.command import run_command
 from dexfw_envs.demos.export.__main__ import Args, main
 store, to, *places = sys.argv[1:]
 for place in places:
     limit, output = place.split(":", 1)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), -1))
-    print(main(Args(Path(store), to, Path(output))), flush=True)
+    words = [store, "--to", to, "--output", output]
+    print(run_command(Args, main, argv=words), flush=True)
 """
 FORMATS = {"robomimic": (), "minari": ("minari",), "lerobot": ("pyarrow", "av")}
 UNLIMITED = -1
@@ -163,8 +164,7 @@ def write_film(folder: Path) -> None:
 def write_robot(folder: Path) -> None:
     from dexfw_envs.robots import urdf
 
-    sys.argv = ["urdf", "dual_rm75_inspire", str(folder / "robot.urdf")]
-    urdf.main()
+    urdf.main(["dual_rm75_inspire", str(folder / "robot.urdf")])
 
 
 def write_figures(folder: Path) -> None:
@@ -184,8 +184,7 @@ WRITERS = (
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_writer_on_a_full_disk_says_so_and_leaves_nothing(tmp_path, monkeypatch, write):
-    monkeypatch.setattr(sys, "argv", ["x"])
+def test_a_writer_on_a_full_disk_says_so_and_leaves_nothing(tmp_path, write):
     with small_disk(tmp_path / "disk", 400) as disk:
         for blocks in (2, 0, 1):  # 0: also folders and the files themselves find no place
             fill_up(disk, blocks)
