@@ -72,7 +72,6 @@ class Args(ScriptArgs):
     ramp: int = 10_000  # step from which it is always added; its probability rises in between
     rl_envs: int = 64  # parallel worlds
     rl_steps: int = 130  # longest episode of RL; the base's successes take about 90 steps
-    rl_timestep_scale: float = 1.0  # physics step of RL relative to that of data and tests
     gamma: float = 0.995  # discount of PPO; a smaller one makes for haste
     n_steps: int = 32  # steps per world between PPO updates
     epochs: int = 8  # passes over them
@@ -686,7 +685,6 @@ AGENTS: dict[str, type[Agent]] = {"ppo": PpoAgent, "sac": SacAgent}
 # --- 8. worlds, and the data of each turn ---
 def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int | None = None):
     """Make worlds. Those of RL bring a turn's objects into the last turn's scenes."""
-    scale = args.timestep_scale * (args.rl_timestep_scale if sampler_of else 1.0)
     return gymnasium.make_vec(
         entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
         obs_mode=("image" if image else "state") + "+touch" * args.touch, info_mode="full",
@@ -695,7 +693,7 @@ def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int 
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         max_episode_steps=args.rl_steps if sampler_of else steps,
         control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
-        timestep=TIMESTEP * scale, friction_scale=args.friction_scale,
+        timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
     ).unwrapped  # fmt: skip
 
 

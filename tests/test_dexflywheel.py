@@ -454,16 +454,6 @@ def test_tests_during_reinforcement_learning_change_no_weight(tmp_path, monkeypa
         assert torch.equal(value, learned[1][key]), key
 
 
-def test_only_the_worlds_of_reinforcement_learning_have_its_physics_step():
-    args = replace(TINY, rl_timestep_scale=2.0, timestep_scale=0.5)
-    steps = []
-    for sampler_of in (2, 0):
-        env = fw.make_env(args, sampler_of=sampler_of)
-        steps.append(env.backend.model.opt.timestep)
-        env.close()
-    assert steps == [0.0025, 0.00125]
-
-
 def check_evaluation(checkpoint, capsys):
     capsys.readouterr()
     asked = ["--evaluate", str(checkpoint), "--split", "T_VAL", "--episodes", "4", "--threads", "1"]
