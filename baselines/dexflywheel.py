@@ -113,7 +113,8 @@ PRESETS: dict[str, dict] = {
     "laptop": {},  # three turns on two CPU cores
     "quick": {  # the shortest run that shows the wheel turning: `make demo`
         "preset": "quick", "iterations": 2, "trajectories": (20, 100), "base_steps": 2_500,
-        "total_timesteps": 100_000, "eval_episodes": 120,
+        "total_timesteps": 100_000, "test_every": 100_000, "test_episodes": 44,
+        "eval_episodes": 120,
     },
     "paper": {  # sizes and budgets of the paper's appendix A; for GPUs
         "preset": "paper", "device": "cuda", "obs": "image", "image_size": 224, "encoder": "vit",
