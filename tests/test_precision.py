@@ -153,7 +153,7 @@ def test_tables_name_the_runs_of_another_precision(tmp_path, capsys):
         folder = tmp_path / "runs" / "dexflywheel" / "Grasp"
         folder.mkdir(parents=True, exist_ok=True)
         found = {"method": "dexflywheel", "variant": "", "task": "Grasp", "seed": seed}
-        found |= {"versions": {}, "machine": {}, "threads": 1, "env_id": "DexFW/Grasp-v0"}
+        found |= {"digest": "d", "versions": {}, "machine": {}, "env_id": "DexFW/Grasp-v0"}
         found |= {"success": [{"n": 1}], "seconds": {}, "commit": "c", "command": "x"}
         found |= {"data": {}, "objects": {}, "residual": {}, "curves": {}, "coverage": {}} | known
         (folder / f"main-seed{seed}.json").write_text(json.dumps(found))
