@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scenes import actions, make, scene
+from scenes import NEEDS_SEEDS_MUJOCO, actions, make, scene
 from test_store import ORIGIN, make_episode
 
 from dexfw_envs.demos import replay as replaying
@@ -83,6 +83,7 @@ def test_a_demonstration_recorded_here_replays_exactly(tmp_path, capsys):
     assert text.startswith("1 episodes replayed\n") and text.count("100.0 %") == 3
 
 
+@NEEDS_SEEDS_MUJOCO
 def test_the_shipped_demonstration_replays_up_to_rounding(capsys):
     main(Args(json=True, threads=1))
     found = json.loads(capsys.readouterr().out)
@@ -91,6 +92,7 @@ def test_the_shipped_demonstration_replays_up_to_rounding(capsys):
     assert (found["action"] == 1.0) == (found["gap"] == 0.0)
 
 
+@NEEDS_SEEDS_MUJOCO
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_what_differs_is_found_in_any_batch(num_envs):
     env = make(num_envs, autoreset_mode="disabled")
@@ -102,6 +104,7 @@ def test_what_differs_is_found_in_any_batch(num_envs):
     assert outcomes(replay_states(env, [head(12), head(20), head(5)])) == same
 
 
+@NEEDS_SEEDS_MUJOCO
 def test_states_that_do_not_fit_what_was_seen():
     env = make(4, autoreset_mode="disabled")
     shown = {**SEED.observations, "object": changed(SEED.observations["object"], 7, 1e-3)}
@@ -127,6 +130,7 @@ def test_joint_episodes_with_touch_in_a_store(tmp_path):
     assert not found["refused"] and not found["damaged"]
 
 
+@NEEDS_SEEDS_MUJOCO
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -234,6 +238,7 @@ def test_objects_command_writes_its_results(tmp_path, monkeypatch, capsys):
         main(Args(objects=True, paths=(tmp_path,)))
 
 
+@NEEDS_SEEDS_MUJOCO
 @pytest.mark.parametrize("task", ["Grasp", "Pour", "Lift", "Handover"])
 def test_every_shipped_demonstration_fits_and_succeeds_again(task):
     report = replay([seed_path(task)])
