@@ -67,10 +67,10 @@ def test_a_method_without_iterations_has_all_rounds():
 def test_films_that_fail_lose_nothing(measured, tmp_path, monkeypatch, capsys):
     expected = measured()
 
-    def no_display(self, **_):
+    def no_display(self, worlds):
         raise RuntimeError("no EGL\nhere")
 
-    monkeypatch.setattr(StubVectorEnv, "render", no_display)
+    monkeypatch.setattr(StubVectorEnv, "draw", no_display)
     assert str(measured(films=tmp_path / "videos")) == str(expected)
     warning = "warning: no videos of iteration 1: RuntimeError: no EGL here\n"
     assert capsys.readouterr().err.endswith(warning)
