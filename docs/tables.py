@@ -370,6 +370,8 @@ def scaling_table(results: Path) -> str:
         "Memory is what the whole process holds after the first step, Python and MuJoCo included. "
         "A process for each point; medians of three rounds. "
     )
+    if known["load"] > known["machine"]["cpus"]:
+        note += "**Other processes had the machine meanwhile: the speeds are too low.** "
     return "\n".join(parts) + f"\n{note}{_speed_source(known)}.\n"
 
 
