@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from extras import lacking
 
 from dexfw_envs import runs
 from dexfw_envs.backends import BACKENDS
@@ -29,21 +30,6 @@ def pytest_addoption(parser):
     parser.addoption("--backend", default="mujoco", choices=BACKENDS,
                      help="backend that the conformance suite tests")  # fmt: skip
     parser.addoption("--report", type=Path, help="file for the conformance suite's report")
-
-
-# Modules of the extras that an installation of the core alone lacks.
-EXTRA_MODULES = {"av", "diffusers", "matplotlib", "minari", "pandas", "PIL", "pyarrow",
-                 "safetensors", "tensorboard", "torch"}  # fmt: skip
-
-
-def lacking(error):
-    """The module of an extra that is not installed here and made an import fail, or None."""
-    while error is not None:
-        name = (getattr(error, "name", None) or "").partition(".")[0]
-        if name in EXTRA_MODULES and find_spec(name) is None:
-            return name
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def skip_what_is_lacking():

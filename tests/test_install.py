@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-import conftest
+import extras
 
 from tests import tried
 
@@ -36,12 +36,12 @@ def test_outcomes_are_counted_and_kept_beside_others(tmp_path, monkeypatch):
 
 
 def test_only_an_extra_that_is_not_there_excuses_a_test(monkeypatch):
-    monkeypatch.setattr(conftest, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     direct = ModuleNotFoundError("no module", name="torch.nn")
     told = ImportError("records need pyarrow")
     told.__cause__ = ModuleNotFoundError("no module", name="pyarrow")
-    assert [conftest.lacking(error) for error in (direct, told)] == ["torch", "pyarrow"]
-    assert conftest.lacking(ModuleNotFoundError("no module", name="dexfw_envs.lost")) is None
+    assert [extras.lacking(error) for error in (direct, told)] == ["torch", "pyarrow"]
+    assert extras.lacking(ModuleNotFoundError("no module", name="dexfw_envs.lost")) is None
 
-    monkeypatch.setattr(conftest, "find_spec", lambda name: "there")
-    assert conftest.lacking(direct) is None, "what is installed must import"
+    monkeypatch.setattr(extras, "find_spec", lambda name: "there")
+    assert extras.lacking(direct) is None, "what is installed must import"
