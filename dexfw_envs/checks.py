@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,14 @@ def count(option: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{option} must be an integer of at least 1, got {value!r}")
     return int(value)
+
+
+def positive(option: str, value: Any) -> float:
+    """Return a finite number above 0, or raise ``ValueError``."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        raise ValueError(f"{option} must be a number above 0, got {value!r}")
+    return float(value)
 
 
 def least(settings: Any, value: float, *names: str) -> None:
@@ -128,10 +137,21 @@ def seeds_of_worlds(seed: int | Sequence[int | None], worlds: int) -> list[int |
     """Spread a seed over N worlds as seed + i; a sequence must hold a seed or None per world."""
     if isinstance(seed, numbers.Integral):
         seeds: list[int | None] = [int(seed) + world for world in range(worlds)]
+    elif isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
+        seeds = [_seed(value) for value in seed]
     else:
-        seeds = [None if value is None else int(value) for value in seed]  # type: ignore[union-attr]
+        raise ValueError(f"a seed must be an integer, or a sequence of one per world, got {seed!r}")
     if len(seeds) != worlds:
         raise ValueError(f"{len(seeds)} seeds given for {worlds} worlds")
     if any(value is not None and value < 0 for value in seeds):
         raise ValueError(f"seeds must be non-negative, got {seeds}")
     return seeds
+
+
+def _seed(value: Any) -> int | None:
+    """Return the seed of one world, or raise ``ValueError``."""
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Integral):
+        raise ValueError(f"the seed of a world must be an integer or None, got {value!r}")
+    return int(value)

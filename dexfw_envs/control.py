@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dexfw_envs import checks
 from dexfw_envs import transforms as tf
 from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.spec import RobotSpec
@@ -187,6 +188,7 @@ def physics_steps(timestep: float) -> int:
     Raises:
         ValueError: They do not divide it.
     """
+    checks.positive("timestep", timestep)
     count = round(CONTROL_PERIOD / timestep)
     if count < 1 or abs(count * timestep - CONTROL_PERIOD) > 1e-9:
         raise ValueError(

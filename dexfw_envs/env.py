@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from dexfw_envs import vector_env
 from dexfw_envs.scenario import Scenario
@@ -32,10 +34,18 @@ class DexEnv(gym.Env):
     def __init__(self, task: str = "Grasp", **options: Any) -> None:
         check_keywords(type(self), OPTIONS, options.get("backend", "mujoco"), options)
         self.batch = DexVectorEnv(task, num_envs=1, autoreset_mode="disabled", **options)
-        self.spec = self.batch.spec
         self.render_mode = self.batch.render_mode
         self.action_space = self.batch.single_action_space
         self.observation_space = self.batch.single_observation_space
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium knows of the environment; it may not name another task."""
+        return self.batch.spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self.batch.spec = spec
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -86,6 +96,10 @@ class DexEnv(gym.Env):
         observation = _first(self.batch.set_state(state))
         self.np_random = self.batch.generators[0]
         return observation
+
+    def __copy__(self) -> DexEnv:
+        """A shallow copy would step the same world: copy all."""
+        return copy.deepcopy(self)
 
     def close(self) -> None:
         """Release the backend and the window."""

@@ -18,7 +18,9 @@ OBS_MODES = {  # mode: groups
     "image+touch": ("proprio", "object", "touch", "image"),
 }
 FLAT = "/flat"  # ends the modes whose groups are one row, in the order of `flat_order`
-MODES = (*OBS_MODES, *(mode + FLAT for mode in OBS_MODES if "image" not in OBS_MODES[mode]))
+LEAST_IMAGE_SIZE = 16  # side [px]
+_PICTURES = tuple(mode for mode, groups in OBS_MODES.items() if "image" in groups)
+MODES = (*OBS_MODES, *(mode + FLAT for mode in OBS_MODES if mode not in _PICTURES))
 
 
 def flat_order(mode: str) -> tuple[str, ...]:
@@ -39,15 +41,16 @@ class Observer:
     """
 
     def __init__(self, task: Task, mode: str, image_size: int) -> None:
-        self.flat = mode.endswith(FLAT)
-        grouped = mode.removesuffix(FLAT)
-        if self.flat and "image" in OBS_MODES.get(grouped, ()):
+        if mode in [name + FLAT for name in _PICTURES]:
             raise ValueError(
                 f"obs_mode {mode!r}: pictures are not flattened; choose one of {MODES}"
             )
         checks.choice("obs_mode", mode, MODES)
-        if image_size < 16:
-            raise ValueError(f"image_size must be at least 16 px, got {image_size}")
+        checks.count("image_size", image_size)
+        if image_size < LEAST_IMAGE_SIZE:
+            raise ValueError(f"image_size must be at least {LEAST_IMAGE_SIZE} px, got {image_size}")
+        self.flat = mode.endswith(FLAT)
+        grouped = mode.removesuffix(FLAT)
 
         self.mode = mode
         self.wants_image = "image" in OBS_MODES[grouped]

@@ -53,6 +53,22 @@ def entry(name: str) -> TaskEntry:
     raise ValueError(f"unknown task {name!r}; choose one of {[item.name for item in TASKS]}")
 
 
+def check_id(env_id: str, task: str) -> None:
+    """Refuse the id of another task, as in `gym.make("DexFW/Grasp-v0", task="Pour")`.
+
+    Args:
+        env_id: The id under which an environment was made; one that is not of this table is free.
+        task: Name of the environment's task.
+
+    Raises:
+        ValueError: The id belongs to another task; names the right one.
+    """
+    owners = {item.env_id: item.name for item in TASKS}
+    owner = owners.get(env_id, task)
+    if owner != task:
+        raise ValueError(f"{env_id} is the task {owner}, not {task}; make {entry(task).env_id}")
+
+
 def register_all() -> None:
     """Register every task, with its native vector environment."""
     for item in TASKS:

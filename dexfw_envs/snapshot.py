@@ -12,6 +12,7 @@ from dexfw_envs.scenario import Scenario
 if TYPE_CHECKING:
     from dexfw_envs.vector_env import DexVectorEnv
 
+NAMES = ("vectors", "scenarios", "generators")  # of what `read` returns
 _WORLDS = "worlds' states"  # in place of the backend, which cannot be copied
 
 
@@ -26,6 +27,8 @@ def read(env: DexVectorEnv) -> dict[str, Any]:
 
 def restore(env: DexVectorEnv, state: dict[str, Any]) -> dict[str, np.ndarray]:
     """Put back what `read` gave; return the observations."""
+    if missing := [name for name in NAMES if name not in state]:
+        raise ValueError(f"a state holds {', '.join(NAMES)}; this one lacks {', '.join(missing)}")
     texts = state["scenarios"]
     if len(texts) != env.num_envs:
         raise ValueError(f"a state of {len(texts)} worlds cannot be set in {env.num_envs}")

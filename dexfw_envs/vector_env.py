@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
@@ -20,7 +22,7 @@ from dexfw_envs.backends.base import Backend
 from dexfw_envs.catalog import named_sampler
 from dexfw_envs.control import CONTROL_MODES, CONTROL_PERIOD, Controller, PoseCodec
 from dexfw_envs.observe import Observer
-from dexfw_envs.registry import entry
+from dexfw_envs.registry import check_id, entry
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.tasks.base import FAILURES, EpisodeMemory
 from dexfw_envs.world import WorldState
@@ -153,6 +155,17 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.single_observation_space = self._observer.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium knows of the environment; it may not name another task."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            check_id(spec.id, self.task.name)
+        self._spec = spec
 
     @property
     def codec(self) -> PoseCodec:
@@ -381,7 +394,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
         Raises:
             AttributeError: The attribute cannot be set; the message names those that can.
-            ValueError: There is not one value per world, or they differ.
+            ValueError: There is not one value per world, they differ, or it is not valid.
         """
         if name not in SETTABLE:
             raise AttributeError(f"cannot set {name!r} of the worlds; choose one of {SETTABLE}")
@@ -391,7 +404,16 @@ class DexVectorEnv(gym.vector.VectorEnv):
             raise ValueError(f"{len(values)} values of {name!r} given for {self.num_envs} worlds")
         if any(value != values[0] for value in values):
             raise ValueError(f"all worlds share {name!r}; got different values {list(values)}")
+        self._check_settable(name, values[0])
         setattr(self, name, values[0])
+
+    def _check_settable(self, name: str, value: Any) -> None:
+        if name == "max_episode_steps":
+            checks.count(name, value)
+        if name == "reward_mode":
+            checks.choice(name, value, REWARD_MODES)
+        if name == "sampler" and not callable(value):
+            raise ValueError(f"sampler must be a function of a generator, got {value!r}")
 
     def _check_open(self) -> None:
         if self.closed:
@@ -471,6 +493,10 @@ class DexVectorEnv(gym.vector.VectorEnv):
     def set_state(self, state: dict[str, Any]) -> Any:
         """Restore what `get_state` returned; return the observations."""
         return snapshot.restore(self, state)
+
+    def __copy__(self) -> DexVectorEnv:
+        """A shallow copy would share arrays with worlds that it does not share: copy all."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles hold all attributes; the worlds as their full state."""

@@ -32,8 +32,14 @@ ID = "DexFW/Grasp-v0"
         ({"image_size": 4}, "image_size must be at least 16 px, got 4"),
         ({"max_episode_steps": 0}, "max_episode_steps must be an integer of at least 1, got 0"),
         ({"timestep": 0.003}, "0.003 s does not divide the control period.*0.0025"),
-        ({"threads": 0}, "threads must be at least 1"),
-        ({"friction_scale": -1.0}, "friction_scale positive"),
+        ({"threads": 0}, "threads must be an integer of at least 1, got 0"),
+        ({"threads": "2"}, "threads must be an integer of at least 1, got '2'"),
+        ({"friction_scale": -1.0}, r"friction_scale must be a number above 0, got -1\.0"),
+        ({"friction_scale": "x"}, "friction_scale must be a number above 0, got 'x'"),
+        ({"timestep": 0}, "timestep must be a number above 0, got 0"),
+        ({"timestep": "a"}, "timestep must be a number above 0, got 'a'"),
+        ({"image_size": "64"}, "image_size must be an integer .*, got '64'"),
+        ({"obs_mode": 3}, "unknown obs_mode 3; choose one of"),
         ({"obs_mode": "image/flat"}, r"'image/flat': pictures are not flattened.*'state/flat'"),
         ({"info_mode": "text"}, r"unknown info_mode 'text'; choose one of \('arrays', 'full'\)"),
     ],
@@ -62,6 +68,39 @@ def test_ids_and_tasks():
         gym.make("DexFW/Grasp-v7")
     with pytest.raises(ValueError, match=r"unknown task 'Juggle'; choose one of \['Grasp', "):
         DexVectorEnv("Juggle")
+
+
+@pytest.mark.parametrize("make_one", [gym.make, gym.make_vec])
+def test_an_id_keeps_its_task(make_one):
+    with pytest.raises(ValueError, match="is the task Grasp, not Pour; make DexFW/Pour-v0"):
+        make_one(ID, task="Pour")
+    assert make_one(ID, task="Grasp").spec.id == ID
+    assert DexEnv("Pour").spec.id == DexVectorEnv("Pour").spec.id == "DexFW/Pour-v0"
+
+
+@pytest.mark.parametrize("seed", [2.5, "123", [1.5, 2, 3], np.array([1.0, 2.0, 3.0]), {1, 2, 3}])
+def test_seeds_are_integers(seed):
+    with pytest.raises(ValueError, match=r"seed .*must be an integer"):
+        make(3).reset(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("max_episode_steps", -3, "max_episode_steps must be an integer of at least 1, got -3"),
+        ("reward_mode", "much", "unknown reward_mode 'much'"),
+        ("sampler", "train(1)", r"sampler must be a function of a generator, got 'train\(1\)'"),
+    ],
+)
+def test_what_is_set_of_worlds_is_checked(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        make(2).set_attr(name, value)
+
+
+def test_half_a_state_is_refused():
+    env = started([scene()])
+    with pytest.raises(ValueError, match="this one lacks vectors, generators"):
+        env.set_state({"scenarios": [scene().to_json()]})
 
 
 def test_unknown_camera_names_the_cameras():

@@ -15,7 +15,7 @@ from dexfw_envs.env import DexEnv
 from dexfw_envs.vector_env import DexVectorEnv
 
 ID = "DexFW/Grasp-v0"
-DUPLICATES = (copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env)))
+DUPLICATES = (copy.copy, copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env)))
 PATIENCE = 60  # of a test with a child process that may hang [s]
 
 

@@ -462,6 +462,7 @@ def unreadable(store: EpisodeStore, monkeypatch) -> dict[str, str]:
     (folder / "b-link.h5").symlink_to("nowhere.h5")
     (folder / "c-empty.h5").touch()
     (folder / "d-secret.h5").touch()
+    os.mkfifo(folder / "e-pipe.h5")
     read = Path.read_bytes
 
     def refuse(path):
@@ -475,9 +476,11 @@ def unreadable(store: EpisodeStore, monkeypatch) -> dict[str, str]:
         "b-link": "it is a link to nothing",
         "c-empty": "it is empty",
         "d-secret": "it cannot be read: Permission denied",
+        "e-pipe": "it is no regular file",
     }
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes need POSIX")
 def test_what_cannot_be_read_is_named_and_skipped(store, monkeypatch, capsys):
     ids = fill(store, 3)
     reasons = unreadable(store, monkeypatch)

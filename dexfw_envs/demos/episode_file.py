@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -270,14 +271,18 @@ def _open(path: str | Path) -> h5py.File:
 
 def _read(path: Path) -> bytes:
     try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise DamagedEpisode(path, "it is a folder")
+        if not stat.S_ISREG(kind):  # opening a named pipe would wait for ever
+            raise DamagedEpisode(path, "it is no regular file")
         return path.read_bytes()
     except FileNotFoundError as error:
         if path.is_symlink():
             raise DamagedEpisode(path, "it is a link to nothing") from error
         raise
     except OSError as error:
-        reason = "it is a folder" if path.is_dir() else f"it cannot be read: {error.strerror}"
-        raise DamagedEpisode(path, reason) from error
+        raise DamagedEpisode(path, f"it cannot be read: {error.strerror}") from error
 
 
 def _read_header(file: h5py.File, path: str | Path) -> dict[str, Any]:

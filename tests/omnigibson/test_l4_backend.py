@@ -105,8 +105,8 @@ def test_nothing_starts_without_our_files(monkeypatch, tmp_path):
         ({"robot": "spot"}, "unknown robot with 1 arm 'spot'"),
         ({"timestep": 0.3}, r"timestep 0\.3 s does not divide"),
         ({"cameras": ("roof",)}, "unknown camera 'roof'"),
-        ({"friction_scale": 0.0}, "friction_scale positive"),
-        ({"threads": 0}, "threads must be at least 1"),
+        ({"friction_scale": 0.0}, "friction_scale must be a number above 0"),
+        ({"threads": 0}, "threads must be an integer of at least 1"),
         ({"control_mode": "torque"}, "unknown control_mode 'torque'"),
     ],
 )

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
 
+from dexfw_envs import checks
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
 from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
@@ -60,11 +61,8 @@ class MujocoBackend:
         fault_folder: str | Path | None = None,
     ) -> None:
         self._substeps = physics_steps(timestep)
-        if threads < 1 or not friction_scale > 0:
-            raise ValueError(
-                f"threads must be at least 1 and friction_scale positive, got {threads} "
-                f"and {friction_scale}"
-            )
+        checks.count("threads", threads)
+        checks.positive("friction_scale", friction_scale)
         self.needs, self.robot, self.num_worlds = needs, needs.robot, num_worlds
         self.friction_scale = friction_scale
         self.model = build_model(needs, timestep)

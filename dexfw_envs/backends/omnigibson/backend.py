@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs import checks
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
 from dexfw_envs.backends.layout import CAMERAS
 from dexfw_envs.backends.omnigibson import requirements
@@ -30,8 +31,14 @@ from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
 OPTIONS = (
-    *("robot", "files", "cameras", "headless", "gains"),
-    *("timestep", "threads", "friction_scale"),
+    "robot",
+    "files",
+    "cameras",
+    "headless",
+    "gains",
+    "timestep",
+    "threads",
+    "friction_scale",
 )
 GAINS = ("suite", "simulator")
 USUAL_CAMERAS = {1: ("front",), 2: ("front", "head")}  # by number of arms
@@ -73,11 +80,10 @@ class OmniGibsonBackend:
         threads: int | None = None,
         friction_scale: float = 1.0,
     ) -> None:
-        if gains not in GAINS:
-            raise ValueError(f"unknown gains {gains!r}; choose one of {GAINS}")
-        if (threads is not None and threads < 1) or not friction_scale > 0:
-            got = f"got {threads} and {friction_scale}"
-            raise ValueError(f"threads must be at least 1 and friction_scale positive, {got}")
+        checks.choice("gains", gains, GAINS)
+        if threads is not None:
+            checks.count("threads", threads)
+        checks.positive("friction_scale", friction_scale)
         self.needs, self.num_worlds, self._gains = needs, num_worlds, gains
         plan = make_plan(needs.robot, robot)
         chosen = USUAL_CAMERAS[needs.robot.arms] if cameras is None else tuple(cameras)
