@@ -19,7 +19,9 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from dexfw_envs.records import Record, mean_measures, read_records, reference, write_records
 from dexfw_envs.rollout import Episode, Policy, ProgressCallback, run_episodes
@@ -142,12 +144,14 @@ def evaluate(
 
     Raises:
         ValueError: Both or neither of `split` and `scenarios`, options for a finished env, an env
-            that is none of this suite's or has no spec, or a displacement that is no distance.
+            that is none of this suite's, is wrapped or has no spec, something that is no policy,
+            or a displacement that is no distance.
     """
     if (split is None) == (scenarios is None):
         raise ValueError("give either split or scenarios")
     if not isinstance(env, str) and env_options:
         raise ValueError(f"env_options {sorted(env_options)} need an env id, got a finished env")
+    _check_policy(policy)
     with ExitStack() as stack:
         if isinstance(env, str):
             env = _make(env, num_envs, videos, env_options or {})
@@ -212,6 +216,8 @@ def _run(
     return sorted(finished, key=lambda episode: episode.index)
 
 
+# Wrappers that `gymnasium.make` adds: they check, or end episodes, which is looked at below.
+HARMLESS = (PassiveEnvChecker, OrderEnforcing, TimeLimit)
 NEEDED = ("task", "backend", "scenarios", "max_episode_steps")  # of an env, beside Gymnasium's
 
 
@@ -219,12 +225,13 @@ def _batch_of(env: Any) -> Any:
     """Return the vector env that acts: the env itself, or the batch of one behind a single env.
 
     Raises:
-        ValueError: It is none of this suite's, or a wrapper makes its episodes shorter.
+        ValueError: It is none of this suite's, or a wrapper of it would be passed over.
     """
     from dexfw_envs.env import DexEnv
 
     inner = getattr(env, "unwrapped", env)
     if isinstance(inner, DexEnv):
+        _refuse_wrappers(env)
         limit = env.spec.max_episode_steps if env.spec else None
         if limit not in (None, inner.batch.max_episode_steps):
             raise ValueError(
@@ -237,6 +244,25 @@ def _batch_of(env: Any) -> Any:
     return env
 
 
+def _refuse_wrappers(env: Any) -> None:
+    """Refuse the wrappers of a single env, which the batch of one behind it would pass over."""
+    while isinstance(env, gymnasium.Wrapper):
+        if not isinstance(env, HARMLESS):
+            raise ValueError(
+                f"{type(env).__name__} would be passed over: an evaluation acts in the env itself; "
+                "give that, and let the policy do what the wrapper does"
+            )
+        env = env.env
+
+
+def _check_policy(policy: Any) -> None:
+    missing = [name for name in ("reset", "act") if not callable(getattr(policy, name, None))]
+    if missing or isinstance(policy, type):
+        raise ValueError(
+            f"a policy is an object with reset(mask) and act(observation), got {policy!r}"
+        )
+
+
 def _foreign(name: str) -> str:
     return (
         f"{name} is no environment of this suite: give an id such as 'DexFW/Grasp-v0', or what "
@@ -245,8 +271,6 @@ def _foreign(name: str) -> str:
 
 
 def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -> Any:
-    import gymnasium
-
     from dexfw_envs.registry import NAMESPACE
 
     module, _, name = env_id.rpartition(":")

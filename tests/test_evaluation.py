@@ -122,6 +122,28 @@ def test_a_single_env_cut_short_by_a_wrapper_is_refused():
 
 
 @pytest.mark.parametrize(
+    "wrap",
+    [
+        gym.wrappers.FlattenObservation,
+        lambda env: gym.wrappers.RescaleAction(env, np.float32(-2.0), np.float32(2.0)),
+    ],
+)
+def test_a_wrapper_that_would_be_passed_over_is_refused(wrap):
+    env = wrap(gym.make("DexFW/Grasp-v0"))
+    with pytest.raises(
+        ValueError, match=r"^(FlattenObservation|RescaleAction) would be passed over"
+    ):
+        evaluate(Still(), env, split="T_VAL", episodes=1)
+    env.close()
+
+
+@pytest.mark.parametrize("policy", [None, np.zeros, Still, object()])
+def test_what_is_no_policy_is_refused(policy):
+    with pytest.raises(ValueError, match=r"a policy is an object with reset\(mask\) and act"):
+        evaluate(policy, "DexFW/Grasp-v0", split="T_VAL", episodes=1)
+
+
+@pytest.mark.parametrize(
     ("env", "named"),
     [
         ("CartPole-v1", "'CartPole-v1'"),
