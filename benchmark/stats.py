@@ -15,7 +15,7 @@ The last says where runs with other seeds would. None is over both.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -204,9 +204,17 @@ def _mover_mean(parts: Sequence[Estimate]) -> Estimate:
     if len(parts) == 1:
         return parts[0]
     value = float(np.mean([part.value for part in parts]))
-    below = math.sqrt(sum((part.value - part.low) ** 2 for part in parts)) / len(parts)
-    above = math.sqrt(sum((part.high - part.value) ** 2 for part in parts)) / len(parts)
+    below = math.sqrt(_in_order((part.value - part.low) ** 2 for part in parts)) / len(parts)
+    above = math.sqrt(_in_order((part.high - part.value) ** 2 for part in parts)) / len(parts)
     return Estimate(value, value - below, value + above)
+
+
+def _in_order(values: Iterable[float]) -> float:
+    """Add from the first to the last: `sum` rounds otherwise from Python 3.12 on."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 # --- a figure of every episode

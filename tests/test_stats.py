@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.stats import (
+    _in_order,
     mean_of_proportions,
     mean_of_values,
     over_seeds,
@@ -253,3 +254,8 @@ def test_paired_difference_refuses_bad_input():
         paired_difference([], [])
     with pytest.raises(ValueError, match="0 or 1"):
         paired_difference([0.5, 1], [1, 0])
+
+
+def test_sums_round_alike_on_every_python():
+    assert _in_order([1.0, 1e16, -1e16]) == 0.0
+    assert _in_order(iter([0.1, 0.2, 0.3])) == (0.1 + 0.2) + 0.3
