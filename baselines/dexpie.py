@@ -541,12 +541,19 @@ def collect_rollouts(run: Run, i: int) -> None:
     print(f"collection {i}: {report}", flush=True)
 
 
+def check_collected(args: Args) -> RunFolder:
+    """The run that --collected names; refused if other settings made its policy and its data."""
+    other = RunFolder(args.collected)
+    check_made_with(args, other.config, LATER, "collected")
+    return other
+
+
 def adopt(run: Run) -> None:
     """Take demonstrations, reference policy and first rollouts of another run, which must fit."""
-    args, other = run.args, RunFolder(run.args.collected)
+    args = run.args
+    other = check_collected(args)
     data = other.read_checkpoint("policy_0.pt")
     check_header(load_checkpoint(other, "policy_0.pt"), header(args))
-    check_made_with(args, other.config, LATER, "collected")
     take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
     if args.kind != "bc":
         check_finished(other.path, "collect_1")
@@ -790,6 +797,8 @@ def main(args: Args) -> int:
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
         return evaluate_checkpoint(args, open_policy, TASKS)
+    if args.collected and not args.resume:  # known before there is a run
+        check_collected(args)
     run = Run(args)
     print(f"run folder: {run.path}", flush=True)
     if args.collected:

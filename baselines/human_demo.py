@@ -94,7 +94,7 @@ from diffusers.training_utils import EMAModel
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.demos.demonstrations import demonstrate, fixed_scenes, read_demonstrations
-from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.demos.store import EpisodeStore, open_store
 from dexfw_envs.progress import Progress, check_header
 from dexfw_envs.registry import entry
 from dexfw_envs.report import all_rounds, measure, print_success, success_curves
@@ -437,6 +437,8 @@ def main(args: Args) -> int:
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
         return evaluate_checkpoint(args, open_policy, TASKS)
+    if args.demos and not args.resume:  # known before there is a run
+        open_store(args.demos, entry(args.task).env_id, CONTROL_MODE)
     run = Run(args)
     print(f"run folder: {run.path}", flush=True)
     run.stage("demos", collect)

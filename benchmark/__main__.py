@@ -1,4 +1,4 @@
-"""Command line of the harness: `python -m benchmark --help`."""
+"""The harness: runs the grid of all experiments and makes its tables, plots and page."""
 
 from __future__ import annotations
 
@@ -29,30 +29,37 @@ def _app() -> tyro.extras.SubcommandApp:
 
     @app.command(name="cells")
     def _(options: tyro.conf.OmitArgPrefixes[Cells]) -> int:
+        """List the grid: what is done, what is not, what that would cost."""
         return list_cells(options)
 
     @app.command(name="run")
     def _(options: tyro.conf.OmitArgPrefixes[Run]) -> int:
+        """Run what is missing, go on with what was cut, skip what is done."""
         return run(options)
 
     @app.command(name="adopt")
     def _(options: tyro.conf.OmitArgPrefixes[Adopt]) -> int:
+        """Count a run that was started by hand as its cell."""
         return adopt(options)
 
     @app.command(name="tables")
     def _(options: tyro.conf.OmitArgPrefixes[Tables]) -> int:
+        """Write the tables."""
         return tables(options)
 
     @app.command(name="plots")
     def _(options: tyro.conf.OmitArgPrefixes[Plots]) -> int:
+        """Write the plots."""
         return plots(options)
 
     @app.command(name="report")
     def _(options: tyro.conf.OmitArgPrefixes[Report]) -> int:
+        """Write tables, plots and the page."""
         return report(options)
 
     @app.command(name="show")
     def _(options: tyro.conf.OmitArgPrefixes[Show]) -> int:
+        """Print figures of what is stored."""
         return show(options)
 
     return app

@@ -11,6 +11,7 @@ A kept policy, or a run's checkpoint, of `baselines/dexflywheel.py` becomes a fi
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,16 @@ def write(source: Path, target: Path, episodes: int, threads: int) -> dict[str, 
     return read_arrays(target)[0]
 
 
+def success_of(header: Mapping[str, Any]) -> str:
+    """Say in a few words how often the policy of a file succeeds."""
+    found = header.get("measured")
+    if not found:
+        return "not measured"
+
+    rate, low, high = (100 * found[name] for name in ("success", "low", "high"))
+    return f"{rate:.1f} % [{low:.1f}, {high:.1f}] of {found['n']} episodes"
+
+
 def main(args: Args) -> None:
     """Write the files and say what they hold."""
     if (args.policy is None) != (args.output is None):
@@ -153,7 +164,7 @@ def main(args: Args) -> None:
         pairs = [(args.policy, args.output)]
     for source, target in pairs:
         header = write(source, target, args.episodes, args.threads)
-        print(f"{target}: {target.stat().st_size / 1000:.0f} kB", header.get("measured", ""))
+        print(f"{target}, {target.stat().st_size / 1000:.0f} kB: {success_of(header)}")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,8 @@ COUNTS = (
     *("critic_batch", "test_every", "test_episodes"),
 )
 
+FEW = 3  # names that a message lists
+
 Settings = TypeVar("Settings", bound=ScriptArgs)
 
 
@@ -98,7 +100,8 @@ def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """
     values = with_precision(values)
     if other := sorted(set(values) - {field.name for field in dataclasses.fields(settings)}):
-        raise ValueError(f"settings of another version of the script: it has no {other}")
+        named = ", ".join(other[:FEW]) + (", ..." if len(other) > FEW else "")
+        raise ValueError(f"settings of another version of the script: it has no {named}")
     changed: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     return settings(**{**values, **changed})
 
@@ -361,7 +364,11 @@ def evaluate_checkpoint(
     state = read_policy(asked.evaluate)
     if "args" not in state:
         raise ValueError(f"{asked.evaluate} is no checkpoint of a policy")
-    trained = from_dict(type(asked), state["args"])
+    try:
+        trained = from_dict(type(asked), state["args"])
+    except ValueError as error:
+        method = state.get("method", "unknown")
+        raise ValueError(f"{asked.evaluate}, a policy of method {method}: {error}") from error
     names = (*WORLD, *asked.ASKED, "displacement")
     args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in names})
     labels = _labels(state, asked, args, tasks) if asked.records else {}

@@ -70,9 +70,17 @@ def run_command(
 
     def work(words: list[str]) -> int | None:
         text = description or settings.__doc__ or ""
-        return main(tyro.cli(settings, args=words, description=help_text(text)))
+        return main(tyro.cli(settings, args=words, prog=_program(), description=help_text(text)))
 
     return run_main(work, argv)
+
+
+def _program() -> str | None:
+    """Name of the command as it was called; None for a script, which is called by its file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None:
+        return None
+    return "python -m " + spec.name.removesuffix(".__main__")
 
 
 def run_main(

@@ -238,10 +238,32 @@ def test_a_checkpoint_of_something_else_is_no_policy(script, place, capsys):
         check_refused(code, capsys, reason)
 
 
+@pytest.mark.parametrize(
+    ("script", "option", "reason"),
+    [
+        ("human_demo", "--demos", "no episode file or folder none"),
+        ("dexpie", "--collected", "no run at none"),
+    ],
+)
+def test_data_that_are_not_there_leave_no_run_behind(script, option, reason, place, capsys):
+    pytest.importorskip("torch", reason="the scripts need torch")
+    pytest.importorskip("diffusers", reason="the scripts need the extra train")
+    from script_calls import call
+
+    from benchmark.scripts import load_script
+
+    module = sys.modules.get(script) or load_script(script)
+    code = outcome(lambda argv: call(module, argv), f"{option} none")
+    check_refused(code, capsys, reason)
+    assert not (place / "runs").exists()
+
+
 BAD_FOR_COMMANDS = [
     ("dexfw_envs.demos.record", "--task Juggle", "unknown task 'Juggle'"),
     ("dexfw_envs.demos.record", "--seed -1", "--seed must be at least 0"),
-    ("dexfw_envs.demos.record", "--output folder", "folder"),
+    ("dexfw_envs.demos.record", "--output folder", "an episode file ends in .h5"),
+    ("dexfw_envs.demos.record", "--task Juggle --output file", "unknown task 'Juggle'"),
+    ("dexfw_envs.demos.record", "--output demonstration.txt", "an episode file ends in .h5"),
     ("dexfw_envs.demos.replay", "none.h5", "none.h5"),
     ("dexfw_envs.demos.replay", "--task Juggle", "Juggle"),
     ("dexfw_envs.demos.replay", "--num-envs 0", "--num-envs must be at least 1"),

@@ -151,7 +151,8 @@ def test_a_policy_of_ones_own_is_exported_and_measured(tmp_path, capsys):
 
     source = ROOT / "results/policies/dexflywheel/Grasp/i2-seed1.safetensors"
     main(Args(policy=source, output=tmp_path / "my.npz", episodes=2, threads=1))
-    assert f"{tmp_path / 'my.npz'}: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tmp_path / 'my.npz'}, ") and said.endswith("] of 2 episodes\n")
     header = load(tmp_path / "my.npz").header
     assert header["iteration"] == 2 and header["measured"]["n"] == 2
     assert header["made"]["from"] == source.relative_to(ROOT).as_posix()
@@ -195,6 +196,12 @@ def test_it_has_to_be_reset_for_the_worlds_it_acts_in():
 
 
 # --- files
+
+
+def test_it_says_what_it_is_for_in_another_environment():
+    policy = load_shipped("Grasp")
+    with pytest.raises(ValueError, match="this policy is for DexFW/Grasp-v0"):
+        evaluate(policy, "DexFW/Pour-v0", split="T_VAL", episodes=1, num_envs=1)
 
 
 def test_large_matrices_are_rounded_and_all_else_comes_back(tmp_path):

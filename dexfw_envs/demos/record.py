@@ -58,19 +58,23 @@ def main(args: Args) -> None:
     """Record one demonstration and write it.
 
     Raises:
+        ValueError: The task is unknown, or the file's name ends otherwise than in `.h5`.
         FileExistsError: The file is there already.
         RuntimeError: As `record`.
         OSError: It cannot be written.
     """
     checks.least(args, 0, "seed")
+    env_id = entry(args.task).env_id
     path = args.output
+    if path.suffix != ".h5":
+        raise ValueError(f"--output {path}: an episode file ends in .h5")
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists already; name a new --output or remove it")
     episode = record(args.task, args.seed)
     save_episode(
         path,
         episode,
-        env_id=entry(args.task).env_id,
+        env_id=env_id,
         control_mode="ee_pose",
         source="scripted",
         seed=args.seed,

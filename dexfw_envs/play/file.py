@@ -79,8 +79,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], Arrays]:
     except (PermissionError, IsADirectoryError):
         raise  # it may be as good as any
     except (ValueError, KeyError, TypeError, EOFError, OSError, zlib.error, *_ZIP) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"damaged: {path} is no policy file for the player ({reason})") from error
+        raise ValueError(f"damaged: {path} is no policy file for the player") from error
     if not isinstance(header, dict) or any(name not in header for name in NEEDED):
         raise ValueError(f"damaged: the header of {path} lacks one of {NEEDED}")
     if header["format"] != FORMAT:

@@ -38,7 +38,7 @@ class PlayedPolicy:
     def __init__(self, header: Mapping[str, Any], arrays: Arrays) -> None:
         self.header = dict(header)
         settings = header["settings"]
-        self._base = _Base(arrays, settings)
+        self._base = _Base(arrays, settings, header["env_id"])
         self._residual = _Residual(arrays, settings)
         self._execute = int(settings["execute"])
         overlap = self._base.chunk - self._execute
@@ -94,8 +94,9 @@ class PlayedPolicy:
 class _Base:
     """The base policy: a chunk of actions from one observation, by DDIM from zeros."""
 
-    def __init__(self, arrays: Arrays, settings: Mapping[str, Any]) -> None:
+    def __init__(self, arrays: Arrays, settings: Mapping[str, Any], env_id: str) -> None:
         self._arrays = arrays
+        self._for = f"this policy is for {env_id}"
         self.action = len(arrays["base/centre"])
         self.chunk = int(settings["chunk"])
         self._smoother = local_lines(self.chunk, settings["chunk_smoothing"])
@@ -103,9 +104,17 @@ class _Base:
         self._blocks = 1 + max(int(name.split(".")[2]) for name in names)
 
     def plan(self, observation: Observation) -> np.ndarray:
-        """Return actions (N, chunk, action)."""
+        """Return actions (N, chunk, action).
+
+        Raises:
+            ValueError: The observation is of another environment.
+        """
         arrays = self._arrays
         state = features(observation)
+        wanted = len(arrays["base/mean"])
+        if state.shape[1] != wanted:
+            seen = state.shape[1]
+            raise ValueError(f"{self._for}: the policy sees {wanted} numbers of it, got {seen}")
         state = np.clip((state - arrays["base/mean"]) / arrays["base/std"], -LIMIT, LIMIT)
         chunk = np.zeros((len(state), self.chunk * self.action), np.float32)
         steps = (arrays[f"schedule/{name}"] for name in ("level", "alpha", "alpha_before"))
