@@ -544,6 +544,7 @@ def collect_rollouts(run: Run, i: int) -> None:
 def check_collected(args: Args) -> RunFolder:
     """The run that --collected names; refused if other settings made its policy and its data."""
     other = RunFolder(args.collected)
+    check_header(load_checkpoint(other, "policy_0.pt"), header(args))
     check_made_with(args, other.config, LATER, "collected")
     return other
 
@@ -553,7 +554,6 @@ def adopt(run: Run) -> None:
     args = run.args
     other = check_collected(args)
     data = other.read_checkpoint("policy_0.pt")
-    check_header(load_checkpoint(other, "policy_0.pt"), header(args))
     take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
     if args.kind != "bc":
         check_finished(other.path, "collect_1")
