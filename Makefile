@@ -134,7 +134,7 @@ WRAPPER_PACKAGES := array-api-compat==1.16.0 moviepy==2.2.1 opencv-python-headle
 	pygame-ce==2.5.8
 CLIENTS_PACKAGES := torch==2.13.0 stable-baselines3==2.9.2 torchrl==0.14.1 tensordict==0.14.3 \
 	skrl==2.1.1 tianshou==2.0.1 tensorboard==2.21.0 pytest==9.2.0 $(RLLIB_PACKAGES) $(WRAPPER_PACKAGES)
-LEROBOT_TESTS := tests/test_lerobot_reader.py tests/test_lerobot_programs.py
+LEROBOT_TESTS := tests/integrations/test_lerobot_reader.py tests/integrations/test_lerobot_programs.py
 
 .PHONY: test-clients test-lerobot-312
 
@@ -152,7 +152,7 @@ $(LEROBOT)-312/.installed: Makefile pyproject.toml
 	touch $@
 
 test-clients: $(CLIENTS)/.installed  ## run SB3, TorchRL, skrl, RLlib, Tianshou, and docs/recipes.md
-	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest tests/clients tests/test_vector_wrappers.py
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest tests/clients tests/envs/test_vector_wrappers.py
 
 test-lerobot: $(LEROBOT_STAMP)  ## read, train and evaluate with LeRobot itself
 	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest $(LEROBOT_TESTS)
@@ -165,12 +165,12 @@ test-lerobot-312: $(LEROBOT)-312/.installed
 # ---
 
 test-omnigibson: $(OMNIGIBSON_STAMP)  ## hold the OmniGibson backend to the real package, without Isaac Sim
-	OMP_NUM_THREADS=1 $(OMNIGIBSON)/bin/python -m pytest tests/omnigibson tests/test_urdf.py
+	OMP_NUM_THREADS=1 $(OMNIGIBSON)/bin/python -m pytest tests/omnigibson tests/robots/test_urdf.py
 	@if [ -n "$(PYTHON310)" ]; then $(MAKE) test-omnigibson-310; \
 	else echo "no Python 3.10 here: the tests ran on one Python only"; fi
 
 test-omnigibson-310: $(OMNIGIBSON)-310/.installed
-	OMP_NUM_THREADS=1 $(OMNIGIBSON)-310/bin/python -m pytest tests/omnigibson tests/test_urdf.py
+	OMP_NUM_THREADS=1 $(OMNIGIBSON)-310/bin/python -m pytest tests/omnigibson tests/robots/test_urdf.py
 
 check: $(STAMP)  ## lint, format and types, changing nothing
 	$(BIN)/ruff check .

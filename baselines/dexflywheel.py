@@ -18,7 +18,8 @@ from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-from dexfw_envs.cli import ScriptArgs, check_device, command_line, evaluate_checkpoint
+from dexfw_envs.runs.evaluation import evaluate_checkpoint
+from dexfw_envs.runs.settings import ScriptArgs, check_device, command_line
 
 METHOD_VERSION, CONTROL_MODE = 3, "ee_pose"
 LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
@@ -148,15 +149,21 @@ from torch.distributions import Normal
 
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.splits import training_sampler
-from dexfw_envs.demos.augment import augment
+from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.collection import Tries, gather
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.source import sources_of
-from dexfw_envs.demos.store import SOURCES, EpisodeStore
-from dexfw_envs.evaluation import evaluate
-from dexfw_envs.progress import Progress, check_header, means, pack, unpack
+from dexfw_envs.editing.augment import augment
+from dexfw_envs.editing.reading import read_motions
+from dexfw_envs.episodes.rollout import run_episodes
+from dexfw_envs.episodes.store import SOURCES, EpisodeStore
+from dexfw_envs.evaluation.evaluator import evaluate
+from dexfw_envs.files import atomic_write_json, read_json
 from dexfw_envs.registry import entry
-from dexfw_envs.report import (
+from dexfw_envs.runs.checkpoints import check_header, pack, unpack
+from dexfw_envs.runs.folder import RunFolder
+from dexfw_envs.runs.metrics import means
+from dexfw_envs.runs.progress import Progress
+from dexfw_envs.runs.report import (
     curves,
     measure,
     plot_success,
@@ -164,9 +171,6 @@ from dexfw_envs.report import (
     success_curves,
     wheel_turned,
 )
-from dexfw_envs.rollout import run_episodes
-from dexfw_envs.runs import RunFolder, atomic_write_json, read_json
-from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
 
@@ -716,7 +720,7 @@ def build_data(run: Run, i: int) -> None:
         chosen, report["rollouts"] = collect(count, rng, make, add["policy"], scenes=i - args.aep)
     if source == "augmented":
         blur = args.aep_smoothing if i > 1 else 0.0
-        sources = sources_of(chosen, env.codec, smoothing=blur)
+        sources = read_motions(chosen, env.codec, smoothing=blur)
         aep = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
         chosen, report["edited"] = collect(count, rng, aep, add["augmented"])
     env.close()

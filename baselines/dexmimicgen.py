@@ -17,8 +17,9 @@ from itertools import islice, pairwise
 from typing import ClassVar, Literal
 
 from dexfw_envs.catalog.curricula import CURRICULA, iterations
-from dexfw_envs.cli import ScriptArgs, check_device, command_line, evaluate_checkpoint
-from dexfw_envs.demos.bridging import EditOptions
+from dexfw_envs.editing.bridging import EditOptions
+from dexfw_envs.runs.evaluation import evaluate_checkpoint
+from dexfw_envs.runs.settings import ScriptArgs, check_device, command_line
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "dexmimicgen", 1, "ee_pose"
 LEVELS = 50  # noise levels in training
@@ -114,19 +115,21 @@ from diffusers.training_utils import EMAModel
 
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.splits import training_sampler
-from dexfw_envs.demos.augment import augment, choose_nearest, choose_random
+from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.collection import generation_report
-from dexfw_envs.demos.cuts import cut_for
 from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, spread_scenes
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.source import Source
-from dexfw_envs.demos.store import EpisodeStore
 from dexfw_envs.demos.transfer import SPARE_STEPS
-from dexfw_envs.progress import Progress, check_header
+from dexfw_envs.editing.augment import augment, choose_nearest, choose_random
+from dexfw_envs.editing.cuts import cut_for
+from dexfw_envs.editing.reading import read_motion
+from dexfw_envs.episodes.store import EpisodeStore
+from dexfw_envs.files import atomic_write_json, read_json
 from dexfw_envs.registry import entry
-from dexfw_envs.report import all_rounds, measure, print_success, success_curves
-from dexfw_envs.runs import RunFolder, atomic_write_json, read_json
-from dexfw_envs.smoothing import local_lines
+from dexfw_envs.runs.checkpoints import check_header
+from dexfw_envs.runs.folder import RunFolder
+from dexfw_envs.runs.progress import Progress
+from dexfw_envs.runs.report import all_rounds, measure, print_success, success_curves
 from dexfw_envs.transforms import matrix_from_quat
 
 
@@ -397,7 +400,7 @@ def generate(run: Run) -> None:
     steps = max(len(episode.actions) for episode in chosen) + SPARE_STEPS
     env, store = make_env(args, args.obs == "image", steps), run.episodes("D_1")
     cut = cut_for(args.task, None if args.coordination == "task" else args.coordination)
-    sources = [Source.from_episode(e, env.codec, cut, label=e.identifier) for e in chosen]
+    sources = [read_motion(e, env.codec, cut, label=e.identifier) for e in chosen]
     choose = {"nearest": choose_nearest(args.nearest), "random": choose_random}[args.select]
     edit = partial(augment, env, sources, options=args.editing, choose=choose, failures=True)
     saved = run.restore()

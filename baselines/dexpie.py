@@ -21,16 +21,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from dexfw_envs import checks
-from dexfw_envs.asynchronous import check_latency
-from dexfw_envs.cli import (
+from dexfw_envs.deployment.chunk_executor import check_latency
+from dexfw_envs.registry import entry
+from dexfw_envs.runs.evaluation import evaluate_checkpoint
+from dexfw_envs.runs.settings import (
     SAME_METHOD,
     ScriptArgs,
     check_device,
     check_made_with,
     command_line,
-    evaluate_checkpoint,
 )
-from dexfw_envs.registry import entry
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 3, "ee_pose"
 LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of the optimality
@@ -177,24 +177,28 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
 
-from dexfw_envs.asynchronous import ChunkExecutor, make_inference
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
-from dexfw_envs.calibration import calibrations, shares, split_by_scene
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.catalog.splits import configurations
-from dexfw_envs.control import PoseCodec
-from dexfw_envs.demos import deployment as dagger
+from dexfw_envs.control.codec import PoseCodec
+from dexfw_envs.control.relative import ACTION_SPACES, measured_palms
+from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.demonstrations import demonstrate, read_demonstrations, take_episodes
-from dexfw_envs.demos.stages import STAGE, StagedEnv, longest_stage, stage_starts, with_stages
-from dexfw_envs.demos.store import EpisodeStore
+from dexfw_envs.deployment import collection
+from dexfw_envs.deployment.chunk_executor import ChunkExecutor, make_inference
+from dexfw_envs.deployment.scripted_operator import Gate, ScriptedOperator
+from dexfw_envs.deployment.shared_control import SharedControl
+from dexfw_envs.deployment.stages import STAGE, StagedEnv, longest_stage, stage_starts, with_stages
+from dexfw_envs.deployment.starts import Starts
+from dexfw_envs.episodes.store import EpisodeStore
+from dexfw_envs.evaluation.calibration import calibrations, shares, split_by_scene
 from dexfw_envs.experts import TEACHER_STYLES
-from dexfw_envs.interventions import Gate, ScriptedOperator, SharedControl
-from dexfw_envs.keyboard import keyboard_operator, raw_terminal
-from dexfw_envs.progress import Progress, check_finished, check_header, load_checkpoint
-from dexfw_envs.relative import ACTION_SPACES, measured_palms
-from dexfw_envs.report import all_rounds, measure, print_success, success_curves
-from dexfw_envs.runs import RunFolder, atomic_write_json
-from dexfw_envs.smoothing import local_lines
+from dexfw_envs.files import atomic_write_json
+from dexfw_envs.runs.checkpoints import check_header, load_checkpoint
+from dexfw_envs.runs.folder import RunFolder
+from dexfw_envs.runs.progress import Progress, check_finished
+from dexfw_envs.runs.report import all_rounds, measure, print_success, success_curves
+from dexfw_envs.teleop.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.transforms import matrix_from_quat
 
 
@@ -526,14 +530,14 @@ def collect_rollouts(run: Run, i: int) -> None:
     scenes = iter(configurations(args.task, iterations(args.task), args.rollouts, rng))
     staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
     order = args.initial_share, args.intervene, args.retries
-    starts = dagger.Starts(args.rollouts, scenes, staged, rng, *order)
+    starts = Starts(args.rollouts, scenes, staged, rng, *order)
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
-    store, deployed, made = run.episodes(f"D_{i}"), dagger.DeployedEnv(env, control), []
+    store, deployed, made = run.episodes(f"D_{i}"), collection.DeployedEnv(env, control), []
     with raw_terminal() if keys else contextlib.nullcontext():
-        for episode in dagger.deploy(deployed, control, starts, f"rollouts {i}"):
+        for episode in collection.deploy(deployed, control, starts, f"rollouts {i}"):
             store.add(episode, source="policy", seed=args.seed, config={"round": i})
             made.append(episode)
-    report = dagger.collection_report(made, deployed, env.task.stages)
+    report = collection.collection_report(made, deployed, env.task.stages)
     acting.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
@@ -699,7 +703,7 @@ def helpful(j: int, episode: Any, args: Args) -> torch.Tensor:
     """Windows that count as an intervention (T,), in rollouts that succeeded."""
     if j == 0 or not episode.success:
         return torch.zeros(len(episode.actions), dtype=torch.bool)
-    share = torch.as_tensor(dagger.intervened(episode, args.chunk))
+    share = torch.as_tensor(collection.intervened(episode, args.chunk))
     return share > 1 / 3 if args.labels == "paper" else share == 1
 
 
@@ -714,7 +718,7 @@ def improve(run: Run, i: int) -> None:
     data = windows((experience[n][1] for n in kept), args, judged)
     if args.imitate == "interventions":  # and demonstrations, as HG-DAgger did at first
         chosen = (experience[n] for n in kept)
-        flags = [dagger.flags_of(e) if j else [True] * len(e.actions) for j, e in chosen]
+        flags = [collection.flags_of(e) if j else [True] * len(e.actions) for j, e in chosen]
         data = {name: x[np.concatenate(flags)] for name, x in data.items()}
     policy = new_policy(windows((e for _, e in experience if e.success), args), args, guided)
     if args.init == "reference":  # its normaliser fits its weights
@@ -761,7 +765,7 @@ class Run(Progress):
         names = ["demos", *(f"D_{j}" for j in range(1, i + 1))]
         found = [(j, e) for j, name in enumerate(names) for e in self.episodes(name).episodes()]
         for _, episode in (pair for pair in found if pair[0]):
-            dagger.check_deployed(episode)
+            collection.check_deployed(episode)
         return found
 
     def policy(self, i: int) -> DiffusionPolicy:

@@ -17,7 +17,8 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 from dexfw_envs.catalog.curricula import CURRICULA, iterations
-from dexfw_envs.cli import ScriptArgs, check_device, command_line, evaluate_checkpoint
+from dexfw_envs.runs.evaluation import evaluate_checkpoint
+from dexfw_envs.runs.settings import ScriptArgs, check_device, command_line
 
 METHOD, METHOD_VERSION, CONTROL_MODE = "human_demo", 1, "ee_pose"
 LEVELS = 50  # noise levels in training
@@ -93,13 +94,15 @@ from diffusers.training_utils import EMAModel
 
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.catalog.splits import configurations
+from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.demonstrations import demonstrate, fixed_scenes, read_demonstrations
-from dexfw_envs.demos.store import EpisodeStore, open_store
-from dexfw_envs.progress import Progress, check_header
+from dexfw_envs.episodes.store import EpisodeStore, open_store
+from dexfw_envs.files import atomic_write_json, read_json
 from dexfw_envs.registry import entry
-from dexfw_envs.report import all_rounds, measure, print_success, success_curves
-from dexfw_envs.runs import RunFolder, atomic_write_json, read_json
-from dexfw_envs.smoothing import local_lines
+from dexfw_envs.runs.checkpoints import check_header
+from dexfw_envs.runs.folder import RunFolder
+from dexfw_envs.runs.progress import Progress
+from dexfw_envs.runs.report import all_rounds, measure, print_success, success_curves
 from dexfw_envs.transforms import matrix_from_quat
 
 

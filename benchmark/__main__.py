@@ -20,8 +20,8 @@ from benchmark.commands import (
     run,
     tables,
 )
-from benchmark.show import Show, show
-from dexfw_envs.command import help_text, run_main
+from benchmark.figures.show import Show, show
+from dexfw_envs.console.command import help_text, run_main
 
 
 def _app() -> tyro.extras.SubcommandApp:

@@ -15,15 +15,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import adopting
-from benchmark.cells import Cell, grid
-from benchmark.place import Place
+from benchmark.grid.cells import Cell, grid
+from benchmark.grid.variants import GRID
+from benchmark.kept.summaries import read_summary, status, summary_path, write_manifest
 from benchmark.protocol import ROOT, SEEDS, TASKS, USUAL_PRESET, check_preset, results_of
-from benchmark.run import Outcome, run_cells, todo
-from benchmark.summaries import read_summary, status, summary_path, write_manifest
-from benchmark.variants import GRID
+from benchmark.running import adopting
+from benchmark.running.place import Place
+from benchmark.running.run import Outcome, run_cells, todo
 from dexfw_envs.catalog.lookup import find
-from dexfw_envs.reporting import Lines
+from dexfw_envs.console.reporting import Lines
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Made:
 
     def read(self) -> Any:
         """Read all that is stored."""
-        from benchmark.stored import Results
+        from benchmark.figures.stored import Results
 
         return Results(ROOT / self.results, check_preset(self.preset))
 
@@ -253,7 +253,7 @@ class Report(Made):
 
 def tables(options: Tables) -> int:
     """Write the tables and return the exit code."""
-    from benchmark.tables import write_tables
+    from benchmark.report.tables import write_tables
 
     results = options.read()
     _warn_of_precisions(results)
@@ -262,14 +262,14 @@ def tables(options: Tables) -> int:
 
 def plots(options: Plots) -> int:
     """Write the plots and return the exit code."""
-    from benchmark.plots import write_plots
+    from benchmark.report.plots import write_plots
 
     return _say(write_plots(options.read()))
 
 
 def report(options: Report) -> int:
     """Write the report and return the exit code."""
-    from benchmark.report import write_report
+    from benchmark.report.page import write_report
 
     results = options.read()
     _warn_of_precisions(results)

@@ -25,12 +25,13 @@ from typing import Any, Literal
 
 import tyro
 
+from benchmark.kept.summaries import read_summaries
 from benchmark.protocol import ROOT, results_of
-from benchmark.summaries import read_summaries
 from dexfw_envs import checks
-from dexfw_envs.command import run_command
-from dexfw_envs.records import read_records
-from dexfw_envs.runs import atomic_write_json, provenance, read_json
+from dexfw_envs.console.command import run_command
+from dexfw_envs.evaluation.records import read_records
+from dexfw_envs.files import atomic_write_json, read_json
+from dexfw_envs.provenance import provenance
 
 PRESET = "quick"
 CHOICE = ("--preset", PRESET, "--method", "human_demo", "--task", "Grasp", "--seed", "1", "2")

@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.grid.scripts import load_script
 from benchmark.protocol import ROOT, SPLITS
-from benchmark.scripts import load_script
-from dexfw_envs.cli import from_dict
-from dexfw_envs.command import run_command
-from dexfw_envs.evaluation import evaluate, summary
+from dexfw_envs.console.command import run_command
+from dexfw_envs.evaluation.evaluator import evaluate
+from dexfw_envs.evaluation.summary import summary
+from dexfw_envs.files import read_json
 from dexfw_envs.play import load, shipped_path
 from dexfw_envs.play.file import read_arrays, write_arrays
-from dexfw_envs.policies import read_policy
 from dexfw_envs.registry import TASKS
-from dexfw_envs.runs import read_json
+from dexfw_envs.runs.policies import read_policy
+from dexfw_envs.runs.settings import from_dict
 
 METHOD, ITERATION, SEED = "dexflywheel", 3, 1  # of what ships
 SETTINGS = ("chunk", "execute", "chunk_smoothing", "alpha", "smoothing")  # that the player needs

@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 import tyro
 
+from benchmark.grid.scripts import load_script
 from benchmark.protocol import ROOT, SPLITS
-from benchmark.scripts import load_script
 from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.lookup import find
-from dexfw_envs.cli import from_dict
-from dexfw_envs.command import run_command
-from dexfw_envs.progress import load_checkpoint
-from dexfw_envs.runs import RunFolder, atomic_write_json, provenance, read_json
+from dexfw_envs.console.command import run_command
+from dexfw_envs.files import atomic_write_json, read_json
+from dexfw_envs.provenance import provenance
+from dexfw_envs.runs.checkpoints import load_checkpoint
+from dexfw_envs.runs.folder import RunFolder
+from dexfw_envs.runs.settings import from_dict
 
 STORES = {"dexmimicgen": "D_1", "human_demo": "demos"}  # of the demonstrations, by script
 KEYS = ("success", "low", "high")

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dexfw_envs.command import help_text, run_main
+from dexfw_envs.console.command import help_text, run_main
 
 if TYPE_CHECKING:
-    from dexfw_envs.episode import Episode
+    from dexfw_envs.episodes.episode import Episode
     from dexfw_envs.play import PlayedPolicy
     from dexfw_envs.play.show import Stage
     from dexfw_envs.scenario import Scenario
@@ -209,7 +209,7 @@ def _open(name: str) -> PlayedPolicy:
 
 def _print_outcomes(episodes: list[Episode]) -> None:
     from dexfw_envs.catalog import get_object, get_surroundings
-    from dexfw_envs.control import CONTROL_PERIOD
+    from dexfw_envs.control.codec import CONTROL_PERIOD
 
     for episode in episodes:
         scene = episode.scenario

@@ -76,8 +76,8 @@ def register_all() -> None:
             raise RuntimeError(f"{item.env_id} is registered already")
         gymnasium.register(
             id=item.env_id,
-            entry_point="dexfw_envs.env:DexEnv",
-            vector_entry_point="dexfw_envs.vector_env:DexVectorEnv",
+            entry_point="dexfw_envs.envs.single:DexEnv",
+            vector_entry_point="dexfw_envs.envs.vector:DexVectorEnv",
             max_episode_steps=item.make().max_episode_steps,
             kwargs={"task": item.name},
         )

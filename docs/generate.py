@@ -28,15 +28,15 @@ from tables import (
 
 from benchmark.endurance import table as endurance
 from benchmark.told import table as told_table
-from dexfw_envs import control
 from dexfw_envs.backends.starts import START_NOISE
 from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
 from dexfw_envs.catalog import splits as catalog_splits
 from dexfw_envs.catalog.curricula import iterations, new_objects
 from dexfw_envs.catalog.shapes import reach
+from dexfw_envs.control import codec
 from dexfw_envs.demos.transfer import transfer_table
+from dexfw_envs.envs.observe import flat_order
 from dexfw_envs.experts.measure import told
-from dexfw_envs.observe import flat_order
 from dexfw_envs.registry import TASKS, TaskEntry, entry
 from dexfw_envs.tasks.base import FAILURES, ObservationGroup
 
@@ -121,16 +121,16 @@ def action(item: TaskEntry) -> str:
     for arm, mount in enumerate(robot.mounts):
         first, side = 12 * arm, f"{mount.side} " if robot.arms > 1 else ""
         x, y, z = (number(value) for value in mount.nominal_position)
-        position = f"({x}, {y}, {z}) ± {number(control.POSITION_UNIT)} m"
-        slew = f"{number(control.POSITION_SLEW)} m"
+        position = f"({x}, {y}, {z}) ± {number(codec.POSITION_UNIT)} m"
+        slew = f"{number(codec.POSITION_SLEW)} m"
         rows.append(
             (f"{first}–{first + 2}", f"{side}palm position in the table frame", position, slew)
         )
         turn = f"± {number(mount.rotation_unit)} rad about each axis"
-        slew = f"{number(control.ROTATION_SLEW)} rad"
+        slew = f"{number(codec.ROTATION_SLEW)} rad"
         meaning = f"{side}palm rotation vector from the nominal grasp orientation"
         rows.append((f"{first + 3}–{first + 5}", meaning, turn, slew))
-        slew = f"{number(control.HAND_SLEW)} rad"
+        slew = f"{number(codec.HAND_SLEW)} rad"
         for k, index in enumerate(robot.hand.driven):
             name = robot.hand.joint_names[index].replace("_", " ")
             limits = f"{number(robot.hand.lower[index])} to {number(robot.hand.upper[index])} rad"
@@ -145,9 +145,9 @@ def joint_action(item: TaskEntry) -> str:
     for i, (low, high, speed) in enumerate(
         zip(robot.arm.lower, robot.arm.upper, robot.arm.velocity, strict=True)
     ):
-        slew = f"{number(speed * control.CONTROL_PERIOD)} rad"
+        slew = f"{number(speed * codec.CONTROL_PERIOD)} rad"
         rows.append((i, f"arm joint {i + 1}", f"{number(low)} to {number(high)} rad", slew))
-    rows.append(("7–12", "hand joints, as in `ee_pose`", "", f"{number(control.HAND_SLEW)} rad"))
+    rows.append(("7–12", "hand joints, as in `ee_pose`", "", f"{number(codec.HAND_SLEW)} rad"))
     return table(("Element", "Meaning", "-1 to 1 is", "Most per step"), rows)
 
 
@@ -166,8 +166,8 @@ def success(item: TaskEntry) -> str:
     task = item.make()
     terms = ", ".join(f"`{name}`" for name in task.success_terms)
     stages = ", ".join(f"{i} {name}" for i, name in enumerate(task.stages))
-    hold = task.hold_steps * control.CONTROL_PERIOD
-    length = task.max_episode_steps * control.CONTROL_PERIOD
+    hold = task.hold_steps * codec.CONTROL_PERIOD
+    length = task.max_episode_steps * codec.CONTROL_PERIOD
     return table(
         ("", ""),
         (

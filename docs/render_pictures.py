@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from dexfw_envs.backends.mujoco.render import OffscreenRenderer
 from dexfw_envs.catalog import SURROUNDINGS, get_object, make_scenario, objects_for
 from dexfw_envs.catalog.curricula import iterations
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.vector_env import DexVectorEnv
 
 IMAGES = Path(__file__).resolve().parent / "images"
 FINER = 3  # drawn this many times larger, for smooth edges

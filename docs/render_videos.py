@@ -23,22 +23,24 @@ from PIL import Image, ImageDraw
 from render_pictures import PICTURES, Painter, labelled, sheet
 
 from dexfw_envs.catalog import get_object, get_surroundings, make_scenario, split
-from dexfw_envs.cli import from_dict
-from dexfw_envs.command import run_main
-from dexfw_envs.control import CONTROL_PERIOD
-from dexfw_envs.episode import Episode
+from dexfw_envs.console.command import run_main
+from dexfw_envs.control.codec import CONTROL_PERIOD
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.episode import Episode
+from dexfw_envs.episodes.rollout import run_episodes
 from dexfw_envs.experts import make_expert
-from dexfw_envs.progress import load
+from dexfw_envs.files import atomic_write_bytes, atomic_write_json
+from dexfw_envs.provenance import commit
 from dexfw_envs.registry import entry
-from dexfw_envs.rollout import run_episodes
-from dexfw_envs.runs import RunFolder, atomic_write_bytes, atomic_write_json, commit
+from dexfw_envs.runs.checkpoints import load
+from dexfw_envs.runs.folder import RunFolder
+from dexfw_envs.runs.settings import from_dict
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.vector_env import DexVectorEnv
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
-from benchmark.scripts import load_script  # noqa: E402
+from benchmark.grid.scripts import load_script  # noqa: E402
 
 VIDEOS = ROOT / "docs" / "videos"
 SIDE, COLUMNS = 180, 4  # of an episode's picture [px], and how many stand in a row

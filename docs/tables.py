@@ -13,11 +13,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
-from benchmark.show import cells, figures  # noqa: E402
-from benchmark.stored import legend, seed_mark  # noqa: E402
-from benchmark.summaries import read_summaries  # noqa: E402
-from benchmark.variants import GRID  # noqa: E402
-from dexfw_envs.records import Record, mean_measures, read_records  # noqa: E402
+from benchmark.figures.show import cells, figures  # noqa: E402
+from benchmark.figures.stored import legend, seed_mark  # noqa: E402
+from benchmark.grid.variants import GRID  # noqa: E402
+from benchmark.kept.summaries import read_summaries  # noqa: E402
+from dexfw_envs.evaluation.records import Record, mean_measures, read_records  # noqa: E402
 
 METHOD = "dexflywheel"
 # Variants of the records: policies of the method itself, evaluated in another world.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from extras import lacking
 
-from dexfw_envs import runs
+from dexfw_envs import provenance
 from dexfw_envs.backends import BACKENDS
 
 if find_spec("hypothesis"):  # the environments of clients do without
@@ -70,7 +70,7 @@ class Report:
 
     def __init__(self, config):
         self.path, self.backend = config.getoption("--report"), config.getoption("--backend")
-        self.tests, self.stopped, self.commit = {}, "", runs.commit()
+        self.tests, self.stopped, self.commit = {}, "", provenance.commit()
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call" or report.outcome != "passed":
@@ -104,7 +104,7 @@ class Report:
 
 
 def machine():
-    from dexfw_envs.backends.omnigibson import requirements
+    from dexfw_envs.backends.omnigibson.facade import requirements
 
     found = requirements.look()
     return {

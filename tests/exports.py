@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.demos.store import EpisodeStore, StoredEpisode
-from dexfw_envs.episode import Episode
+from dexfw_envs.episodes.episode import Episode
+from dexfw_envs.episodes.store import EpisodeStore, StoredEpisode
 from dexfw_envs.scenario import Scenario
 
 ENV, MODE = "DexFW/Grasp-v0", "ee_pose"

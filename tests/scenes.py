@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from dexfw_envs.catalog.splits import make_scenario
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts import make_expert
-from dexfw_envs.vector_env import DexVectorEnv
 
 HUNG = 600.0  # [s]; a process that takes longer hangs, however busy the machine
 # Bits differ between releases of MuJoCo; Python 3.10 has none from 4.0 on.

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dexfw_envs.cli import parse
+from dexfw_envs.runs.settings import parse
 
 
 def settings(script: ModuleType, argv: Sequence[str]) -> Any:

@@ -9,13 +9,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from scenes import actions, equal, need_drawing, run_fresh
 
-from dexfw_envs.backends.mujoco.scene import CAMERAS
+from dexfw_envs.backends.mjcf.scene import CAMERAS
 from dexfw_envs.catalog.curricula import curriculum
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.stages import stages_of
+from dexfw_envs.deployment.stages import stages_of
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts import make_expert
 from dexfw_envs.registry import TASKS, entry, register_all
-from dexfw_envs.vector_env import DexVectorEnv
 
 pytestmark = pytest.mark.filterwarnings("error")
 HEAVY = ("torch", "OpenGL", "mujoco.egl", "mujoco.osmesa", "h5py",

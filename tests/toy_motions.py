@@ -8,12 +8,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.control import PoseCodec
-from dexfw_envs.demos.bridging import EditOptions, min_jerk
-from dexfw_envs.demos.editing import edit
-from dexfw_envs.demos.segments import Subtask
-from dexfw_envs.demos.source import Source
-from dexfw_envs.rollout import run_episodes
+from dexfw_envs.control.codec import PoseCodec
+from dexfw_envs.editing.bridging import EditOptions, min_jerk
+from dexfw_envs.editing.editor import edit
+from dexfw_envs.editing.motion import Motion
+from dexfw_envs.editing.segments import Subtask
+from dexfw_envs.episodes.rollout import run_episodes
 from dexfw_envs.tasks.base import FAILURES
 
 QUIET = EditOptions(noise="none")
@@ -52,7 +52,7 @@ def one_arm_source(lead=30, steps=60, segments=None, **fields):
     objects = np.repeat(pose(OBJECT)[None, None], steps + 1, axis=0)
     segments = segments or ((Subtask(0, steps, 0, lead=lead),),)
     arrays = (position[:, None], quaternion[:, None], hand[:, None], objects, measured)
-    return Source(*arrays, segments=segments, object_ids=("ball",), **fields)
+    return Motion(*arrays, segments=segments, object_ids=("ball",), **fields)
 
 
 def two_arm_source(segments, steps=30):
@@ -64,7 +64,7 @@ def two_arm_source(segments, steps=30):
     measured = np.concatenate([position, quaternion], axis=-1)
     measured = np.concatenate([measured[:1], measured])
     objects = np.repeat(pose(OBJECT)[None, None], steps + 1, axis=0)
-    return Source(position, quaternion, np.zeros((steps, 2, 6)), objects, measured, segments)
+    return Motion(position, quaternion, np.zeros((steps, 2, 6)), objects, measured, segments)
 
 
 def edit_at(source, objects, start=None, options=QUIET, seed=0):

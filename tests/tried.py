@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from dexfw_envs.runs import atomic_write_json, provenance
+from dexfw_envs.files import atomic_write_json
+from dexfw_envs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "results" / "install.json"

@@ -10,10 +10,10 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog import make_scenario
-from dexfw_envs.control import Targets
+from dexfw_envs.control.codec import Targets
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts import make_expert
 from dexfw_envs.experts.grasp import Style
-from dexfw_envs.vector_env import DexVectorEnv
 
 OPEN_HAND = np.array([1.25, 0.0, 0.0, 0.0, 0.0, 0.0])  # [rad]
 CLOSED_HAND = np.array([1.25, 0.48, 1.1, 1.1, 1.1, 1.1])

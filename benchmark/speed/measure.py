@@ -21,10 +21,10 @@ from mujoco.batch import Batch
 
 from benchmark.speed.held import fresh_worlds, held_worlds
 from dexfw_envs import checks
+from dexfw_envs.backends.mjcf.objects import BODY_FIELDS, GEOM_FIELDS
 from dexfw_envs.backends.mujoco.backend import SURROUNDING_FIELDS, MujocoBackend
-from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS
-from dexfw_envs.command import run_command
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.console.command import run_command
+from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.registry import entry
 
 STEPS = 20  # control steps in a round

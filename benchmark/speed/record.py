@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dexfw_envs.command import help_text, run_main
-from dexfw_envs.runs import atomic_write_json, provenance
+from dexfw_envs.console.command import help_text, run_main
+from dexfw_envs.files import atomic_write_json
+from dexfw_envs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = "make bench RECORD=--record"

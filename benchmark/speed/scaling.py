@@ -24,7 +24,7 @@ import numpy as np
 from benchmark.speed.held import fresh_worlds, held_worlds
 from benchmark.speed.measure import JITTER
 from benchmark.speed.record import ROOT, keep
-from dexfw_envs.command import run_command
+from dexfw_envs.console.command import run_command
 from dexfw_envs.registry import entry
 
 WORLDS = (1, 4, 16, 64, 256, 1024)

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 
 from benchmark.speed.record import ROOT, keep
-from dexfw_envs.command import run_command
+from dexfw_envs.console.command import run_command
 from dexfw_envs.registry import TASKS
 
 ROUNDS = 5

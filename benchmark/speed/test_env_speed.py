@@ -21,7 +21,7 @@ def test_env_speed(benchmark, env_id, rows):
 
     benchmark.pedantic(course.run_env, setup=prepare, rounds=ROUNDS, warmup_rounds=1)
     course.check()
-    ours = np.array(benchmark.stats.stats.data)
+    ours = np.array(benchmark.figures.stats.stats.data)
     ratio = float(np.median(np.array(raw[-ROUNDS:]) / ours))
     found = {"steps_per_second": course.size / float(np.median(ours)), "ratio_to_raw": ratio}
     benchmark.extra_info.update(found)

@@ -44,7 +44,7 @@ def check_backend(name: str) -> None:
     """
     _known(name)
     if name == "omnigibson":
-        from dexfw_envs.backends.omnigibson import requirements
+        from dexfw_envs.backends.omnigibson.facade import requirements
 
         requirements.check(requirements.look())
 

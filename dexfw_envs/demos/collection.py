@@ -13,9 +13,9 @@ from dexfw_envs.catalog.curricula import objects_for
 from dexfw_envs.catalog.quota import MAX_SUCCESSES, CollectionQuota
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.demos.store import EpisodeStore
-from dexfw_envs.evaluation import summary
-from dexfw_envs.rollout import Episode
+from dexfw_envs.episodes.rollout import Episode
+from dexfw_envs.episodes.store import EpisodeStore
+from dexfw_envs.evaluation.summary import summary
 from dexfw_envs.scenario import Scenario
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from dexfw_envs.catalog.curricula import iterations, objects_for, poses_for, surroundings_for
 from dexfw_envs.catalog.splits import make_scenario, redraw, training_combinations
-from dexfw_envs.demos.store import EpisodeStore, StoredEpisode, open_store
+from dexfw_envs.episodes.rollout import Episode, run_episodes
+from dexfw_envs.episodes.store import EpisodeStore, StoredEpisode, open_store
 from dexfw_envs.experts import SEED_STYLES, Style, make_expert
-from dexfw_envs.rollout import Episode, run_episodes
 from dexfw_envs.scenario import Scenario
 
 TRIES = 10  # of the expert in a scene, each with a jitter of its own

@@ -15,12 +15,12 @@ import numpy as np
 
 from dexfw_envs import checks
 from dexfw_envs.catalog import make_scenario, objects_for
-from dexfw_envs.command import run_command
-from dexfw_envs.demos.store import save_episode
+from dexfw_envs.console.command import run_command
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.rollout import Episode, run_episodes
+from dexfw_envs.episodes.store import save_episode
 from dexfw_envs.experts import SEED_STYLES, make_expert
 from dexfw_envs.registry import entry
-from dexfw_envs.rollout import Episode, run_episodes
-from dexfw_envs.vector_env import DexVectorEnv
 
 TRIES = 10
 

@@ -22,21 +22,21 @@ from typing import Any, Literal
 import tyro
 
 from dexfw_envs import checks
-from dexfw_envs.command import run_command
-from dexfw_envs.control import CONTROL_MODES
+from dexfw_envs.console.command import run_command
+from dexfw_envs.console.reporting import counted
+from dexfw_envs.control.controller import CONTROL_MODES
 from dexfw_envs.demos.rerun import Outcome, batches, check_fits, replay_actions, replay_states
 from dexfw_envs.demos.seeds import seed_path
-from dexfw_envs.demos.store import (
+from dexfw_envs.demos.transfer import transfer, transfer_table, write_transfer
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.store import (
     DamagedEpisode,
     EpisodeMismatch,
     StoredEpisode,
     load_episode,
     open_store,
 )
-from dexfw_envs.demos.transfer import transfer, transfer_table, write_transfer
 from dexfw_envs.registry import TASKS
-from dexfw_envs.reporting import counted
-from dexfw_envs.vector_env import DexVectorEnv
 
 
 def episode_files(paths: Sequence[str | Path]) -> list[Path]:

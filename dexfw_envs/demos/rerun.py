@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.demos.store import EpisodeMismatch, StoredEpisode, check_origin
-from dexfw_envs.vector_env import DexVectorEnv
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.store import EpisodeMismatch, StoredEpisode, check_origin
 
 #: An episode ends with the step at which it has succeeded. On another kind of processor contacts
 #: amplify rounding, and what is poured may come to rest some steps later: the last action is held

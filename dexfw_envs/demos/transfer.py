@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs.catalog import split
-from dexfw_envs.demos.augment import Augmentation, augment
-from dexfw_envs.demos.bridging import EditOptions
 from dexfw_envs.demos.seeds import load_seed
-from dexfw_envs.evaluation import summary
+from dexfw_envs.editing.augment import Augmentation, augment
+from dexfw_envs.editing.bridging import EditOptions
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.evaluation.summary import summary
+from dexfw_envs.files import atomic_write_json
+from dexfw_envs.provenance import provenance
 from dexfw_envs.registry import entry
-from dexfw_envs.runs import atomic_write_json, provenance
-from dexfw_envs.vector_env import DexVectorEnv
 
 SPARE_STEPS = 40  # a replay that has not succeeded so long after the motion's end has failed
 NOISE = EditOptions.noise

@@ -17,8 +17,8 @@ from typing import Any
 
 import tyro
 
-from dexfw_envs.command import run_command
-from dexfw_envs.demos.store import (
+from dexfw_envs.console.command import run_command
+from dexfw_envs.episodes.store import (
     DamagedEpisode,
     EpisodeMismatch,
     EpisodeStore,

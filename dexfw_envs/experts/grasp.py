@@ -9,8 +9,8 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.objects import ObjectSpec, get_object
-from dexfw_envs.control import Targets
-from dexfw_envs.vector_env import DexVectorEnv
+from dexfw_envs.control.codec import Targets
+from dexfw_envs.envs.vector import DexVectorEnv
 
 APPROACH, ADVANCE, CLOSE, LIFT = range(4)
 LOW = 0.033  # an object whose centre is lower than this is pinched against the thumb's root [m]

@@ -8,9 +8,9 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.object_spec import ObjectSpec
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.shapes import reach
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts.grasp import LEAD, PREOPPOSED, Style
 from dexfw_envs.experts.motion import PalmMotion
-from dexfw_envs.vector_env import DexVectorEnv
 
 # The right hand reaches, slides in, closes and brings; the left reaches, slides in and closes; the
 # right opens and leaves.

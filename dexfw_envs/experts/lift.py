@@ -8,9 +8,9 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.object_spec import ObjectSpec
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.shapes import reach
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts.grasp import Style
 from dexfw_envs.experts.motion import PalmMotion, heading, palm_quaternion
-from dexfw_envs.vector_env import DexVectorEnv
 
 APPROACH, PRESS, LIFT = range(3)
 PITCH = np.deg2rad(25.0)  # of the fingers, down

@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs import checks
-from dexfw_envs.command import run_command
-from dexfw_envs.episode import Observation
-from dexfw_envs.evaluation import evaluate, summary
+from dexfw_envs.console.command import run_command
+from dexfw_envs.deployment.scripted_operator import LIFTED
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.episode import Observation
+from dexfw_envs.evaluation.evaluator import evaluate
+from dexfw_envs.evaluation.summary import summary
 from dexfw_envs.experts import TEACHER_STYLES, make_expert
-from dexfw_envs.interventions import LIFTED
+from dexfw_envs.files import atomic_write_json
+from dexfw_envs.provenance import provenance
 from dexfw_envs.registry import entry
-from dexfw_envs.runs import atomic_write_json, provenance
-from dexfw_envs.vector_env import DexVectorEnv
 
 SPLIT = "objects"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.control import CONTROL_PERIOD, Targets
+from dexfw_envs.control.codec import CONTROL_PERIOD, Targets
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts.grasp import Style
-from dexfw_envs.vector_env import DexVectorEnv
 
 FREQUENCY = 4.5  # of the second-order motion towards a goal [rad/s]
 SPEED = 0.28  # of a palm [m/s]

@@ -6,10 +6,10 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.experts.grasp import LEAD, PREOPPOSED, Style
 from dexfw_envs.experts.motion import PalmMotion
 from dexfw_envs.tasks.pour import BOWL, CUP
-from dexfw_envs.vector_env import DexVectorEnv
 
 APPROACH, ADVANCE, CLOSE, RAISE, CARRY, POUR = range(6)
 DIP = np.deg2rad(12.0)  # of the fingers, down

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.runs import atomic_write_bytes
+from dexfw_envs.files import atomic_write_bytes
 
 SUFFIX = ".npz"
 FORMAT = 1  # of the files; raised when what they hold changes

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dexfw_envs.runs import atomic_write_bytes
+from dexfw_envs.files import atomic_write_bytes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BIT_DEPTH = 8

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.episode import Observation
+from dexfw_envs.control.smoothing import local_lines
+from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.play.file import Arrays, read_arrays
-from dexfw_envs.smoothing import local_lines
 from dexfw_envs.transforms import matrix_from_quat
 
 ARM_JOINTS = 7
@@ -29,7 +29,7 @@ NORM_EPSILON = 1e-5  # of a layer norm
 
 
 class PlayedPolicy:
-    """A policy of a file, for any number of worlds; see `dexfw_envs.rollout.Policy`.
+    """A policy of a file, for any number of worlds; see `dexfw_envs.episodes.rollout.Policy`.
 
     Attributes:
         header: What the file says of the policy.

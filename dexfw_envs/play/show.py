@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs import extras
-from dexfw_envs.episode import Episode
+from dexfw_envs.console import extras
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.episode import Episode
+from dexfw_envs.episodes.rollout import Policy, run_episodes
+from dexfw_envs.evaluation.video import VideoWriter
 from dexfw_envs.play.png import write_animation
-from dexfw_envs.rollout import Policy, run_episodes
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.vector_env import DexVectorEnv
-from dexfw_envs.video import VideoWriter
 
 MOMENTS = 6  # of an episode in a picture
 FINER = 2  # drawn this many times larger, for smooth edges

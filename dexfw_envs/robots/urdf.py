@@ -18,12 +18,12 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.shapes import Part
-from dexfw_envs.command import help_text, run_main
+from dexfw_envs.console.command import help_text, run_main
+from dexfw_envs.files import atomic_write_bytes
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire, panda_inspire_upright
 from dexfw_envs.robots.spec import RobotSpec
 from dexfw_envs.robots.tree import Inertial, Joint, Link, Tree, robot_tree
-from dexfw_envs.runs import atomic_write_bytes
 
 Element = ElementTree.Element
 ROBOTS: dict[str, Callable[[], RobotSpec]] = {

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
-from dexfw_envs.episode import GIVEN_UP
+from dexfw_envs.episodes.episode import GIVEN_UP
 from dexfw_envs.world import WorldState
 
 # Why an episode failed; `info["failure_code"]` is the index into it, the same for every task.

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from dexfw_envs.catalog import named_sampler
-from dexfw_envs.control import Targets
+from dexfw_envs.control.codec import Targets
 
 
 def scenarios(task, count, seed=0):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from dexfw_envs.backends.omnigibson import requirements
 from dexfw_envs.backends.omnigibson.assets import file_folder, need_files
-from dexfw_envs.backends.omnigibson.plans import FRANKA_FILES
+from dexfw_envs.backends.omnigibson.description.plans import FRANKA_FILES
+from dexfw_envs.backends.omnigibson.facade import requirements
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.registry import TASKS
-from dexfw_envs.vector_env import DexVectorEnv
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,10 +14,10 @@ from scenes import need_drawing
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.layout import CAMERAS
 from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.episodes.rollout import run_episodes
 from dexfw_envs.experts import make_expert
 from dexfw_envs.registry import entry
 from dexfw_envs.robots.tree import robot_tree
-from dexfw_envs.rollout import run_episodes
 
 GRAVITY = 9.81
 AWAY = (-0.6, 0.0, 0.8)  # a palm command far from objects, for one arm
@@ -336,7 +336,7 @@ def test_a_cube_is_seen_where_it_is(make, backend_name):
 
 def seen_at(point, position, target, fovy, size):
     """Row and column at which a pinhole camera sees a point."""
-    from dexfw_envs.backends.omnigibson.frames import look_at
+    from dexfw_envs.backends.omnigibson.description.frames import look_at
 
     turn = look_at(np.array(position), np.array(target))
     x, y, z = tf.quat_rotate(tf.quat_conjugate(turn), point - np.array(position))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dexfw_envs.backends.omnigibson.requirements import TESTED, _version
+from dexfw_envs.backends.omnigibson.facade.requirements import TESTED, _version
 
 NOT_HERE = f"omnigibson {TESTED} is not installed here: run `make test-omnigibson`"
 
@@ -102,7 +102,7 @@ def recorder(monkeypatch):
     from omnigibson.scenes.scene_base import Scene
     from omnigibson.sensors.vision_sensor import VisionSensor
 
-    from dexfw_envs.backends.omnigibson.api import OmniGibson
+    from dexfw_envs.backends.omnigibson.facade.api import OmniGibson
 
     calls, added = [], {}
 

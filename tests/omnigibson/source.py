@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dexfw_envs.backends.omnigibson.requirements import TESTED, package_folder
+from dexfw_envs.backends.omnigibson.facade.requirements import TESTED, package_folder
 
 ROOT = Path(__file__).parents[2]
 VARIABLE = "DEXFW_OMNIGIBSON_SOURCE"

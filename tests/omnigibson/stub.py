@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.backends.omnigibson import frames
-from dexfw_envs.backends.omnigibson.plans import make_plan
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.backends.omnigibson.description import frames
+from dexfw_envs.backends.omnigibson.description.plans import make_plan
+from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.robots.tree import robot_tree
 
 NARROW = 0.9  # the stub's hands close this share of the suite's range

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from real import need_package
 
-from dexfw_envs.backends.omnigibson import behavior
+from dexfw_envs.backends.omnigibson.description import behavior
 
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from source import ROOT
 
-from dexfw_envs.backends.omnigibson import requirements
+from dexfw_envs.backends.omnigibson.facade import requirements
 
 
 def run(report: Path, *arguments: str) -> tuple[subprocess.CompletedProcess, dict]:
@@ -62,7 +62,7 @@ def test_make_builds_the_environments_from_nothing(tmp_path):
     both = plan("test-omnigibson", "PYTHON310=/python3.10", "PYTHON311=/python3.11")
     assert f"\n/python3.11 -m venv {tmp_path / 'og'}\n" in both and release in both
     assert f"/python3.10 -m venv {tmp_path / 'og'}-310\n" in both
-    assert both.count("-m pytest tests/omnigibson tests/test_urdf.py") == 2
+    assert both.count("-m pytest tests/omnigibson tests/robots/test_urdf.py") == 2
     alone = plan("test-omnigibson", "PYTHON310=", "PYTHON311=/python3.11")
     assert "-310/bin" not in alone and "no Python 3.10 here" in alone
     fetched = f"--target {tmp_path / 'og'}-source {release}"

@@ -5,10 +5,11 @@ import ast
 import pytest
 from source import ROOT, need_source, source
 
-from dexfw_envs.backends.omnigibson import configs, contract, plans, requirements
-from dexfw_envs.backends.omnigibson.contract import HANDLES, IMPORTS, OUTSIDE, USES
-from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME
-from dexfw_envs.backends.omnigibson.strict import ROBOT_CLASSES
+from dexfw_envs.backends.omnigibson.description import configs, contract, plans
+from dexfw_envs.backends.omnigibson.description.contract import HANDLES, IMPORTS, OUTSIDE, USES
+from dexfw_envs.backends.omnigibson.description.robot_class import CLASS_NAME
+from dexfw_envs.backends.omnigibson.description.strict import ROBOT_CLASSES
+from dexfw_envs.backends.omnigibson.facade import requirements
 
 FACADE = ROOT / "dexfw_envs" / "backends" / "omnigibson"
 TABLE = {(use.owner, use.member): use for use in USES}

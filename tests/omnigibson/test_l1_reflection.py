@@ -6,8 +6,8 @@ import inspect
 import pytest
 from real import need_package
 
-from dexfw_envs.backends.omnigibson import contract
-from dexfw_envs.backends.omnigibson.contract import HANDLES, USES
+from dexfw_envs.backends.omnigibson.description import contract
+from dexfw_envs.backends.omnigibson.description.contract import HANDLES, USES
 
 IMPORTABLE = [use for use in USES if use.owner not in ("og", "sim", "physics")]
 
@@ -80,7 +80,7 @@ def test_macros_can_be_set_before_they_are_read():
     need_package()
     from omnigibson.macros import MacroDict
 
-    from dexfw_envs.backends.omnigibson.api import _set_macro
+    from dexfw_envs.backends.omnigibson.facade.api import _set_macro
 
     macros = MacroDict()
     macros.HEADLESS = False

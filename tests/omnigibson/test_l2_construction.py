@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from real import need_package
 
-from dexfw_envs.backends.omnigibson import configs, plans
-from dexfw_envs.backends.omnigibson.frames import to_scene
-from dexfw_envs.backends.omnigibson.robot_class import CLASS_NAME, dual_arm_class
-from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
-from dexfw_envs.backends.omnigibson.scene_class import scene_class
-from dexfw_envs.backends.omnigibson.usd import write_object
+from dexfw_envs.backends.omnigibson.description import configs, plans
+from dexfw_envs.backends.omnigibson.description.frames import to_scene
+from dexfw_envs.backends.omnigibson.description.robot_class import CLASS_NAME, dual_arm_class
+from dexfw_envs.backends.omnigibson.description.scene_class import CLASS_NAME as SCENE
+from dexfw_envs.backends.omnigibson.description.scene_class import scene_class
+from dexfw_envs.backends.omnigibson.usd_files.objects import write_object
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.shapes import volume
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire

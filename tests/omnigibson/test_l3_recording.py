@@ -13,11 +13,13 @@ from script_calls import call
 from source import ROOT
 
 from dexfw_envs.backends.layout import CAMERAS
-from dexfw_envs.backends.omnigibson import backend, configs, plans, requirements, session
-from dexfw_envs.backends.omnigibson.api import RERENDERS, OmniGibson
-from dexfw_envs.backends.omnigibson.contract import SCENE_MARGIN
-from dexfw_envs.backends.omnigibson.frames import to_scene
-from dexfw_envs.backends.omnigibson.scene_class import CLASS_NAME as SCENE
+from dexfw_envs.backends.omnigibson import backend, session
+from dexfw_envs.backends.omnigibson.description import configs, plans
+from dexfw_envs.backends.omnigibson.description.contract import SCENE_MARGIN
+from dexfw_envs.backends.omnigibson.description.frames import to_scene
+from dexfw_envs.backends.omnigibson.description.scene_class import CLASS_NAME as SCENE
+from dexfw_envs.backends.omnigibson.facade import requirements
+from dexfw_envs.backends.omnigibson.facade.api import RERENDERS, OmniGibson
 from dexfw_envs.registry import TASKS, entry
 from dexfw_envs.tasks.grasp import GraspTask
 from dexfw_envs.tasks.lift import LiftTask

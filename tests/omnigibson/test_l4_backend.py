@@ -13,14 +13,15 @@ from stub import StubSimulator
 
 import dexfw_envs  # noqa: F401 (registers)
 from dexfw_envs.backends import make_backend
-from dexfw_envs.backends.omnigibson import assets, backend, requirements, session
-from dexfw_envs.backends.omnigibson.requirements import Machine, MissingRequirementError
+from dexfw_envs.backends.omnigibson import assets, backend, session
+from dexfw_envs.backends.omnigibson.facade import requirements
+from dexfw_envs.backends.omnigibson.facade.requirements import Machine, MissingRequirementError
 from dexfw_envs.catalog import named_sampler
 from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.envs.vector import DexVectorEnv
 from dexfw_envs.registry import TASKS, entry
 from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.tasks.grasp import GraspTask
-from dexfw_envs.vector_env import DexVectorEnv
 
 NAMES = [item.name for item in TASKS]
 

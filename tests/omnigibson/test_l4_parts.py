@@ -14,21 +14,19 @@ from stub import StubSimulator, apart, straight
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.layout import CAMERAS, TABLE_CENTRE
+from dexfw_envs.backends.mjcf.scene import build_model
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
-from dexfw_envs.backends.mujoco.scene import build_model
-from dexfw_envs.backends.omnigibson import (
-    configs,
-    frames,
-    importer,
-    plans,
-    reading,
-    requirements,
-    strict,
+from dexfw_envs.backends.omnigibson import reading
+from dexfw_envs.backends.omnigibson.description import configs, frames, plans, strict
+from dexfw_envs.backends.omnigibson.description.robot_class import finger_link_names, ignored_pairs
+from dexfw_envs.backends.omnigibson.facade import importer, requirements
+from dexfw_envs.backends.omnigibson.facade.importer import robot_yaml
+from dexfw_envs.backends.omnigibson.facade.requirements import (
+    Machine,
+    MissingRequirementError,
+    check,
 )
 from dexfw_envs.backends.omnigibson.hands import HandFrames, joint_map
-from dexfw_envs.backends.omnigibson.importer import robot_yaml
-from dexfw_envs.backends.omnigibson.requirements import Machine, MissingRequirementError, check
-from dexfw_envs.backends.omnigibson.robot_class import finger_link_names, ignored_pairs
 from dexfw_envs.backends.omnigibson.states import Row, start_row, width
 from dexfw_envs.catalog import named_sampler
 from dexfw_envs.catalog.surroundings import SURROUNDINGS

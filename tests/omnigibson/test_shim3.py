@@ -7,9 +7,9 @@ import types
 import numpy as np
 import pytest
 
-from dexfw_envs.backends.omnigibson import api, api3
-from dexfw_envs.backends.omnigibson.importer import lowest_point
-from dexfw_envs.backends.omnigibson.requirements import MissingRequirementError
+from dexfw_envs.backends.omnigibson.facade import api, api3
+from dexfw_envs.backends.omnigibson.facade.importer import lowest_point
+from dexfw_envs.backends.omnigibson.facade.requirements import MissingRequirementError
 from dexfw_envs.backends.omnigibson.states import Placement, edited
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.tree import robot_tree

@@ -12,11 +12,12 @@ from stub import apart
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.layout import TABLE_HALF_SIZE
-from dexfw_envs.backends.mujoco.objects import object_fields
-from dexfw_envs.backends.omnigibson import assets, usd
-from dexfw_envs.backends.omnigibson.importer import lowest_point
-from dexfw_envs.backends.omnigibson.meshes import Mesh, part_mesh
-from dexfw_envs.backends.omnigibson.requirements import MissingRequirementError
+from dexfw_envs.backends.mjcf.objects import object_fields
+from dexfw_envs.backends.omnigibson import assets
+from dexfw_envs.backends.omnigibson.facade.importer import lowest_point
+from dexfw_envs.backends.omnigibson.facade.requirements import MissingRequirementError
+from dexfw_envs.backends.omnigibson.usd_files import objects
+from dexfw_envs.backends.omnigibson.usd_files.meshes import Mesh, part_mesh
 from dexfw_envs.catalog.objects import OBJECTS, get_object
 from dexfw_envs.catalog.shapes import Part, volume
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
@@ -64,7 +65,7 @@ def test_meshes_are_closed_convex_and_as_large_as_their_parts(part):
 
 def test_pictures_are_png(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3)).astype(np.uint8)
-    usd.write_png(tmp_path / "a.png", pixels)
+    objects.write_png(tmp_path / "a.png", pixels)
     data = (tmp_path / "a.png").read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", data[16:24]) == (7, 5)
@@ -77,7 +78,7 @@ def test_pictures_are_png(tmp_path):
 def test_textures_have_the_tables_colour():
     for around in SURROUNDINGS:
         if around.table_texture != "flat":
-            pixels = usd.texture_pixels(around).astype(float) / 255
+            pixels = objects.texture_pixels(around).astype(float) / 255
             assert np.allclose(pixels.max(axis=(0, 1)), around.table_rgba[:3], atol=0.01)
             assert pixels.std() > 0.01
 
@@ -95,7 +96,7 @@ def test_without_usd_core_the_command_says_what_to_install(tmp_path):
     path = f"{tmp_path}:{':'.join(sys.path)}"
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": path})
     assert done.returncode == 1
-    assert done.stderr.strip() == f"error: {usd.NEEDS_USD}"
+    assert done.stderr.strip() == f"error: {objects.NEEDS_USD}"
 
 
 # --- with usd-core
@@ -159,7 +160,7 @@ def test_objects_are_those_of_the_catalogue(folder, name):
         api = UsdPhysics.MaterialAPI(material)
         assert api.GetDynamicFrictionAttr().Get() == pytest.approx(item.friction)
         rule = material.GetAttribute("physxMaterial:frictionCombineMode").Get()
-        assert rule == usd.OBJECT_RULE
+        assert rule == objects.OBJECT_RULE
     for prim in geometries(stage, "visuals"):
         shader = stage.GetPrimAtPath(bound(prim, "allPurpose").GetPath().AppendChild("Shader"))
         colour = shader.GetAttribute("inputs:diffuse_color_constant").Get()

@@ -15,16 +15,17 @@ from mujoco.batch import Batch, SimulationError
 from dexfw_envs import checks
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
+from dexfw_envs.backends.mjcf.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
+from dexfw_envs.backends.mjcf.robot import prefix
+from dexfw_envs.backends.mjcf.scene import SUPPORTS, build_model
 from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
 from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
 from dexfw_envs.backends.mujoco.graphics import keep_for_ever
-from dexfw_envs.backends.mujoco.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
-from dexfw_envs.backends.mujoco.robot_model import prefix
-from dexfw_envs.backends.mujoco.scene import SUPPORTS, build_model
 from dexfw_envs.backends.starts import arm_starts, start_places
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
-from dexfw_envs.control import CONTROL_PERIOD, physics_steps
+from dexfw_envs.control.codec import CONTROL_PERIOD
+from dexfw_envs.control.controller import physics_steps
 from dexfw_envs.robots.spec import FINGERS
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState

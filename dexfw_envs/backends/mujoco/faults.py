@@ -11,7 +11,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from dexfw_envs.runs import atomic_write_bytes
+from dexfw_envs.files import atomic_write_bytes
 from dexfw_envs.scenario import Scenario
 
 FAULT_HISTORY = 20  # control periods kept before a fault

@@ -15,18 +15,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dexfw_envs.backends.omnigibson.importer import importer_yaml, robot_yaml
-from dexfw_envs.backends.omnigibson.requirements import MissingRequirementError
-from dexfw_envs.backends.omnigibson.usd import (
+from dexfw_envs.backends.omnigibson.facade.importer import importer_yaml, robot_yaml
+from dexfw_envs.backends.omnigibson.facade.requirements import MissingRequirementError
+from dexfw_envs.backends.omnigibson.usd_files.objects import (
     write_column,
     write_content,
     write_object,
     write_table,
 )
-from dexfw_envs.backends.omnigibson.usd_robot import write_robot
+from dexfw_envs.backends.omnigibson.usd_files.robot import write_robot
 from dexfw_envs.catalog.objects import OBJECTS
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
-from dexfw_envs.command import help_text, run_main
+from dexfw_envs.console.command import help_text, run_main
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire
 from dexfw_envs.robots.tree import robot_tree

@@ -15,18 +15,18 @@ import numpy as np
 from dexfw_envs import checks
 from dexfw_envs.backends.base import Capabilities, SceneNeeds
 from dexfw_envs.backends.layout import CAMERAS
-from dexfw_envs.backends.omnigibson import requirements
 from dexfw_envs.backends.omnigibson.arms import Arms
 from dexfw_envs.backends.omnigibson.assets import file_folder, need_files, own_robot_files
-from dexfw_envs.backends.omnigibson.configs import TIMESTEP, Settings, scene_config
-from dexfw_envs.backends.omnigibson.frames import look_at, to_scene, to_xyzw
-from dexfw_envs.backends.omnigibson.plans import Plan, make_plan
+from dexfw_envs.backends.omnigibson.description.configs import TIMESTEP, Settings, scene_config
+from dexfw_envs.backends.omnigibson.description.frames import look_at, to_scene, to_xyzw
+from dexfw_envs.backends.omnigibson.description.plans import Plan, make_plan
+from dexfw_envs.backends.omnigibson.facade import requirements
 from dexfw_envs.backends.omnigibson.reading import ContactReader, measure, no_contacts
 from dexfw_envs.backends.omnigibson.session import Share, session
 from dexfw_envs.backends.omnigibson.states import Placement, Row, blown_up, start_row, width
 from dexfw_envs.backends.omnigibson.worlds import Scenes
 from dexfw_envs.catalog.objects import get_object
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 

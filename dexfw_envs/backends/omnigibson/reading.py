@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.backends.omnigibson.frames import to_table, to_wxyz
+from dexfw_envs.backends.omnigibson.description.frames import to_table, to_wxyz
+from dexfw_envs.backends.omnigibson.description.plans import ArmNames, Plan, remounted
 from dexfw_envs.backends.omnigibson.hands import HandFrames, JointMap, joint_map
-from dexfw_envs.backends.omnigibson.plans import ArmNames, Plan, remounted
 from dexfw_envs.robots.spec import RobotSpec
 
 

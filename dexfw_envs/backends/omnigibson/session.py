@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from dexfw_envs.backends.omnigibson.requirements import TESTED
+from dexfw_envs.backends.omnigibson.facade.requirements import TESTED
 from dexfw_envs.backends.omnigibson.worlds import Stock
 from dexfw_envs.robots.spec import RobotSpec
 
@@ -131,9 +131,9 @@ def session(release: str, timestep: float, headless: bool) -> Session:
 def _start(release: str, headless: bool) -> Any:
     """Start the facade of an installed release."""
     if release == TESTED:
-        from dexfw_envs.backends.omnigibson.api import OmniGibson
+        from dexfw_envs.backends.omnigibson.facade.api import OmniGibson
 
         return OmniGibson(headless)
-    from dexfw_envs.backends.omnigibson.api3 import OmniGibson3
+    from dexfw_envs.backends.omnigibson.facade.api3 import OmniGibson3
 
     return OmniGibson3(headless)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
-from dexfw_envs.backends.omnigibson.frames import to_scene, to_xyzw
+from dexfw_envs.backends.omnigibson.description.frames import to_scene, to_xyzw
 from dexfw_envs.backends.starts import arm_starts, start_places
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.robots.spec import RobotSpec

@@ -10,12 +10,17 @@ import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.layout import FLOOR, TABLE_CENTRE, TABLE_HALF_SIZE
-from dexfw_envs.backends.omnigibson import configs
-from dexfw_envs.backends.omnigibson.configs import LAMPS, Settings, object_name, table_name
-from dexfw_envs.backends.omnigibson.frames import to_scene, to_table, to_wxyz
+from dexfw_envs.backends.omnigibson.description import configs
+from dexfw_envs.backends.omnigibson.description.configs import (
+    LAMPS,
+    Settings,
+    object_name,
+    table_name,
+)
+from dexfw_envs.backends.omnigibson.description.frames import to_scene, to_table, to_wxyz
 from dexfw_envs.backends.omnigibson.reading import ArmReader
 from dexfw_envs.backends.omnigibson.states import Placement, edited
-from dexfw_envs.backends.omnigibson.usd import OBJECT_RULE, TABLE_RULE
+from dexfw_envs.backends.omnigibson.usd_files.objects import OBJECT_RULE, TABLE_RULE
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
 from dexfw_envs.robots.spec import RobotSpec

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dexfw_envs import extras
+from dexfw_envs.console import extras
 from dexfw_envs.demos.export import lerobot, minari, robomimic
 from dexfw_envs.demos.export.output import new_output
 from dexfw_envs.demos.export.pictures import View

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from dexfw_envs.command import run_command
+from dexfw_envs.console.command import run_command
 from dexfw_envs.demos.export import View, export
 
 

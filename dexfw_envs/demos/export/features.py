@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.control import POSITION_UNIT
-from dexfw_envs.demos.store import StoredEpisode
+from dexfw_envs.control.codec import POSITION_UNIT
+from dexfw_envs.episodes.store import StoredEpisode
 from dexfw_envs.registry import entry
 from dexfw_envs.robots.spec import RobotSpec
 

@@ -29,7 +29,7 @@ from dexfw_envs.demos.export.shards import (
     VideoFiles,
 )
 from dexfw_envs.demos.export.statistics import Statistics, merged, of_rows
-from dexfw_envs.demos.store import StoredEpisode
+from dexfw_envs.episodes.store import StoredEpisode
 from dexfw_envs.registry import entry
 from dexfw_envs.scenario import Scenario
 

@@ -19,7 +19,7 @@ import numpy as np
 from dexfw_envs.demos.export.features import Feature
 from dexfw_envs.demos.export.hdf5 import Hdf5Output
 from dexfw_envs.demos.export.selection import CONVENTIONS, Selection, ends, labels
-from dexfw_envs.demos.store import StoredEpisode
+from dexfw_envs.episodes.store import StoredEpisode
 
 LEAST_PYTHON = (3, 11)  # of minari itself
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dexfw_envs.runs import A_DAY, explained, sweep, temporary_name
+from dexfw_envs.files import A_DAY, explained, sweep, temporary_name
 
 
 @contextmanager

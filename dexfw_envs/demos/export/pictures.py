@@ -10,9 +10,9 @@ import numpy as np
 
 from dexfw_envs.demos.export.selection import Selection
 from dexfw_envs.demos.rerun import check_fits
-from dexfw_envs.demos.store import EpisodeMismatch, StoredEpisode
+from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.episodes.store import EpisodeMismatch, StoredEpisode
 from dexfw_envs.registry import entry
-from dexfw_envs.vector_env import DexVectorEnv
 
 IMAGE_SIZE = 224  # side of drawn pictures unless told otherwise, as of image observations [px]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from dexfw_envs.demos.export.hdf5 import Hdf5Output
 from dexfw_envs.demos.export.selection import Selection, ends, labels
-from dexfw_envs.demos.store import StoredEpisode
+from dexfw_envs.episodes.store import StoredEpisode
 
 _GYM = 2  # robomimic's number for environments made by Gym
 _MODULE = "dexfw_envs"  # registers the envs when it is imported

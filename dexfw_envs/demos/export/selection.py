@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.console.reporting import counted
+from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.demos.export.features import Feature, features_of
-from dexfw_envs.demos.store import (
+from dexfw_envs.envs.observe import OBS_MODES
+from dexfw_envs.episodes.episode import GIVEN_UP
+from dexfw_envs.episodes.store import (
     DamagedEpisode,
     EpisodeMismatch,
     EpisodeStore,
     StoredEpisode,
     open_store,
 )
-from dexfw_envs.episode import GIVEN_UP
-from dexfw_envs.observe import OBS_MODES
+from dexfw_envs.provenance import commit, versions
 from dexfw_envs.registry import entry
-from dexfw_envs.reporting import counted
-from dexfw_envs.runs import commit, versions
 
 FPS = round(1 / CONTROL_PERIOD)
 CUT = ("timeout", GIVEN_UP)  # reasons of failure that lie outside the task

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs.demos.export.statistics import Pixels, Statistics
-from dexfw_envs.video import VideoWriter
+from dexfw_envs.evaluation.video import VideoWriter
 
 # The sizes and paths are LeRobot's own defaults.
 CHUNK_FILES = 1000  # files in a folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dexfw_envs.demos.store import StoredEpisode, load_episode
+from dexfw_envs.episodes.store import StoredEpisode, load_episode
 from dexfw_envs.registry import entry
 
 

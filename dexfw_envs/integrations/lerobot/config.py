@@ -10,7 +10,7 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
 
-from dexfw_envs.control import CONTROL_PERIOD
+from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.demos.export.lerobot import feature_name, picture_name
 from dexfw_envs.integrations.lerobot.env import GROUPS, PICTURES, LeRobotEnv, gym_id
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from dexfw_envs.demos.export.lerobot import instruction
-from dexfw_envs.env import DexEnv
+from dexfw_envs.envs.single import DexEnv
 from dexfw_envs.registry import TASKS, entry
 
 NAMESPACE = "DexFW-LeRobot"

@@ -15,8 +15,8 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
 from dexfw_envs.demos.export.lerobot import feature_name
-from dexfw_envs.episode import Observation
-from dexfw_envs.observe import OBS_MODES
+from dexfw_envs.envs.observe import OBS_MODES
+from dexfw_envs.episodes.episode import Observation
 
 if TYPE_CHECKING:
     import torch

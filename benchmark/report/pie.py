@@ -1,0 +1,128 @@
+"""Places of the tables about DexPIE: what each asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from benchmark.figures.deployments import COLLECTION, CRITIC, INTERVENTIONS, JUMPS, STARTS
+from benchmark.grid.paper import PIE, Asked
+from benchmark.grid.variants import (
+    COMPARED,
+    DISPLACEMENTS,
+    EPISODES_LEARNED,
+    GRID,
+    LATENCIES,
+    PIE_TASKS,
+    RETRIES,
+    USUAL_LATENCY,
+    WAITS,
+    Variant,
+    variant,
+)
+from dexfw_envs.registry import entry
+
+Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
+COLUMNS = (*PIE_TASKS, "mean")
+SYNCHRONOUS = "DexPIE, synchronous"  # holds the last command until a chunk is there
+ALL_EPISODES = 60  # that are collected
+
+
+def _row(labels: tuple[str, ...], row: Variant, quantity: str = "T_OEP") -> Iterator[Place]:
+    turn = 1 if row.turns is None else row.turns
+    for task in COLUMNS:
+        yield labels, task, Asked(quantity, PIE, row.name, turn, row.policy, task)
+
+
+def methods(last: int) -> Iterator[Place]:
+    """Success and progress of DexPIE and what it is compared with."""
+    for name in COMPARED:
+        row = variant(PIE, name)
+        yield from _row((row.title, "success %"), row)
+        yield from _row((row.title, "progress %"), row, "progress")
+
+
+def differences(last: int) -> Iterator[Place]:
+    """DexPIE less the others, and less its ablations."""
+    others, ablated = [variant(PIE, name) for name in COMPARED], _of_table("pie_ablations")
+    for row in (*others, *ablated):
+        if row.name != PIE and "outcome" not in row.options:
+            yield from _row((f"DexPIE less {row.title}",), row, "difference")
+    recap = variant(PIE, "recap")
+    for row in (recap, *(row for row in ablated if "outcome" in row.options)):
+        yield from _less(row, "dexpie-saturated", "DexPIE, no ceiling,")  # these labels have none
+    yield from _less(recap, "hg-dagger", variant(PIE, "hg-dagger").title)
+    for steps in WAITS:
+        waiting, acting = variant(PIE, f"dexpie-waiting-{steps}"), _with_latency(PIE, steps)
+        yield from _less(waiting, acting, f"DexPIE at {steps} steps")
+
+
+def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:
+    for labels, task, asked in _row((f"{title} less {row.title}",), row, "difference"):
+        yield labels, task, replace(asked, minuend=minuend)
+
+
+def ablations(last: int) -> Iterator[Place]:
+    """Success with one setting changed."""
+    for row in (variant(PIE, PIE), *_of_table("pie_ablations")):
+        yield from _row((row.title,), row)
+
+
+def _with_latency(name: str, steps: int) -> str:
+    return name if steps == USUAL_LATENCY else f"{name}-latency-{steps}"
+
+
+def latency(last: int) -> Iterator[Place]:
+    """Success against the latency in tests."""
+    for name in ("bc", "dexpie"):
+        for steps in sorted({USUAL_LATENCY, *LATENCIES}):
+            row = variant(PIE, _with_latency(name, steps))
+            yield from _row((COMPARED[name][0], f"{steps} steps"), row)
+    for steps in WAITS:
+        row = variant(PIE, f"dexpie-waiting-{steps}")
+        yield from _row((SYNCHRONOUS, f"{steps} steps"), row)
+
+
+def displacement(last: int) -> Iterator[Place]:
+    """Success where the object starts elsewhere."""
+    for name, (title, _) in COMPARED.items():
+        for millimetres in (0, *DISPLACEMENTS):
+            row = variant(PIE, f"{name}-displaced-{millimetres}" if millimetres else name)
+            yield from _row((title, f"{millimetres} mm"), row)
+
+
+def episodes(last: int) -> Iterator[Place]:
+    """Success against the number of collected episodes; none is the reference policy."""
+    counts = {0: "bc", **{n: f"dexpie-episodes-{n}" for n in EPISODES_LEARNED}, ALL_EPISODES: PIE}
+    for count, name in counts.items():
+        yield from _row((str(count),), variant(PIE, name))
+
+
+def collection(last: int) -> Iterator[Place]:
+    """Starts, interventions and jumps of DexPIE's collection, and how far others' are even."""
+    rows = [(name, PIE, "") for name in (*COLLECTION, *JUMPS)]
+    for row in (row for row in GRID if RETRIES in row.options):
+        rows += [(name, row.name, f", {row.title}") for name in INTERVENTIONS]
+    for quantity, name, of in rows:
+        for task in PIE_TASKS:
+            label = quantity.removeprefix("number of ") + of
+            yield (label,), task, _of_run(quantity, task, name=name)
+
+
+def stages(last: int) -> Iterator[Place]:
+    """Starts by stage, and how well the critic judges rollouts there."""
+    of_task = {task: entry(task).make().stages for task in PIE_TASKS}
+    names = dict.fromkeys(name for names in of_task.values() for name in names)
+    for stage in ("", *names):
+        for quantity in (*([STARTS] if stage else []), *CRITIC):
+            for task in PIE_TASKS:
+                if not stage or stage in of_task[task]:
+                    yield (stage or "all", quantity), task, _of_run(quantity, task, stage)
+
+
+def _of_run(quantity: str, task: str, stage: str = "", name: str = PIE) -> Asked:
+    return Asked(quantity, PIE, name, 1, "base", task, stage)
+
+
+def _of_table(name: str) -> list[Variant]:
+    return [row for row in GRID if name in row.tables]

@@ -1,0 +1,180 @@
+"""Collecting what happens when a policy is deployed: where episodes start, what is kept of them.
+
+Multi-stage DAgger: episodes start from the task's initial state and from states, of demonstrations
+or of scenes that the expert sets up, that have just reached an intermediate stage. A start that
+fails is tried again from the same state, now with an operator ready to take over, who knows when
+the first try went wrong, for a pair of a failure and its correction. The operator also ends what
+fails and cannot be helped. Every step carries the flag whether the operator commanded it, every
+episode its outcome.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs.deployment.shared_control import BLEND, NEVER, SharedControl
+from dexfw_envs.deployment.stages import STAGE, StagedEnv
+from dexfw_envs.deployment.starts import Starts
+from dexfw_envs.episodes.episode import GIVEN_UP, Episode, Observation
+from dexfw_envs.episodes.rollout import run_episodes
+from dexfw_envs.tasks.base import FAILURES
+
+JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart
+FLAG = "intervention"  # observation added to those of the environment, beside the stage
+
+
+class DeployedEnv(StagedEnv):
+    """An environment whose episodes begin at a `Start`, and which watches who commands.
+
+    Handed to `run_episodes` in place of `env`. Observations also hold the `stage`, and the flag
+    `intervention`: whether the operator commanded the step that led to what is observed.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"`.
+        control: The policy that acts in it.
+
+    Attributes:
+        jumps: Largest change in a step of any joint command of the "arm" and of the "hand" [rad]:
+            at a "take_over", while the operator's commands are "blended" in after it, in later
+            steps of the "operator", at a "hand_back", and in other steps of the "policy".
+    """
+
+    def __init__(self, env: Any, control: SharedControl) -> None:
+        super().__init__(env)
+        self.control = control
+        self.jumps = {name: {"arm": 0.0, "hand": 0.0} for name in JUMPS}
+        self._held = np.zeros(env.num_envs, dtype=bool)
+        self._since = np.zeros(env.num_envs, dtype=int)  # steps since the operator took over
+
+    def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes at the starts given as `scenarios` in the worlds of `reset_mask`."""
+        starts, mask = options["scenarios"], options["reset_mask"]
+        scenes = [start.scenario for start in starts]
+        observation, info = self.env.reset(options={"scenarios": scenes, "reset_mask": mask})
+        pairs = zip(np.flatnonzero(mask), starts, strict=True)
+        later = {int(world): start for world, start in pairs if start.state is not None}
+        if later:
+            within = np.isin(np.arange(self.env.num_envs), list(later))
+            states = np.stack([start.state for start in later.values()])
+            scenes = [start.scenario for start in later.values()]
+            observation = self.env.set_state_vectors(states, scenes, within)
+        told = [start.armed for start in starts], [start.lost_at for start in starts]
+        self.control.operator.prepare(mask, *map(np.array, told))
+        self._held[mask] = False
+        return self._added(observation), info
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+        """Step, and note by how much the joint commands change under whom; end what is given up."""
+        before, held = self.env.controller.joints.copy(), self.control.held
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        self._note_jumps(np.abs(self.env.controller.joints - before), held)
+        self._held = held.copy()
+        given_up = self.control.operator.gives_up() & ~(terminated | truncated)
+        info["failure_code"][given_up] = FAILURES.index(GIVEN_UP)
+        return self._added(observation), reward, terminated, truncated | given_up, info
+
+    def _note_jumps(self, change: np.ndarray, held: np.ndarray) -> None:
+        """Keep the largest `change` (N, A, 13) under whoever commanded; `held`: the operator."""
+        self._since = np.where(held & self._held, self._since + 1, 0)
+        late = self._since >= BLEND
+        kinds = (held & ~self._held, held & self._held & ~late, held & late,
+                 self._held & ~held, ~self._held & ~held)  # fmt: skip
+        for name, worlds in zip(JUMPS, kinds, strict=True):
+            for part, joints in (("arm", change[worlds, :, :7]), ("hand", change[worlds, :, 7:])):
+                largest = float(joints.max(initial=0.0))
+                self.jumps[name][part] = max(self.jumps[name][part], largest)
+
+    def _added(self, observation: Observation) -> Observation:
+        return {**super()._added(observation), FLAG: self._held.copy()}
+
+
+def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> Iterator[Episode]:
+    """Run the episodes of `starts` and yield them as they end, told to `starts` before.
+
+    Their `info` also has "start": stage, pair, attempt, and whether the operator was armed.
+    `env` is a `DeployedEnv` around the environment that `control` acts in.
+    """
+    scenarios: Any = starts  # the environment takes them in place of scenarios
+    for episode in run_episodes(env, control, scenarios, progress=progress):
+        start: Any = episode.scenario
+        wrong = NEVER if episode.success else control.operator.went_wrong(episode)
+        starts.record(episode.index, episode.success, wrong)
+        known = {name: getattr(start, name) for name in ("stage", "pair", "attempt", "armed")}
+        info = {**episode.info, "start": known}
+        yield dataclasses.replace(episode, scenario=start.scenario, info=info)
+
+
+def flags_of(episode: Any) -> np.ndarray:
+    """Return for every step of a collected episode whether the operator commanded it, bool (T,).
+
+    Raises:
+        ValueError: The episode has no flags or not as many as states, or neither succeeded nor
+            says why it failed.
+    """
+    name = getattr(episode, "identifier", f"episode {episode.index}")
+    if FLAG not in episode.observations:
+        there = sorted(episode.observations)
+        raise ValueError(f"{name} has no flags of intervention: it needs the observation {FLAG!r}, "
+                         f"and has {there}")  # fmt: skip
+    if not episode.success and not episode.failure:
+        raise ValueError(f"{name} has no outcome: neither success nor a reason of failure")
+    flags = np.asarray(episode.observations[FLAG], dtype=bool)
+    if flags.shape != (len(episode.actions) + 1,):
+        raise ValueError(f"{name} has flags of the shape {flags.shape}, needed is one for every "
+                         f"state: ({len(episode.actions) + 1},)")  # fmt: skip
+    return flags[1:]
+
+
+def check_deployed(episode: Any) -> None:
+    """Refuse an episode that was not collected by a deployment.
+
+    Raises:
+        ValueError: It has no flags, no outcome or no stages.
+    """
+    flags_of(episode)
+    if STAGE not in episode.observations:
+        raise ValueError(f"{episode.identifier} has no stages: it needs the observation {STAGE!r}, "
+                         f"and has {sorted(episode.observations)}")  # fmt: skip
+
+
+def intervened(episode: Any, length: int) -> np.ndarray:
+    """Return how much of the window of `length` steps from every step on is the operator's, (T,).
+
+    At the end of the episode windows are shorter. Raises as `flags_of` does.
+    """
+    sums = np.append(0, np.cumsum(flags_of(episode)))
+    steps = np.arange(len(sums) - 1)
+    end = np.minimum(steps + length, len(steps))
+    return (sums[end] - sums[:-1]) / (end - steps)
+
+
+def collection_report(
+    episodes: Sequence[Any], env: DeployedEnv, stages: Sequence[str]
+) -> dict[str, Any]:
+    """Sum up a collection: outcomes by stage of the start, interventions, and jumps."""
+    rows = [(episode, episode.info["start"], flags_of(episode)) for episode in episodes]
+    by_stage: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(stages):
+        group = [episode for episode, start, _ in rows if start["stage"] == index]
+        if group:
+            share, won = len(group) / len(rows), sum(e.success for e in group)
+            by_stage[name] = {"episodes": len(group), "share": share, "successes": won}
+    steps = np.concatenate([flags for _, _, flags in rows])
+    return {
+        "episodes": len(rows),
+        "successes": sum(episode.success for episode, _, _ in rows),
+        "retries": sum(start["attempt"] > 0 for _, start, _ in rows),
+        "intervened": sum(bool(flags.any()) for _, _, flags in rows),
+        "intervened_steps": float(steps.mean()),
+        "steps": len(steps),
+        "failures": dict(Counter(e.failure for e, _, _ in rows if not e.success)),
+        "starts": by_stage,
+        "jumps": env.jumps,
+        "chunks": env.control.policy.planned,
+        "late_steps": env.control.policy.late,
+    }

@@ -1,0 +1,149 @@
+"""The scripted operator: the task's expert, which steps in after a reaction delay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dexfw_envs.deployment.chunk_executor import check_latency
+from dexfw_envs.deployment.shared_control import NEVER, STAGE
+from dexfw_envs.episodes.episode import Observation
+from dexfw_envs.experts import TEACHER_STYLES, make_expert
+
+LIFTED = 2  # in every task the stages from this one on have the object off its support
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When the scripted operator steps in, and when it hands back.
+
+    The operator has seen an earlier try of the same start: it knows what is coming before it goes
+    wrong there, and goes on to the end.
+
+    Attributes:
+        foresight: Steps before the earlier try went wrong at which it notices: a grasp that will
+            slip has to be mended before it closes.
+        patience: Steps without a new stage that count as a stall; where the operator may not step
+            in, it ends the episode then.
+        dropped: Steps below the lifted stages, once reached, that count as a failure.
+        knocked: An object that has moved so far in the plane while it stands was knocked [m].
+        delay: Least and most steps from noticing something to taking over.
+        handback: Steps that it keeps to the stage after the one where it helped, the first time
+            that it is called by what it did not know; the second time it goes on to the end.
+    """
+
+    foresight: int = 20
+    patience: int = 80
+    dropped: int = 6
+    knocked: float = 0.05
+    delay: tuple[int, int] = (6, 14)
+    handback: int = 10
+
+    def __post_init__(self) -> None:
+        counts = (self.foresight + 1, self.patience, self.dropped, self.handback)
+        if min(counts) < 1 or self.knocked <= 0:
+            raise ValueError("patience, dropped, handback: at least 1; foresight: at least 0; "
+                             f"knocked > 0; got {self}")  # fmt: skip
+        check_latency(self.delay)
+
+
+class ScriptedOperator:
+    """The task's expert, which steps in after a reaction delay: on what it sees, or knows to come.
+
+    It sees a failure or a stall. In a second try it knows when the first went wrong, see `Gate`.
+
+    Args:
+        env: Where it acts; its true state is read.
+        gate: When it steps in.
+        seed: Of delays, and of the expert's timing and tremor.
+
+    Attributes:
+        armed: Where it may step in at all, bool (N,).
+
+    Raises:
+        ValueError: There is no expert for the task.
+    """
+
+    def __init__(self, env: Any, gate: Gate | None = None, seed: int = 0) -> None:
+        self.env, self.gate, n = env, gate or Gate(), env.num_envs
+        self.expert = make_expert(env, style=TEACHER_STYLES.get(env.task.name), seed=seed)
+        self.armed, self._lost_at = np.ones(n, dtype=bool), np.full(n, NEVER)
+        self._steps = np.zeros(n, dtype=int)  # of the episode
+        self._rng = np.random.default_rng(seed)
+        self._best, self._from = np.zeros(n, dtype=int), np.zeros(n, dtype=int)  # stages
+        self._since = np.zeros(n, dtype=int)  # steps since a new best stage
+        self._below = np.zeros(n, dtype=int)  # steps since what was lifted is not
+        self._delay = np.full(n, -1)  # steps until it takes over; -1: nothing noticed
+        self._helped = np.zeros(n, dtype=int)  # steps in a stage that it helped to
+        self._times = np.zeros(n, dtype=int)  # it has taken over
+
+    def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
+        """Learn of the episodes to come in the worlds of `mask`."""
+        self.armed[mask], self._lost_at[mask] = armed, lost_at
+
+    def went_wrong(self, episode: Any) -> int:
+        """Step at which a failed episode last got further, or of a knock or drop before that."""
+        stage = np.asarray(episode.observations[STAGE])
+        place = np.asarray(episode.observations["object"]).reshape(len(stage), -1)[:, :2]
+        low = stage < LIFTED
+        knocked = low & (np.linalg.norm(place - place[0], axis=1) > self.gate.knocked)
+        below = low & np.maximum.accumulate(~low)
+        run = np.convolve(below, np.ones(self.gate.dropped))[: len(low)]
+        wrong = np.flatnonzero(knocked | (run >= self.gate.dropped - 0.5))
+        return min([int(np.argmax(stage == stage.max())), *wrong[:1].tolist()])
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
+        self._steps[mask] = self._times[mask] = 0
+        self.expert.reset(mask)
+        self._best[mask] = self._stage()[mask]
+        self._since[mask] = self._below[mask] = self._helped[mask] = 0
+        self._delay[mask] = -1
+
+    def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
+        """Say where it commands the next step, bool (N,)."""
+        stage = self._stage()
+        self._steps += 1
+        self._since = np.where(stage > self._best, 0, self._since + 1)
+        self._best = np.maximum(self._best, stage)
+        fell = (self._best >= LIFTED) & (stage < LIFTED)
+        self._below = np.where(fell, self._below + 1, 0)
+        known = self._lost_at != NEVER
+        due = known & (self._steps == np.maximum(self._lost_at - self.gate.foresight, 0) + 1)
+        noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
+        low, high = self.gate.delay
+        delays = self._rng.integers(low, high + 1, len(held))
+        self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
+        helped = held & (stage > self._from) & (stage >= self._best)
+        self._helped = np.where(helped, self._helped + 1, 0)
+        done = (self._helped >= self.gate.handback) & (self._times < 2) & ~known
+        self._since[done] = 0  # the policy gets the whole patience again
+        return (held & ~done) | (self._delay == 0)
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Take over; the expert starts from the commands in force and the stage it finds."""
+        self.expert.reset(mask)
+        self._from[mask] = self._stage()[mask]
+        self._helped[mask] = 0
+        self._times[mask] += 1
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the expert's actions (N, action)."""
+        return self.expert.act(observation)
+
+    def gives_up(self) -> np.ndarray:
+        """Say where a stall need not be watched any longer, since it may not step in."""
+        return ~self.armed & (self._since >= self.gate.patience)
+
+    def _stage(self) -> np.ndarray:
+        return self.env.task.stage(self.env.world, self.env.memory)
+
+    def _trouble(self) -> np.ndarray:
+        """Say where a person would see a failure coming, or nothing happening, bool (N,)."""
+        world, start = self.env.world, self.env.memory.start_position
+        moved = np.linalg.norm((world.object_position[:, 0] - start[:, 0])[:, :2], axis=1)
+        knocked = world.object_support_contact[:, 0] & (moved > self.gate.knocked)
+        stalled = self._since >= self.gate.patience
+        return knocked | stalled | (self._below >= self.gate.dropped)

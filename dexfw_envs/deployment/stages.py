@@ -1,0 +1,123 @@
+"""Stages of recorded episodes, and the states from which episodes start in the middle of a task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from dexfw_envs.deployment.shared_control import NEVER, STAGE
+from dexfw_envs.episodes.episode import Observation
+from dexfw_envs.scenario import Scenario
+
+EpisodeT = TypeVar("EpisodeT", bound=Any)  # as run, or as stored
+LEFT = 20  # a start with fewer steps of its demonstration left is done too soon to teach anything
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where an episode starts.
+
+    Attributes:
+        scenario: The scene.
+        stage: Index of the task's stage there.
+        state: State vector (S,) of an intermediate stage; None for the scene's own start.
+        pair: Number that all tries of one start share.
+        attempt: 0 for the first try of it.
+        armed: Whether the operator may take over.
+        lost_at: Step at which the first try went wrong; `NEVER`: it did not, or none can be named.
+    """
+
+    scenario: Scenario
+    stage: int = 0
+    state: np.ndarray | None = None
+    pair: int = 0
+    attempt: int = 0
+    armed: bool = False
+    lost_at: int = NEVER
+
+
+class StagedEnv:
+    """An environment whose observations also hold the `stage`, handed to `run_episodes`.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"`.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes as the environment does."""
+        observation, info = self.env.reset(options=options)
+        return self._added(observation), info
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+        """Step as the environment does."""
+        observation, *rest = self.env.step(actions)
+        return self._added(observation), *rest
+
+    def _added(self, observation: Observation) -> Observation:
+        stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)
+        return {**observation, STAGE: stage}
+
+
+def stages_of(env: Any, episode: Any) -> np.ndarray:
+    """Return the task's stage at every state of an episode, (T+1,), by restoring them in `env`.
+
+    Raises:
+        ValueError: The backend cannot restore states.
+    """
+    if not env.backend.capabilities.exact_restore:
+        raise ValueError("episodes without a stage need a backend that restores states to find it")
+    found, states = [], np.asarray(episode.states)
+    for first in range(0, len(states), env.num_envs):
+        rows = states[first : first + env.num_envs]
+        mask = np.arange(env.num_envs) < len(rows)
+        env.set_state_vectors(rows, [episode.scenario] * len(rows), mask)
+        found.append(env.task.stage(env.world, env.memory)[mask])
+    return np.concatenate(found)
+
+
+def with_stages(env: Any, episode: EpisodeT) -> EpisodeT:
+    """Return an episode with the stage among its observations, as `stages_of` finds it.
+
+    Raises:
+        ValueError: It has none yet, and the backend cannot restore states.
+    """
+    seen = episode.observations
+    stage = seen[STAGE] if STAGE in seen else stages_of(env, episode).astype(np.int8)
+    return dataclasses.replace(episode, observations={**seen, STAGE: stage})
+
+
+def stage_starts(episodes: Iterable[Any]) -> dict[int, list[Start]]:
+    """Return, for each intermediate stage, the states in which episodes first reach it.
+
+    Args:
+        episodes: Successes with states and stages, of demonstrations or of scenes set up.
+    """
+    found: dict[int, list[Start]] = {}
+    for episode in episodes:
+        stage = np.asarray(episode.observations[STAGE])
+        for value in np.unique(stage[stage > 0]):
+            first = int(np.argmax(stage >= value))  # a stage may be passed over
+            if stage[first] == value and len(stage) - 1 - first >= LEFT:
+                start = Start(episode.scenario, int(value), np.asarray(episode.states[first]))
+                found.setdefault(int(value), []).append(start)
+    return dict(sorted(found.items()))
+
+
+def longest_stage(stages: Sequence[np.ndarray]) -> float:
+    """Return the most steps without a new stage of an ordinary demonstration: their median.
+
+    One in which the object was lost and fetched again says nothing of the others.
+    """
+    ups = [np.flatnonzero(np.diff(np.maximum.accumulate(stage)) > 0) + 1 for stage in stages]
+    rows = [np.concatenate([[0], up, [len(s) - 1]]) for up, s in zip(ups, stages, strict=True)]
+    return float(np.median([np.diff(row).max() for row in rows]))

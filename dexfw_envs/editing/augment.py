@@ -1,0 +1,301 @@
+"""Make many demonstrations of a few: edit, run again in the simulator, keep what succeeds.
+
+This is the A_EP step of DexFlyWheel (environments and poses change, the object does not) and the
+generation loop of MimicGen and DexMimicGen; which scenarios are asked for makes the difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dexfw_envs import transforms as tf
+from dexfw_envs.control.codec import Targets
+from dexfw_envs.editing.bridging import EditOptions
+from dexfw_envs.editing.editor import Editor, edit
+from dexfw_envs.editing.motion import Motion
+from dexfw_envs.editing.reading import end_effector_poses, read_motion, slew
+from dexfw_envs.episodes.rollout import Episode, run_episodes
+from dexfw_envs.transforms import Array
+
+if TYPE_CHECKING:
+    from dexfw_envs.scenario import Scenario
+
+Choose = Callable[[Sequence[Motion], "Scenario", Array, np.random.Generator], int]
+
+# When a failed attempt counts as out of reach: the palm this far [m] from its command, this long.
+REACH_GAP = 0.06
+REACH_STEPS = 10
+LIFTED = 0.02  # rise from which an object counts as grasped [m]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many attempts were made, how many succeeded, and why the others failed.
+
+    Attributes:
+        attempts: Number of attempts.
+        successes: Number of successes.
+        reasons: Number of failures for each reason.
+    """
+
+    attempts: int = 0
+    successes: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, reason: str) -> Tally:
+        """Return the tally of one attempt; reason "" means success."""
+        return cls(1, 0, {reason: 1}) if reason else cls(1, 1)
+
+    def __add__(self, other: Tally) -> Tally:
+        reasons = dict(Counter(self.reasons) + Counter(other.reasons))
+        return Tally(self.attempts + other.attempts, self.successes + other.successes, reasons)
+
+    @property
+    def rate(self) -> float:
+        """Fraction of attempts that succeeded; 0 without attempts."""
+        return self.successes / self.attempts if self.attempts else 0.0
+
+    def to_json(self) -> str:
+        """One line of JSON, most frequent reason first."""
+        reasons = dict(Counter(self.reasons).most_common())
+        counts = {"attempts": self.attempts, "successes": self.successes, "reasons": reasons}
+        return json.dumps(counts)
+
+    @classmethod
+    def from_json(cls, text: str) -> Tally:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+def failure_reason(episode: Episode, codec: Any) -> str:
+    """Say why an episode failed, more precisely than the env, from what was recorded.
+
+    Returns:
+        "" for a success, else "fault" (the simulation broke down), "out_of_reach" (the arm did not
+        follow its commands), "knocked_off" (the object fell, or its balls were spilled, without
+        having been lifted), "never_grasped" (it was never lifted), "dropped" (it was lifted and
+        came down again), "spilled" (it was held, and the env says so) or "timeout" (it was lifted,
+        but not far or not for long enough). Without trajectories the reason is the env's.
+    """
+    if episode.success:
+        return ""
+    if episode.failure == "fault" or len(episode.actions) == 0:
+        return episode.failure or "timeout"
+    seen = np.asarray(episode.observations["object"], float)
+    height = seen.reshape(len(seen), -1, 13)[..., 2]
+    rise = (height - height[0]).max(axis=1)
+    if rise.max() < LIFTED:
+        if _out_of_reach(episode, codec):
+            return "out_of_reach"
+        return "knocked_off" if episode.failure in ("dropped", "spilled") else "never_grasped"
+    fell = episode.failure == "dropped" or rise[-1] < 0.5 * rise.max()
+    return "dropped" if fell else episode.failure or "timeout"
+
+
+def _out_of_reach(episode: Episode, codec: Any) -> bool:
+    asked = codec.decode(np.asarray(episode.actions, float))
+    proprio = np.asarray(episode.observations["proprio"], float)
+    measured = end_effector_poses(proprio, arms=asked.hand.shape[-2])
+    issued = slew(asked, measured[0])
+    gap = np.linalg.norm(issued.position - measured[1:, :, :3], axis=-1).max(axis=-1)
+    away = np.convolve(gap > REACH_GAP, np.ones(REACH_STEPS), mode="valid")
+    return len(gap) >= REACH_STEPS and bool((away > REACH_STEPS - 0.5).any())
+
+
+def choose_nearest(count: int = 3) -> Choose:
+    """Return MimicGen's choice: any of the `count` sources nearest in object pose.
+
+    Distance is that of positions [m] plus that of yaw [rad], over all objects. Sources with the
+    scenario's own objects go first; others are taken only where there are none.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+
+    def choose(
+        sources: Sequence[Motion], scenario: Scenario, objects: Array, rng: np.random.Generator
+    ) -> int:
+        own = [i for i, s in enumerate(sources) if s.object_ids == tuple(scenario.objects)]
+        candidates = own or list(range(len(sources)))
+        starts = np.stack([sources[i].objects[0] for i in candidates])
+        turn = tf.quat_multiply(objects[:, 3:], tf.quat_conjugate(starts[..., 3:]))
+        far = np.linalg.norm(objects[:, :3] - starts[..., :3], axis=-1)
+        far = (far + np.abs(tf.yaw_from_quat(turn))).sum(axis=-1)
+        nearest = np.argsort(far, kind="stable")[:count]
+        return candidates[int(rng.choice(nearest))]
+
+    return choose
+
+
+def choose_random(
+    sources: Sequence[Motion], scenario: Scenario, objects: Array, rng: np.random.Generator
+) -> int:
+    """Choose any of the sources, whatever they hold: MimicGen's other choice."""
+    return int(rng.integers(len(sources)))
+
+
+class EditingPolicy:
+    """Plays edited motions in all worlds of an env; one motion per episode, open loop.
+
+    The n-th world that is reset plays episode n, the numbering of `run_episodes`, and draws from
+    a generator of its own: the result does not depend on the number of worlds.
+
+    Args:
+        env: The `DexVectorEnv` it acts in: read at reset for the scenario, the object poses and
+            where the arms really are, and while subtasks wait for objects.
+        sources: The motions to edit.
+        rng: Seeds the generators of the episodes.
+        options: How to edit.
+        choose: Picks a source for a scenario; default `choose_nearest(3)`.
+
+    Raises:
+        ValueError: There are no sources, or one of other arms or objects than the env's.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        sources: Sequence[Motion],
+        rng: np.random.Generator,
+        options: EditOptions | None = None,
+        choose: Choose | None = None,
+    ):
+        if not sources:
+            raise ValueError("no sources to edit")
+        for source in sources:
+            _check_fits(source, env)
+        self.env, self.sources = env, tuple(sources)
+        self.options, self.choose = options or EditOptions(), choose or choose_nearest()
+        self.entropy = int(rng.integers(2**63))
+        self.chosen: list[int] = []  # source of each episode so far
+        self.plans: list[Array | Editor | None] = [None] * env.num_envs
+        self.cursor = np.zeros(env.num_envs, dtype=int)
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Edit a motion for each world in `mask`, (N,) bool, which was reset just now."""
+        worlds = np.flatnonzero(mask)
+        if not len(worlds):
+            return
+        objects, arms = _poses(self.env.world)
+        for world in worlds:
+            rng = np.random.default_rng([self.entropy, len(self.chosen)])
+            scenario = self.env.scenarios[world]
+            index = self.choose(self.sources, scenario, objects[world], rng)
+            self.chosen.append(index)
+            self.plans[world] = self._plan(self.sources[index], objects[world], arms[world], rng)
+        self.cursor[worlds] = 0
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> Array:
+        """Return the next action of every world, (N, 12 A); a finished motion stands still."""
+        looking = any(isinstance(plan, Editor) for plan in self.plans)
+        objects = _poses(self.env.world)[0] if looking else None
+        actions = []
+        for world, plan in enumerate(self.plans):
+            if plan is None:
+                raise RuntimeError(f"world {world} was never reset")
+            if isinstance(plan, Editor):
+                assert objects is not None
+                actions.append(self.env.codec.encode(plan.step(objects[world])))
+            else:
+                actions.append(plan[min(self.cursor[world], len(plan) - 1)])
+        self.cursor += 1
+        return np.clip(np.stack(actions), -1.0, 1.0)
+
+    def _plan(
+        self, source: Motion, objects: Array, arms: Array, rng: np.random.Generator
+    ) -> Array | Editor:
+        """Edit all of a motion now, or, if later subtasks have to look at objects, bit by bit."""
+        if any(len(subtasks) > 1 for subtasks in source.segments):
+            return Editor(source, arms, self.options, rng)
+        targets: Targets = edit(source, objects, arms, rng, self.options)
+        return self.env.codec.encode(targets)
+
+
+def _check_fits(source: Motion, env: Any) -> None:
+    has = (source.arms, source.objects.shape[1])
+    needed = (env.codec.arms, env.world.object_position.shape[1])
+    if has != needed:
+        motion = "motion {!r} is of {} arm(s) among {} object(s), here are {} and {}"
+        raise ValueError(motion.format(source.label, *has, *needed))
+
+
+def _poses(world: Any) -> tuple[Array, Array]:
+    """Return the poses of objects (N, O, 7) and end effectors (N, A, 7)."""
+    return (
+        np.concatenate([world.object_position, world.object_quaternion], axis=-1),
+        np.concatenate([world.end_effector_position, world.end_effector_quaternion], axis=-1),
+    )
+
+
+class Augmentation:
+    """The running generation: iterate for the episodes, read `tally` at any time."""
+
+    def __init__(self, policy: EditingPolicy, scenarios: Iterable[Any], failures: bool, **run: Any):
+        self.policy, self.scenarios, self.failures, self.run = policy, scenarios, failures, run
+        self.tally = Tally()
+
+    def __iter__(self) -> Iterator[Episode]:
+        env, sources = self.policy.env, self.policy.sources
+        for episode in run_episodes(env, self.policy, self.scenarios, **self.run):
+            reason = failure_reason(episode, env.codec)
+            self.tally = self.tally + Tally.of(reason)
+            if episode.success or self.failures:
+                label = sources[self.policy.chosen[episode.index]].label
+                info = {**episode.info, "edited_from": label}
+                yield dataclasses.replace(episode, failure=reason, info=info)
+
+
+def augment(
+    env: Any,
+    sources: Sequence[Motion | Any],
+    scenarios: Iterable[Scenario],
+    rng: np.random.Generator,
+    options: EditOptions | None = None,
+    *,
+    choose: Choose | None = None,
+    failures: bool = False,
+    progress: Any = None,
+    observation_keys: Sequence[str] | None = None,
+) -> Augmentation:
+    """Edit motions for new scenarios, run them and keep the successes.
+
+    Args:
+        env: A `DexVectorEnv` built with `autoreset_mode="disabled"` and `control_mode="ee_pose"`.
+        sources: Motions, or episodes (stored or fresh), which are cut at their pre-grasp.
+        scenarios: One attempt each; may be a generator that looks at the outcomes so far.
+        rng: For the choice of sources and the noise.
+        options: How to edit.
+        choose: Picks a source for a scenario; default `choose_nearest(3)`.
+        failures: Also yield failed attempts.
+        progress: Title of a progress bar, or a callback, as in `run_episodes`.
+        observation_keys: Observation groups to keep, default all.
+
+    Returns:
+        An iterable of episodes, once only, with the tally of attempts as `.tally`. The episodes'
+        `failure` is the precise reason, `info["edited_from"]` the label of the source.
+
+    Raises:
+        ValueError: No sources, a source in which no object was touched or that is of another task
+            or robot, or `observation_keys` without those that reasons of failure are read from.
+    """
+    if observation_keys is not None and not {"proprio", "object"} <= set(observation_keys):
+        raise ValueError(f"observation_keys need 'proprio' and 'object', got {observation_keys}")
+    motions = [source if isinstance(source, Motion) else _motion(source, env) for source in sources]
+    policy = EditingPolicy(env, motions, rng, options, choose)
+    run = {"progress": progress, "observation_keys": observation_keys}
+    return Augmentation(policy, scenarios, failures, **run)
+
+
+def _motion(episode: Any, env: Any) -> Motion:
+    """Cut an episode, which must be of the env's own task."""
+    label, task = getattr(episode, "identifier", ""), episode.scenario.task
+    if task != env.task.name:
+        raise ValueError(f"demonstration {label!r} of {task} cannot be edited for {env.task.name}")
+    return read_motion(episode, env.codec, label=label)
