@@ -55,7 +55,7 @@ class Scripted:
         self.stages, self.moved = list(stages), list(moved)
         expert = SimpleNamespace(reset=lambda mask: None, act=lambda observation: np.ones((1, 12)))
         monkeypatch.setattr(
-            "dexfw_envs.deployment.shared_control.make_expert", lambda env, **style: expert
+            "dexfw_envs.deployment.scripted_operator.make_expert", lambda env, **style: expert
         )
         memory = SimpleNamespace(start_position=np.zeros((1, 1, 3)))
         task = SimpleNamespace(name="Grasp", stage=lambda world, memory: np.array([self._stage()]))

@@ -22,7 +22,7 @@ from dexfw_envs.runs.folder import RunFolder
 
 EXPORT = """
 import resource, sys
-from dexfw_envs.command import run_command
+from dexfw_envs.console.command import run_command
 from dexfw_envs.demos.export.__main__ import Args, main
 store, to, *places = sys.argv[1:]
 for place in places:

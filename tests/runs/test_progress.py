@@ -246,7 +246,7 @@ def test_rows_after_the_last_save_come_again(tmp_path, capsys):
 
 HOLDER = """
 import sys, time
-from dexfw_envs.runs import RunFolder
+from dexfw_envs.runs.folder import RunFolder
 run = RunFolder.open(sys.argv[1])
 print("held", flush=True)
 time.sleep(60)
