@@ -38,7 +38,7 @@ OMNIGIBSON_SOURCE := $(OMNIGIBSON)-source/omnigibson
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons test-lowest test-lerobot test-omnigibson test-omnigibson-310 check format bench bench-peers clean
+.PHONY: help demo test test-pythons test-lowest test-lerobot test-omnigibson test-omnigibson-310 check style format bench bench-peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -176,6 +176,9 @@ check: $(STAMP)  ## lint, format and types, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+style: $(STAMP)  ## tokens per code line and longest functions, file by file
+	$(BIN)/python tests/style_report.py
 
 format: $(STAMP)  ## apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
