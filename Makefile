@@ -184,7 +184,7 @@ format: $(STAMP)  ## apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# RECORD=--record keeps the figures in results/speed, for the README's table.
+# RECORD=--record keeps the figures in results/speed, for the tables of README and docs/install.md.
 bench: $(STAMP)  ## measure speed: against raw MuJoCo, at the start, by worlds and threads
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmark/speed -p no:xdist --benchmark-only -s $(RECORD)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmark.speed.start $(RECORD)

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from claims import claims_table, main_claims, verdict_counts
+from settings import settings_table
 from tables import (
     TASK_TABLES,
     harness_table,
@@ -22,6 +24,7 @@ from tables import (
     policy_film,
     scaling_table,
     short,
+    speed_line,
     speed_table,
     start_table,
 )
@@ -295,15 +298,26 @@ def replay(task: str) -> str:
 def blocks(page: Path) -> dict[str, Callable[[], str]]:
     """What a page may hold."""
     if page.name == "README.md":
-        speed = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
+        speed = partial(speed_line, [item.env_id for item in TASKS], RESULTS)
         overview = partial(overview_table, [item.name for item in TASKS], RESULTS / "records")
-        return {"overview": overview, "speed": speed}
+        return {"overview": overview, "claims": partial(main_claims, RESULTS), "speed": speed}
+    if page.name == "claims.md":
+        papers = ("DexFlyWheel", "DexPIE")
+        made = {f"claims {name}": partial(claims_table, RESULTS, name) for name in papers}
+        return made | {"verdicts": partial(verdict_counts, RESULTS)}
+    if page.name == "dexflywheel.md":
+        names = ("flywheel", "turns", "ablations", "generation", "residual")
+        files = {name: RESULTS / "tables" / f"{name}.md" for name in names}
+        made = {name: partial(harness_table, path) for name, path in files.items()}
+        return made | {"settings": settings_table}
     if page.name == "dexpie.md":
         files = sorted((RESULTS / "tables").glob("pie*.md"))
         return {path.stem: partial(harness_table, path) for path in files}
     if page.name == "install.md":
         makers = {"install": install_table, "scaling": scaling_table, "start": start_table}
-        return {name: partial(maker, RESULTS) for name, maker in makers.items()}
+        made = {name: partial(maker, RESULTS) for name, maker in makers.items()}
+        made["speed"] = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
+        return made
     if page.name == "environments.md":
         return {"failures": failures}
     if page.name == "harness.md":
@@ -321,7 +335,7 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
 
 
 def pages() -> list[Path]:
-    names = ("install", "catalogue", "environments", "harness", "dexpie")
+    names = ("install", "catalogue", "environments", "harness", "dexflywheel", "dexpie", "claims")
     named = [DOCS / f"{name}.md" for name in names]
     tasks = [DOCS / "tasks" / f"{item.name.lower()}.md" for item in TASKS]
     return [DOCS.parent / "README.md", *named, *tasks]

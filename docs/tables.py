@@ -97,12 +97,10 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
         lines.append(_row(title, *(_cell(groups, key) for key in keys), mean))
         shown += there
     sizes = sorted({len(rows) for rows in shown})
-    commits = sorted({record["commit"] for rows in shown for record in rows})
-    told = ", ".join(f"`{short(commit)}`" for commit in commits) or "none"
     size = " or ".join(map(str, sizes)) or "no"
     seeds = sorted({record["seed"] for rows in shown for record in rows})
     of_seeds = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
-    note = f"{size} episodes a cell{of_seeds}; commands in `results/tables/`. Commits {told}."
+    note = f"{size} episodes a cell{of_seeds}; commands and commits in `results/tables/`."
     return _with_legend(lines) + f"\n{note}\n"
 
 
@@ -259,6 +257,33 @@ def policy_film(task: str, videos: Path) -> str:
     )
 
 
+def speed_line(tasks: Sequence[str], results: Path) -> str:
+    """One line on speed: the slowest and the fastest task, and against robosuite."""
+    found = _speeds(results)
+    ours, peers = (found[name].get("rows", {}) for name in ("tasks", "peers"))
+    if not set(tasks) <= set(ours) & set(peers):
+        return "Speed: not run.\n"
+
+    steps = [ours[name]["steps_per_second"] for name in tasks]
+    speeds = [peers[name]["steps_per_second"] for name in tasks]
+    times = [speed["held"] / speed["peer"] for speed in speeds]
+    return (
+        f"Sixty-four worlds on two threads take {min(steps):.0f} to {max(steps):.0f} environment "
+        f"steps per second while they hold an object. On one core that is {min(times):.0f} to "
+        f"{max(times):.0f} times as fast as a like robosuite environment under random actions "
+        "([all speeds](docs/install.md#speed)).\n"
+    )
+
+
+def _speeds(results: Path) -> dict[str, dict[str, Any]]:
+    """What was measured of our tasks and of their peers; empty where nothing was."""
+    found = {}
+    for name in ("tasks", "peers"):
+        path = results / "speed" / f"{name}.json"
+        found[name] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
 def speed_table(tasks: Sequence[str], results: Path) -> str:
     """Speed of every task, a row each, against MuJoCo alone and against robosuite.
 
@@ -266,10 +291,7 @@ def speed_table(tasks: Sequence[str], results: Path) -> str:
         tasks: Ids of the environments.
         results: The folder that holds `speed/tasks.json` and `speed/peers.json`.
     """
-    found = {}
-    for name in ("tasks", "peers"):
-        path = results / "speed" / f"{name}.json"
-        found[name] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = _speeds(results)
     ours, peers = (found[name].get("rows", {}) for name in ("tasks", "peers"))
     lines = [
         "| Task | In contact | `ratio-to-raw` | One core, random | holding | robosuite 1.5.2 |",

@@ -135,28 +135,45 @@ def _between_seeds(scores: np.ndarray, lowest: float) -> dict[str, float]:
 
 
 def difference(results: Results, *each: Asked) -> Measured | None:
-    """A method less another one, on T_OEP episode by episode; tasks weigh the same."""
-    pairs: list[tuple[bool, bool, str]] = []
+    """The method itself less another one on T_OEP, once for each task of a mean."""
+    pairs = [(best(asked, results.turns), asked) for asked in each]
+    return contrast(results, pairs, "T_OEP")
+
+
+def contrast(results: Results, pairs: Sequence[tuple[Asked, Asked]], split: str) -> Measured | None:
+    """Success of one policy less that of another, episode by episode; tasks weigh the same.
+
+    Args:
+        results: Where the records are.
+        pairs: For each task the policy and the one that is subtracted.
+        split: Where both were tested. Only scenes that both have, of the same seed, count.
+
+    Returns:
+        The mean difference [percentage points], None where a task has no common scene.
+    """
+    outcomes: list[tuple[bool, bool, str]] = []
     sources, rates = [], []
-    for asked in each:
-        last = best(asked, results.turns)
-        both = [results.records(one, "T_OEP") for one in (last, asked)]
+
+    for better, worse in pairs:
+        both = [results.records(one, split) for one in (better, worse)]
         ours, theirs = ({(r["seed"], r["scenario"]): r for r in rows} for rows in both)
         common = sorted(ours.keys() & theirs.keys())
         if not common:
             return None
-        pairs += [(ours[k]["success"], theirs[k]["success"], asked.task) for k in common]
+
+        outcomes += [(ours[k]["success"], theirs[k]["success"], worse.task) for k in common]
         each_seed = {k[0]: [j for j in common if j[0] == k[0]] for k in common}
         rates.append({s: _gap(ours, theirs, keys) for s, keys in each_seed.items()})
         sources += [side[k] for side in (ours, theirs) for k in common]
-    first, second, tasks = zip(*pairs, strict=True)
+
+    first, second, tasks = zip(*outcomes, strict=True)
     found = paired_difference(first, second, tasks)
 
     shared = sorted(set.intersection(*(set(of_task) for of_task in rates)))
     scores = np.array([[of_task[seed] for of_task in rates] for seed in shared])
     known = _sources(sources) | _seeds_of(rates) | _between_seeds(scores, -1.0)
     ends = (100 * end for end in (found.value, found.low, found.high))
-    return Measured(*ends, len(pairs), **known)
+    return Measured(*ends, len(outcomes), **known)
 
 
 def _gap(ours: Mapping, theirs: Mapping, keys: Sequence[tuple[int, str]]) -> float:

@@ -59,7 +59,11 @@ def test_replay_table_follows_the_results(tmp_path, monkeypatch):
 
 INTERVAL = re.compile(r"\[(-?\d+\.\d),\s+(-?\d+\.\d)\]")
 # The trials of dexpie-trials.md are, as it says, of no records.
-QUOTING = [ROOT / "README.md", DOCS / "dexpie.md", *sorted((ROOT / "baselines").glob("*.py"))]
+QUOTING = [
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in ("claims", "concepts", "dexflywheel", "dexpie")),
+    *sorted((ROOT / "baselines").glob("*.py")),
+]
 
 
 @pytest.mark.parametrize("page", QUOTING, ids=relative)
@@ -101,6 +105,38 @@ def test_commands_call_what_is_there(page):
             assert importlib.util.find_spec(name), f"{relative(page)} calls {name}"
         for name in re.findall(r"results/policies/\S+", text):
             assert (ROOT / name).is_file(), f"{relative(page)} names {name}"
+
+
+def test_readme_names_no_commit():
+    """Commits and commands of runs are in `results/`."""
+    text = (ROOT / "README.md").read_text()
+    assert not re.search(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,40}\b", text)
+
+
+def test_glossary_names_what_is_there():
+    rows = re.findall(r"\| `([\w/]+\.py)`: `(\w+)` \|", (DOCS / "concepts.md").read_text())
+    assert len(rows) > 50
+    for name, what in rows:
+        folder = ROOT if name.startswith(("baselines/", "benchmark/")) else ROOT / "dexfw_envs"
+        code = (folder / name).read_text()
+        assert re.search(rf"^\s*(class|def) {what}\b|^{what}\b", code, re.MULTILINE), (name, what)
+
+
+def test_a_reason_of_another_verdict_is_not_shown(monkeypatch):
+    claims = sys.modules["claims"]
+    finding = claims.Finding("+1.0", "+2.0† [1.0, 3.0]", (1,), "partly")
+    known = [
+        claims.Claim("A", "first", lambda results: finding, "partly", "It is so.", main=True),
+        claims.Claim("A", "second", lambda results: finding, "does not", "It was so."),
+    ]
+    monkeypatch.setattr(claims, "findings", lambda folder: [(claim, finding) for claim in known])
+    text = claims.claims_table(Path(), "A")
+    assert "| first | +1.0 | +2.0† [1.0, 3.0] | 1 | **partly** | It is so. |" in text
+    assert "It was so." not in text and claims.OUTDATED in text
+    assert "\n\n† one seed alone, whose spread nothing tells.\n" in text
+    short = claims.main_claims(Path())
+    assert "| A | first |" in short and "second" not in short
+    assert "All 2 claims: reproduces 0, partly 2, does not 0, not run 0." in short
 
 
 def test_readme_is_short():
@@ -249,4 +285,10 @@ def test_speed_table_follows_the_records(tmp_path):
     (tmp_path / "speed" / "peers.json").write_text(json.dumps(known | {"rows": rows}))
     text = tables.speed_table(ids, tmp_path)
     assert "| 222 (22 ×) | 55 (5.5 ×) | TwoArmLift, two: 10 |" in text
+
+    assert tables.speed_line(ids, tmp_path) == "Speed: not run.\n"
+    ours = {ids[1]: {"steps_per_second": 1234.0, "ratio_to_raw": 0.9}}
+    (tmp_path / "speed" / "tasks.json").write_text(json.dumps(known | {"rows": ours}))
+    line = tables.speed_line(ids[1:], tmp_path)
+    assert "1234 to 1234 environment steps per second" in line and " 6 to 6 times" in line
     assert f"`make x` at commit `{'a' * 12}` (2 CPU cores, load 3.2 before)" in text
