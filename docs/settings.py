@@ -24,7 +24,7 @@ SETTINGS = (
     ("", "noise on the normalised state in training", "obs_noise"),
     ("", "gradient steps of a base policy", "base_steps"),
     ("α", "largest residual of palm and fingers, in units of the action", "alpha"),
-    ("k", "gain of each of the residual's two filters (1: no filter)", "smoothing"),
+    ("κ", "gain of each of the residual's two filters (1: no filter)", "smoothing"),
     ("s_0", "environment step up to which ε = 0", "ramp_start"),
     ("s_1", "environment step from which ε = 1", "ramp"),
     ("", "environment steps of reinforcement learning per turn", "total_timesteps"),

@@ -215,7 +215,7 @@ DEXFLYWHEEL = (
     ),
     Claim(
         FLYWHEEL_PAPER,
-        "Without the residual policy the wheel hardly turns",
+        "The residual policy is needed: the whole method less that without it",
         with_tasks(FINAL, flywheel(LAST, "base", "no-residual")),
         PARTLY,
         "It costs success, far less than published: ten tries per scene find much by themselves.",
@@ -223,7 +223,7 @@ DEXFLYWHEEL = (
     ),
     Claim(
         FLYWHEEL_PAPER,
-        "Without A_EP success halves",
+        "A_EP is needed: the whole method less that without it",
         with_tasks(FINAL, flywheel(LAST, "combined", "no-aep")),
         PARTLY,
         "On three tasks nothing is lost; Handover alone needs A_EP.",
@@ -231,7 +231,7 @@ DEXFLYWHEEL = (
     ),
     Claim(
         FLYWHEEL_PAPER,
-        "Without both, success falls to a tenth",
+        "Both are needed: the whole method less that without them",
         with_tasks(FINAL, flywheel(LAST, "base", "no-residual-no-aep")),
         PARTLY,
         "Much is lost, though not nearly all: our first turn is far better to begin with.",
@@ -245,7 +245,7 @@ DEXFLYWHEEL = (
     ),
     Claim(
         FLYWHEEL_PAPER,
-        "The residual brings the objects that the next turn adds: combined less base, `T_O(2)`",
+        "The residual masters objects that turn 2 adds, `T_O(2)`: combined less base of turn 1",
         effect(
             flywheel(1, quantity="T_O(2)"), flywheel(1, "base", quantity="T_O(2)"), split="T_O(2)"
         ),
@@ -255,7 +255,7 @@ DEXFLYWHEEL = (
     ),
     Claim(
         FLYWHEEL_PAPER,
-        "The same one turn later, `T_O(3)`",
+        "The same one turn later, `T_O(3)`: combined less base of turn 2",
         effect(
             flywheel(2, quantity="T_O(3)"), flywheel(2, "base", quantity="T_O(3)"), split="T_O(3)"
         ),
@@ -367,15 +367,15 @@ DEXPIE = (
         "One round raises success over the policy of demonstrations alone",
         effect(pie(), pie("bc", 0)),
         REPRODUCES,
-        "With settings of our own, of which the ceiling on a policy's own successes matters most.",
+        "With settings of our own, of which the ceiling matters most.",
         main=True,
     ),
     Claim(
         PIE_PAPER,
-        "The same with the paper's labels and guidance",
+        "The same with the paper's grades (no ceiling) and settings",
         effect(pie("dexpie-paper"), pie("bc", 0), theirs=37.3),
         REPRODUCES,
-        "A few points less than with our settings, which three seeds do not tell apart.",
+        "A few points less than with our settings, a difference that three seeds do not settle.",
         main=True,
     ),
     Claim(
@@ -417,7 +417,7 @@ DEXPIE = (
     ),
     Claim(
         PIE_PAPER,
-        "Collecting asynchronously is more than collecting synchronously",
+        "Acting while the next actions are planned, in collection, is more than standing still",
         effect(pie(), pie("dexpie-sync"), theirs=14.0, note=" (one task)"),
         DOES_NOT,
         "Grasp and Pour gain, Handover loses about as much.",
@@ -425,7 +425,7 @@ DEXPIE = (
     ),
     Claim(
         PIE_PAPER,
-        "Starting from intermediate stages is more than starting at the beginning",
+        "Starting some episodes in the middle of the task is more than starting at the beginning",
         effect(pie(), pie("dexpie-initial"), theirs=8.0, note=" (one task)"),
         DOES_NOT,
         "Few starts come from later stages, and few of those fail.",
