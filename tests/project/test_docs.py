@@ -122,6 +122,19 @@ def test_glossary_names_what_is_there():
         assert re.search(rf"^\s*(class|def) {what}\b|^{what}\b", code, re.MULTILINE), (name, what)
 
 
+def test_dexflywheel_page_names_what_the_script_has():
+    code = (ROOT / "baselines" / "dexflywheel.py").read_text()
+    text = (DOCS / "dexflywheel.md").read_text()
+    paragraphs = re.findall(r"In code: (.*?)\n\n", text, re.DOTALL)
+    names = re.findall(r"`([A-Za-z_.]+)`", " ".join(paragraphs))
+    assert len(paragraphs) >= 4 and len(names) >= 10
+    for name in names:
+        last = name.rpartition(".")[2]
+        assert re.search(
+            rf"\b(def|class) {last}\b|import .*\b{last}\b|^    {last},$", code, re.M
+        ), name
+
+
 def test_a_reason_of_another_verdict_is_not_shown(monkeypatch):
     claims = sys.modules["claims"]
     finding = claims.Finding("+1.0", "+2.0† [1.0, 3.0]", (1,), "partly")
