@@ -320,7 +320,7 @@ DEXFLYWHEEL = (
         "The residual is a minor adjustment: its share of the base action after turn 3",
         at_most(flywheel(LAST, quantity="residual ratio"), unit=" %"),
         REPRODUCES,
-        "Here it is smaller still, as the base policy has learned most of it by then.",
+        "Here it is smaller still.",
     ),
     Claim(
         FLYWHEEL_PAPER,
