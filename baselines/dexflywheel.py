@@ -147,7 +147,7 @@ from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
 from torch.distributions import Normal
 
-from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.backends import options_for
 from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.collection import Tries, gather
@@ -697,8 +697,8 @@ def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int 
         scenarios=training_sampler(args.task, max(1, sampler_of), scenes=max(1, sampler_of - 1)),
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         max_episode_steps=args.rl_steps if sampler_of else steps,
-        control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
-        timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
+        control_mode=CONTROL_MODE, render_mode="rgb_array",
+        **options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale),
     ).unwrapped  # fmt: skip
 
 

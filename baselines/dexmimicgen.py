@@ -113,7 +113,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
 
-from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.backends import options_for
 from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.collection import generation_report
@@ -370,8 +370,8 @@ def make_env(args: Args, image=False, steps: int | None = None, worlds: int | No
         entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
         obs_mode="image" if image else "state", autoreset_mode="disabled", max_episode_steps=steps,
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
-        control_mode=CONTROL_MODE, render_mode="rgb_array", threads=args.threads,
-        timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
+        control_mode=CONTROL_MODE, render_mode="rgb_array",
+        **options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale),
     ).unwrapped  # fmt: skip
 
 

@@ -177,7 +177,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from diffusers.training_utils import EMAModel
 
-from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.backends import options_for
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.control.codec import PoseCodec
@@ -442,8 +442,8 @@ def make_env(args: Args, image=False, worlds: int | None = None, steps=None, wat
         obs_mode=("image" if image else "state") + "+touch", autoreset_mode="disabled",
         image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
         control_mode=CONTROL_MODE, render_mode="human" if watched else "rgb_array",
-        timestep=TIMESTEP * args.timestep_scale, friction_scale=args.friction_scale,
-        threads=args.threads, max_episode_steps=steps,
+        max_episode_steps=steps,
+        **options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale),
     ).unwrapped  # fmt: skip
 
 

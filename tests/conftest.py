@@ -14,7 +14,7 @@ import pytest
 from extras import lacking
 
 from dexfw_envs import provenance
-from dexfw_envs.backends import BACKENDS
+from dexfw_envs.backends import backend_entry
 
 if find_spec("hypothesis"):  # the environments of clients do without
     from hypothesis import HealthCheck, settings
@@ -27,8 +27,8 @@ PACKAGES = ("dexfw", "gymnasium", "mujoco", "numpy", "omnigibson", "isaacsim", "
 
 
 def pytest_addoption(parser):
-    parser.addoption("--backend", default="mujoco", choices=BACKENDS,
-                     help="backend that the conformance suite tests")  # fmt: skip
+    parser.addoption("--backend", default="mujoco",
+                     help="backend that the conformance suite tests, or its module")  # fmt: skip
     parser.addoption("--report", type=Path, help="file for the conformance suite's report")
 
 
@@ -53,6 +53,10 @@ def pytest_runtest_call(item):
 
 
 def pytest_configure(config):
+    try:
+        backend_entry(config.getoption("--backend"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
     if config.getoption("--report"):
         config.pluginmanager.register(Report(config), "conformance-report")
 

@@ -69,7 +69,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
     Args:
         task: Name of the task.
         num_envs: N.
-        backend: Which kind of world; see `dexfw_envs.backends.BACKENDS`.
+        backend: Which kind of world; one of `dexfw_envs.backends.backend_names()`, or the module
+            of your own.
         obs_mode: "state", "state+touch", "image" or "image+touch" for a dictionary of groups;
             "state/flat" or "state+touch/flat" for one row of them, see `observe.flat_order`.
         control_mode: "ee_pose" or "joint".

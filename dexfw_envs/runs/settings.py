@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import tyro
 
 from dexfw_envs import checks, provenance
-from dexfw_envs.backends import check_backend
+from dexfw_envs.backends import check_backend, options_for
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.splits import split_names
 from dexfw_envs.console import command, extras
@@ -155,8 +155,8 @@ def parse(
     Raises:
         SystemExit: An unknown option or value.
         FileNotFoundError: There is no run to resume.
-        ValueError: Options that do not go together, an unknown split or backend, or records of
-            changed settings without a variant.
+        ValueError: Options that do not go together, an unknown split or backend, a scale that the
+            backend cannot change, or records of changed settings without a variant.
         MissingRequirementError: Something that the backend needs is missing.
         OSError: The records cannot be written where they shall go.
         ImportError: Records are asked for and pyarrow is not installed.
@@ -234,6 +234,7 @@ def _check_values(args: ScriptArgs) -> None:
     """Refuse now what would fail only after the first turn's work."""
     _check_numbers(args)
     check_backend(args.backend)
+    options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale)
 
 
 def _check_numbers(args: ScriptArgs) -> None:

@@ -14,10 +14,11 @@ from mujoco.batch import Batch, SimulationError
 
 from dexfw_envs import checks
 from dexfw_envs import transforms as tf
-from dexfw_envs.backends.base import Capabilities, SceneNeeds
+from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.mjcf.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
 from dexfw_envs.backends.mjcf.robot import prefix
 from dexfw_envs.backends.mjcf.scene import SUPPORTS, build_model
+from dexfw_envs.backends.mujoco import ENTRY, TIMESTEP
 from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
 from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
 from dexfw_envs.backends.mujoco.graphics import keep_for_ever
@@ -30,8 +31,6 @@ from dexfw_envs.robots.spec import FINGERS
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
-TIMESTEP = 0.0025  # [s]
-OPTIONS = ("threads", "timestep", "friction_scale", "fault_folder")
 STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
 SURROUNDING_FIELDS = ("light_diffuse", "light_ambient", "light_dir", "geom_matid")
 
@@ -48,9 +47,7 @@ class MujocoBackend:
         fault_folder: Where the states before a fault are written; see `FaultLog`.
     """
 
-    capabilities = Capabilities(
-        exact_restore=True, true_objects=True, parallel_worlds=True, real_time=False
-    )
+    capabilities = ENTRY.capabilities
 
     def __init__(
         self,

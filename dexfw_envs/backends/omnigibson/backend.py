@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs import checks
-from dexfw_envs.backends.base import Capabilities, SceneNeeds
+from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.layout import CAMERAS
+from dexfw_envs.backends.omnigibson import ENTRY, TIMESTEP
 from dexfw_envs.backends.omnigibson.arms import Arms
 from dexfw_envs.backends.omnigibson.assets import file_folder, need_files, own_robot_files
-from dexfw_envs.backends.omnigibson.description.configs import TIMESTEP, Settings, scene_config
+from dexfw_envs.backends.omnigibson.description.configs import Settings, scene_config
 from dexfw_envs.backends.omnigibson.description.frames import look_at, to_scene, to_xyzw
 from dexfw_envs.backends.omnigibson.description.plans import Plan, make_plan
 from dexfw_envs.backends.omnigibson.facade import requirements
@@ -30,16 +31,6 @@ from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
-OPTIONS = (
-    "robot",
-    "files",
-    "cameras",
-    "headless",
-    "gains",
-    "timestep",
-    "threads",
-    "friction_scale",
-)
 GAINS = ("suite", "simulator")
 USUAL_CAMERAS = {1: ("front",), 2: ("front", "head")}  # by number of arms
 
@@ -63,9 +54,7 @@ class OmniGibsonBackend:
         MissingRequirementError: Something is not installed; the message says what.
     """
 
-    capabilities = Capabilities(
-        exact_restore=False, true_objects=True, parallel_worlds=True, real_time=False
-    )
+    capabilities = ENTRY.capabilities
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.layout import CAMERAS, TABLE_CENTRE
+from dexfw_envs.backends.omnigibson import TIMESTEP
 from dexfw_envs.backends.omnigibson.description.frames import look_at, placed
 from dexfw_envs.backends.omnigibson.description.plans import Plan
 from dexfw_envs.backends.omnigibson.description.robot_class import CLASS_NAME
@@ -23,7 +24,6 @@ from dexfw_envs.catalog.surroundings import Surroundings
 from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.control.controller import physics_steps
 
-TIMESTEP = 1.0 / 120.0  # [s]; OmniGibson's own default
 VIEWER_SIZE = (1280, 720)  # of the window [px]
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
 # Lamps are spheres near their own table: one from far away would light every scene of the stage.

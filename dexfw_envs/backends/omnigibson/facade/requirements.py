@@ -16,15 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dexfw_envs.backends.entry import MissingRequirementError
+
 TESTED = "1.1.1"  # the release that the contract table describes
 SHIMMED = "3."  # served by a layer that was never run
 PYTHONS = {TESTED: ((3, 10),), SHIMMED: ((3, 10), (3, 11))}  # that Isaac Sim runs on
 ISAAC_SIM = {TESTED: ("4.0.0", "4.1.0"), SHIMMED: ("4.5", "5.1")}
 GUIDE = "see docs/omnigibson.md"
-
-
-class MissingRequirementError(RuntimeError):
-    """Something that OmniGibson needs is not there; the message says what to install."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +143,15 @@ def check(machine: Machine, asset_files: tuple[str, ...] = ()) -> str:
     elif asset_files and machine.assets is not None:
         _check_data(machine.assets)
     return contract
+
+
+def check_here() -> None:
+    """Raise unless everything but the robot's files is on this machine.
+
+    Raises:
+        MissingRequirementError: Names the first thing missing and what to install.
+    """
+    check(look())
 
 
 def _check_data(folder: str) -> None:
