@@ -7,8 +7,13 @@ import json
 import math
 import numbers
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+
+from dexfw_envs.variation import AXES, Ranges, check_values, draw_values
 
 # Quaternions handed in may differ from unit length by this much.
 _UNIT_TOLERANCE = 1e-6
@@ -28,6 +33,8 @@ class Scenario:
         pose: Index of the pose cell the start poses were drawn from.
         object_poses: One start pose per object in the table frame: x y z [m], qw qx qy qz.
         seed: Seeds whatever else the reset draws (start noise of the arm, for one).
+        variation: What differs from the catalogue, as pairs of an axis of `variation.AXES` and its
+            value; a mapping is taken too. Empty by default.
 
     Raises:
         ValueError: If a field has the wrong type, length or range.
@@ -39,6 +46,7 @@ class Scenario:
     pose: int
     object_poses: tuple[tuple[float, ...], ...]
     seed: int
+    variation: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("task", "surroundings"):
@@ -57,10 +65,22 @@ class Scenario:
         settle(self, "object_poses", tuple(_pose(pose) for pose in self.object_poses))
         settle(self, "pose", _natural("pose", self.pose))
         settle(self, "seed", _natural("seed", self.seed))
+        settle(self, "variation", tuple(check_values(_named(self.variation)).items()))
 
     def to_json(self) -> str:
-        """One line of JSON; `from_json` gives back an equal scenario, bit for bit."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """One line of JSON; `from_json` gives back an equal scenario, bit for bit.
+
+        A scenario without a variation has no such key.
+        """
+        data = dataclasses.asdict(self)
+        data["variation"] = dict(self.variation)
+        if not self.variation:
+            del data["variation"]
+        return json.dumps(data, sort_keys=True)
+
+    def value(self, axis: str) -> float:
+        """Return the value of an axis of `variation.AXES`; the neutral one if it is not varied."""
+        return dict(self.variation).get(axis, AXES[axis].neutral)
 
     @classmethod
     def from_json(cls, text: str) -> Scenario:
@@ -76,7 +96,7 @@ class Scenario:
         if not isinstance(data, dict):
             raise ValueError(f"not a scenario in JSON: an object is needed, got {data!r}")
         fields = [field.name for field in dataclasses.fields(cls)]
-        missing = [name for name in fields if name not in data]
+        missing = [name for name in fields if name not in data and name != "variation"]
         unknown = sorted(set(data) - set(fields))
         if missing or unknown:
             raise ValueError(
@@ -102,6 +122,50 @@ def displaced(scenario: Scenario, distance: float) -> Scenario:
     (x, y, *rest), *others = scenario.object_poses
     moved = (x + distance * math.cos(angle), y + distance * math.sin(angle), *rest)
     return dataclasses.replace(scenario, object_poses=(moved, *others))
+
+
+def varied(scenario: Scenario, ranges: Ranges) -> Scenario:
+    """Return the scenario with a value of every axis, drawn from its range by the scenario's seed.
+
+    Objects of another size stand on the table as before: the height of their start poses is scaled.
+
+    Args:
+        scenario: One without a variation.
+        ranges: What `variation.ranges_of` returned.
+
+    Raises:
+        ValueError: The scenario is varied already.
+    """
+    if scenario.variation:
+        raise ValueError(f"the scenario is varied already: {dict(scenario.variation)}")
+
+    values = draw_values(scenario.seed, ranges)
+    size = values.get("size", 1.0)
+    poses = tuple((x, y, z * size, *turn) for x, y, z, *turn in scenario.object_poses)
+    return dataclasses.replace(scenario, object_poses=poses, variation=tuple(values.items()))
+
+
+def varied_sampler(
+    sampler: Callable[[np.random.Generator], Scenario], ranges: Ranges
+) -> Callable[[np.random.Generator], Scenario]:
+    """Return a sampler whose scenarios are those of another one, varied."""
+
+    def sample(rng: np.random.Generator) -> Scenario:
+        return varied(sampler(rng), ranges)
+
+    return sample
+
+
+def _named(variation: Any) -> dict[str, float]:
+    """Return a variation as a dictionary, from a mapping or from pairs."""
+    if isinstance(variation, Mapping):
+        return dict(variation)
+    try:
+        return dict(variation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"a variation holds pairs of a name and a value, got {variation!r}"
+        ) from error
 
 
 def _check_text(name: str, value: Any) -> None:

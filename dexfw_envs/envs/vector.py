@@ -24,9 +24,11 @@ from dexfw_envs.control.codec import CONTROL_PERIOD, PoseCodec
 from dexfw_envs.control.controller import CONTROL_MODES, Controller
 from dexfw_envs.envs import snapshot
 from dexfw_envs.envs.observe import Observer
+from dexfw_envs.envs.varied import ExactLink, VariedLink
 from dexfw_envs.registry import check_id, entry
-from dexfw_envs.scenario import Scenario
+from dexfw_envs.scenario import Scenario, varied_sampler
 from dexfw_envs.tasks.base import FAILURES, EpisodeMemory
+from dexfw_envs.variation import ranges_of
 from dexfw_envs.world import WorldState
 
 Sampler = Callable[[np.random.Generator], Scenario]
@@ -83,6 +85,9 @@ class DexVectorEnv(gym.vector.VectorEnv):
         render_mode: None, "rgb_array" or "human".
         camera: Camera of images and rendering; the task's own by default.
         info_mode: "arrays" or "full", which adds objects and text.
+        variation: How worlds differ from the catalogue, drawn anew for each episode: the name of an
+            axis or group of `dexfw_envs.variation`, or a value or range per axis. With {} nothing
+            differs, and scenarios that are handed in may have a latency or a tracker.
         backend_options: Handed to the backend, such as `threads`, `timestep`, `friction_scale`,
             `fault_folder`.
 
@@ -112,6 +117,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         render_mode: str | None = None,
         camera: str | None = None,
         info_mode: str = "arrays",
+        variation: str | Mapping[str, float | tuple[float, float]] | None = None,
         **backend_options: Any,
     ) -> None:
         check_keywords(type(self), OPTIONS, backend, backend_options)
@@ -130,10 +136,14 @@ class DexVectorEnv(gym.vector.VectorEnv):
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
         self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
+        self.is_varied = variation is not None
+        if variation is not None:
+            self.sampler = varied_sampler(self.sampler, ranges_of(variation))
         self._observer = Observer(self.task, obs_mode, image_size)
         self._backend_options = {"name": backend, **backend_options}
         self.backend = self.make_worlds()
         self.controller = Controller(self.backend.robot, num_envs, control_mode)
+        self.link = self._make_link()
         self._set_spaces()
         self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
         self.scenarios: list[Scenario | None] = [None] * num_envs
@@ -151,6 +161,16 @@ class DexVectorEnv(gym.vector.VectorEnv):
         """Build the N worlds that the arguments ask for."""
         return make_backend(
             needs=self.task.needs, num_worlds=self.num_envs, **self._backend_options
+        )
+
+    def _make_link(self) -> ExactLink:
+        if not self.is_varied:
+            return ExactLink(self.backend.num_worlds, self.backend.capabilities.varies)
+        return VariedLink(
+            self.backend.num_worlds,
+            self.backend.capabilities.varies,
+            joint_targets=self.controller.joints.shape[1:],
+            objects=self.task.needs.objects,
         )
 
     def _set_spaces(self) -> None:
@@ -229,11 +249,13 @@ class DexVectorEnv(gym.vector.VectorEnv):
         if given is None:
             given = [self.sampler(self.generators[world]) for world in worlds]
         checks.scenarios(given, len(worlds), self.task)
+        self.link.check(given)
         for world, scenario in zip(worlds, given, strict=True):
             self.scenarios[world] = scenario
         self.backend.reset(mask, given)
         self.world = self.backend.world()
         self.controller.reset(mask, self.world.arm_position)
+        self.link.reset(mask, given, self.controller.joints, self.world)
         self.memory.begin(mask, self.world)
         self._ended[mask] = False
 
@@ -254,7 +276,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         beginning = self._ended.copy()
         if beginning.any():
             self.backend.rest(beginning)
-        self.backend.apply(self.controller.targets(actions))
+        self.backend.apply(self.link.commands(self.controller.targets(actions)))
         self.world = self.backend.world()
         self.memory.elapsed += 1
         self.task.remember(self.world, self.memory)
@@ -314,7 +336,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def _observe(self) -> Any:
         images = self.draw(range(self.num_envs)) if self._observer.wants_image else None
-        return self._observer.observe(self.world, images)
+        return self._observer.observe(self.link.seen(self.world, self.memory.elapsed), images)
 
     def _info(
         self,
@@ -458,7 +480,12 @@ class DexVectorEnv(gym.vector.VectorEnv):
         return np.concatenate(self._state_parts(), axis=1)
 
     def _state_parts(self) -> tuple[np.ndarray, ...]:
-        return self.backend.get_state(), self.controller.get_state(), self.memory.get_state()
+        return (
+            self.backend.get_state(),
+            self.controller.get_state(),
+            self.memory.get_state(),
+            self.link.get_state(),
+        )
 
     def set_state_vectors(
         self, states: np.ndarray, scenarios: Sequence[Scenario], mask: np.ndarray | None = None
@@ -477,10 +504,12 @@ class DexVectorEnv(gym.vector.VectorEnv):
         expected = (int(mask.sum()), sum(sizes))
         if states.shape != expected:
             raise ValueError(f"states have shape {states.shape}, expected {expected}")
-        simulator, command, memory = np.split(states, np.cumsum(sizes)[:-1], axis=1)
+        self.link.check(scenarios)
+        simulator, command, memory, link = np.split(states, np.cumsum(sizes)[:-1], axis=1)
         self.backend.set_state(mask, simulator, scenarios)
         self.controller.set_state(mask, command)
         self.memory.set_state(mask, memory)
+        self.link.set_state(mask, link, scenarios)
         for world, scenario in zip(np.flatnonzero(mask), scenarios, strict=True):
             self.scenarios[world] = scenario
         self.world = self.backend.world()

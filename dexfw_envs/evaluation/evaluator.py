@@ -24,7 +24,8 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from dexfw_envs.episodes.rollout import Episode, Policy, ProgressCallback, run_episodes
 from dexfw_envs.evaluation.records import Record, reference
-from dexfw_envs.scenario import displaced
+from dexfw_envs.scenario import displaced, varied
+from dexfw_envs.variation import ranges_of
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
@@ -39,6 +40,7 @@ def evaluate(
     seed: int = 0,
     scenarios: Iterable[Scenario] | None = None,
     displacement: float = 0.0,
+    variation: str | Mapping[str, float | tuple[float, float]] | None = None,
     num_envs: int = 32,
     env_options: Mapping[str, Any] | None = None,
     videos: int = 0,
@@ -57,6 +59,8 @@ def evaluate(
         seed: Seed of the split's scenarios, also written to the records.
         scenarios: The scenarios themselves, instead of a split.
         displacement: How far the first object starts from its place [m]; see `displaced`.
+        variation: How the worlds differ from the catalogue, drawn by each scenario's seed; see
+            `dexfw_envs.variation`. An environment that is handed in has to be made with one, too.
         num_envs: Worlds stepped together, when the env is made here.
         env_options: Further options of the env, when it is made here.
         videos: Number of first episodes that are filmed.
@@ -79,18 +83,25 @@ def evaluate(
     _check_policy(policy)
     with ExitStack() as stack:
         if isinstance(env, str):
-            env = _make(env, num_envs, videos, env_options or {})
+            options = dict(env_options or {})
+            if variation is not None:
+                options.setdefault("variation", {})
+            env = _make(env, num_envs, videos, options)
             stack.callback(env.close)
         labels = {**_identity(env), "split": split or "custom", "seed": seed}
         env = _batch_of(env)
         chosen = list(scenarios or ())
         if split is not None:
             chosen = _draw(labels["task"], split, episodes, seed)
-        chosen = [displaced(one, displacement) for one in chosen] if displacement else chosen
+        if displacement:
+            chosen = [displaced(one, displacement) for one in chosen]
+        if variation is not None:
+            ranges = ranges_of(variation)
+            chosen = [varied(one, ranges) for one in chosen]
         start = time.perf_counter()
         finished = _run(env, policy, chosen, progress, videos, Path(video_folder))
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
-    drawn = split is not None and not displacement
+    drawn = split is not None and not displacement and variation is None
     return [_record(episode, labels, drawn) for episode in finished]
 
 

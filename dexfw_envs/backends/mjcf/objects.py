@@ -25,6 +25,7 @@ GEOM_FIELDS = (
     "geom_conaffinity",
 )
 BODY_FIELDS = ("body_mass", "body_inertia")
+LENGTHS = ("geom_size", "geom_pos", "geom_rbound", "geom_aabb")  # fields in metres
 KINDS = {
     "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
@@ -67,6 +68,25 @@ def object_fields(object_id: str, slots: int) -> dict[str, np.ndarray]:
     fields = {name: np.array(getattr(model, name)) for name in GEOM_FIELDS}
     fields |= {name: np.array(getattr(model, name)[1]) for name in BODY_FIELDS}
     return fields
+
+
+def scaled_fields(rows: dict[str, np.ndarray], size: float, mass: float) -> dict[str, np.ndarray]:
+    """Return the rows of an object of another size and mass.
+
+    Args:
+        rows: What `object_fields` returned; left as they are.
+        size: Factor on all lengths. Moments of inertia grow with its square.
+        mass: Factor on the mass, the size aside.
+    """
+    if size == 1.0 and mass == 1.0:
+        return rows
+
+    scaled = dict(rows)
+    for name in LENGTHS:
+        scaled[name] = rows[name] * size
+    scaled["body_mass"] = rows["body_mass"] * mass
+    scaled["body_inertia"] = rows["body_inertia"] * mass * size**2
+    return scaled
 
 
 def _add_part(body: mujoco.MjsBody, item: ObjectSpec, slot: int) -> None:

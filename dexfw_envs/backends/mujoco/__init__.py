@@ -2,6 +2,7 @@
 
 from dexfw_envs.backends.base import Capabilities
 from dexfw_envs.backends.entry import BackendEntry
+from dexfw_envs.variation import PHYSICAL
 
 TIMESTEP = 0.0025  # [s]
 
@@ -9,7 +10,11 @@ ENTRY = BackendEntry(
     make="dexfw_envs.backends.mujoco.loading:make_worlds",
     options=("threads", "timestep", "friction_scale", "fault_folder"),
     capabilities=Capabilities(
-        exact_restore=True, true_objects=True, parallel_worlds=True, real_time=False
+        exact_restore=True,
+        true_objects=True,
+        parallel_worlds=True,
+        real_time=False,
+        varies=PHYSICAL,
     ),
     perturbations={"timestep": TIMESTEP, "friction_scale": 1.0},
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from dexfw_envs.robots.spec import FINGERS
+
 
 def joint_addresses(model: mujoco.MjModel, names: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
     """Return addresses of named joints in qpos and qvel, each (rows, joints)."""
@@ -17,3 +19,15 @@ def content_addresses(model: mujoco.MjModel, count: int) -> np.ndarray:
     """Return addresses in qpos of the positions of a vessel's contents, (count, 3)."""
     names = [[f"content{i}_{axis}" for axis in "xyz"] for i in range(count)]
     return joint_addresses(model, names)[0].astype(int).reshape(-1, 3)
+
+
+def hand_geoms(model: mujoco.MjModel, prefixes: list[str]) -> np.ndarray:
+    """Return the ids of all geoms of the hands that can touch something.
+
+    Args:
+        model: The compiled scene.
+        prefixes: Prefix of each arm's names, such as "right_".
+    """
+    parts = [f"{prefix}{part}" for prefix in prefixes for part in ("palm", *FINGERS)]
+    names = [(index, model.geom(index).name) for index in range(model.ngeom)]
+    return np.array([index for index, name in names if name.startswith(tuple(parts))])

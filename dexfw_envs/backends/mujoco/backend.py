@@ -15,11 +15,16 @@ from mujoco.batch import Batch, SimulationError
 from dexfw_envs import checks
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.base import SceneNeeds
-from dexfw_envs.backends.mjcf.objects import BODY_FIELDS, GEOM_FIELDS, object_fields
-from dexfw_envs.backends.mjcf.robot import prefix
+from dexfw_envs.backends.mjcf.objects import (
+    BODY_FIELDS,
+    GEOM_FIELDS,
+    object_fields,
+    scaled_fields,
+)
+from dexfw_envs.backends.mjcf.robot import HAND_FRICTION, prefix
 from dexfw_envs.backends.mjcf.scene import SUPPORTS, build_model
 from dexfw_envs.backends.mujoco import ENTRY, TIMESTEP
-from dexfw_envs.backends.mujoco.addresses import content_addresses, joint_addresses
+from dexfw_envs.backends.mujoco.addresses import content_addresses, hand_geoms, joint_addresses
 from dexfw_envs.backends.mujoco.faults import FaultLog, speed_limits
 from dexfw_envs.backends.mujoco.graphics import keep_for_ever
 from dexfw_envs.backends.starts import arm_starts, start_places
@@ -32,6 +37,7 @@ from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
 STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
+SERVO_FIELDS = ("actuator_gainprm", "actuator_biasprm")  # all their numbers are gains
 SURROUNDING_FIELDS = ("light_diffuse", "light_ambient", "light_dir", "geom_matid")
 
 
@@ -127,6 +133,7 @@ class MujocoBackend:
         first = [model.body(name).geomadr[0] for name in objects]
         self._object_geoms = [slice(start, start + self.needs.parts) for start in first]
         self._content_q = content_addresses(model, self.needs.contents)  # (C, 3)
+        self._hand_geoms = hand_geoms(model, pre)
         self._palms = [model.body(f"{p}palm").id for p in pre]  # turned as the palm sites are
         self._palm_sites = [model.site(f"{p}end_effector").id for p in pre]
         self._tip_sites = np.array([[model.site(f"{p}{f}_tip").id for f in FINGERS] for p in pre])
@@ -162,25 +169,31 @@ class MujocoBackend:
     def _write_models(self, ids: np.ndarray, scenarios: Sequence[Scenario]) -> None:
         for world, scenario in zip(ids, scenarios, strict=True):
             for index, object_id in enumerate(scenario.objects):
-                self._write_object(world, index, object_id)
+                self._write_object(world, index, object_id, scenario)
             self._write_surroundings(world, scenario)
+            self._write_robot(world, scenario)
             self._scenarios[world] = scenario
         self.batch.set_const(ids)
 
-    def _write_object(self, world: int, index: int, object_id: str) -> None:
-        rows = object_fields(object_id, self.needs.parts)
+    def _friction_of(self, scenario: Scenario) -> float:
+        """Return the factor on all friction: the backend's option times the scenario's value."""
+        return self.friction_scale * scenario.value("friction")
+
+    def _write_object(self, world: int, index: int, object_id: str, scenario: Scenario) -> None:
+        size, mass = scenario.value("size"), scenario.value("mass")
+        rows = scaled_fields(object_fields(object_id, self.needs.parts), size, mass)
         geoms, body = self._object_geoms[index], self._object_body[index]
         for name in GEOM_FIELDS:
             self._fields[name][world, geoms] = rows[name]
         for name in BODY_FIELDS:
             self._fields[name][world, body] = rows[name]
-        self._fields["geom_friction"][world, geoms, 0] *= self.friction_scale
-        self._openings[world, index] = get_object(object_id).opening
+        self._fields["geom_friction"][world, geoms, 0] *= self._friction_of(scenario)
+        self._openings[world, index] = np.multiply(get_object(object_id).opening, size)
 
     def _write_surroundings(self, world: int, scenario: Scenario) -> None:
         around, fields = get_surroundings(scenario.surroundings), self._fields
         rolling = get_object(scenario.objects[0]).rolling
-        friction = (around.table_friction * self.friction_scale, 0.01, rolling)
+        friction = (around.table_friction * self._friction_of(scenario), 0.01, rolling)
         table = self.model.geom("table").id
         fields["geom_friction"][world, table] = friction
         fields["geom_rgba"][world, table] = around.table_rgba
@@ -189,6 +202,19 @@ class MujocoBackend:
         fields["light_ambient"][world, 0] = around.light_ambient
         direction = np.asarray(around.light_direction, dtype=float)
         fields["light_dir"][world, 0] = direction / np.linalg.norm(direction)
+
+    def _write_robot(self, world: int, scenario: Scenario) -> None:
+        # The higher friction of two decides, so the hand's is scaled along with the objects'.
+        sliding = HAND_FRICTION[0] * self._friction_of(scenario)
+        self._fields["geom_friction"][world, self._hand_geoms, 0] = sliding
+
+        gain = scenario.value("gain")
+        if gain != 1.0 and "actuator_gainprm" not in self._fields:
+            for name in SERVO_FIELDS:
+                self._fields[name] = self.batch.expand(name)
+        if "actuator_gainprm" in self._fields:
+            for name in SERVO_FIELDS:
+                self._fields[name][world] = getattr(self.model, name) * gain
 
     def _write_start(self, world: int, scenario: Scenario) -> None:
         robot = self.needs.robot
