@@ -5,6 +5,23 @@ Command: python baselines/dexpie.py --variant dexpie --seed 1 --eval-splits T_OE
 Expected, time: Grasp 91.0 % from 56.0 % (seed 1, n 200; paper: 87.3 from 50.0, own tasks); 4 min.
 """
 
+# Contents
+#   1. settings
+#   2. the outer loop: rounds of deployment and improvement
+#   3. demonstrations and the reference policy
+#   4. deployment: rollouts of the last policy, with an operator
+#   5. intervention: who takes over
+#   6. restarts from intermediate stages
+#   7. asynchronous action in the relative action space
+#   8. critic: the distribution of the return
+#   9. optimality score of every window
+#  10. improvement, conditioned on the optimality score
+#  11. policy: diffusion of chunks that may begin with known actions
+#  12. networks and training
+#  13. evaluation
+#  14. run folder and checkpoints
+#  15. entry point
+
 from __future__ import annotations
 
 import contextlib
@@ -32,37 +49,53 @@ from dexfw_envs.runs.settings import (
     command_line,
 )
 
-METHOD, METHOD_VERSION, CONTROL_MODE = "dexpie", 3, "ee_pose"
-LEVELS, EMBEDDING = 50, 128  # noise levels in training; sines and cosines of the optimality
-BINS, BIN_WIDTH, FOLDS = 201, 1.0, 5  # of the critic, over [-1, 0]; spread of a label [bins]
-KINDS = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}  # their indicator
-SPARE, DEPLOYED = 0.25, 8  # share of scenes that the expert may pass over; worlds of collection
-RAMPS = np.linspace(-0.1, 0.1, 5)  # where places are resolved to millimetres, in pieces [m]
-PROPRIO = np.cumsum([38, 12, 12, 3])  # of an arm: joints, fingers, their speeds, palm; its turn
+METHOD = "dexpie"
+METHOD_VERSION = 3
+CONTROL_MODE = "ee_pose"
+
+# The variants, and by which indicator each turns advantages into optimality scores, if at all
+INDICATOR_OF = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}
+
+# Layout of the observation groups (dexfw_envs/tasks/groups.py)
+JOINTS = 19  # of an arm and its hand
+FINGERS = 12  # joints of a hand
+PROPRIO = (JOINTS, JOINTS, FINGERS, FINGERS, 3, 4)  # of an arm: angles, speeds, again those of the
+# fingers, position and quaternion of the palm
+OBJECT = 13  # of an object: position, quaternion, linear and angular velocity
+
+DEPLOYED = 8  # most worlds of a collection
+SPARE = 0.25  # share of scenes beyond those needed, since the expert may fail in some
+VIDEO_SIZE = 320  # side of a video's picture where the policy sees none [px]
 
 
 # --- 1. settings ---
 @dataclass(frozen=True)
-class Args(ScriptArgs):
-    VARIANTS: ClassVar[tuple[str, ...]] = tuple(KINDS)
-    SAME: ClassVar[tuple[str, ...]] = ("collected", "demonstrations")
-    ASKED: ClassVar[tuple[str, ...]] = ("eval_inference", "eval_latency")
+class RoundArgs:
+    """How many rounds, and what they start from."""
 
     preset: Literal["laptop", "quick", "paper"] = "laptop"  # where all other options start from
-    variant: str = "dexpie"  # bc, hg-dagger, recap or dexpie; dexpie-NAME: an ablation of it
-    policy: Literal["base"] = "base"  # with --evaluate: there is no other
     rounds: int = 1  # of collection and improvement
     collected: str = ""  # run folder: take demonstrations, reference policy and rollouts from it
     num_envs: int = 64  # parallel worlds
     demos: str = ""  # store with demonstrations, such as a person's; scripted ones if empty
     demonstrations: int = 30  # how many are learned from; this alone sets the reference's success
-    # deployment
+
+
+@dataclass(frozen=True)
+class DeploymentArgs:
+    """How a policy acts."""
+
     action_space: Literal["relative", "absolute"] = "relative"  # to the measured palm, or not
     inference: Literal["async", "sync"] = "async"  # in collection; sync waits for every chunk
     latency: tuple[int, ...] = (4,)  # of inference [steps]: fixed, or least and most
     eval_inference: Literal["async", "sync"] = "async"  # in tests
     eval_latency: tuple[int, ...] = ()  # in tests, also beyond the prefix; empty: as in collection
-    # collection
+
+
+@dataclass(frozen=True)
+class CollectionArgs:
+    """Where episodes of a collection start, and who intervenes in which."""
+
     rollouts: int = 60  # episodes per round, retries included
     retries: int | None = None  # most of them in a round; None: every start that fails
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
@@ -74,7 +107,12 @@ class Args(ScriptArgs):
     patience: float = 1.5  # times the longest stage of most demonstrations: a stall
     reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
     foresight: int = 20  # steps before the first try went wrong that it is called in the second
-    # critic
+
+
+@dataclass(frozen=True)
+class CriticArgs:
+    """What the critic sees, and the returns that it learns."""
+
     critic_steps: int = 400  # gradient steps; 2000 learn the episodes by heart
     critic_batch: int = 512  # batch size
     critic_lr: float = 5e-4  # learning rate, falling as a cosine
@@ -84,7 +122,12 @@ class Args(ScriptArgs):
     critic_split: Literal["crossfit", "heldout"] = "crossfit"  # five fifths, or one left out
     failure_penalty: float = 1.0  # of a failed end, relative to the longest episode
     failure_decay: float = 1.0  # of the penalty per step back (the authors' later code: 0.99)
-    # optimality
+
+
+@dataclass(frozen=True)
+class OptimalityArgs:
+    """How advantages become optimality scores, and how policies are conditioned on them."""
+
     lookahead: int = 50  # N of the advantage [steps] (the paper: the chunk); shorter is noisier
     end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
     indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # auto: variant's
@@ -97,7 +140,12 @@ class Args(ScriptArgs):
     drop: float = 0.3  # probability that the condition is left out in training
     beta: float = 1.25  # guidance; 1: the conditional policy as it is
     init: Literal["scratch", "reference"] = "scratch"  # weights that improvement starts from
-    # policy
+
+
+@dataclass(frozen=True)
+class PolicyArgs:
+    """The policy's network and its training."""
+
     obs: Literal["state", "image"] = "state"  # image: policy and critic also see the camera
     image_size: int = 96  # side of the camera image [px]
     encoder: Literal["cnn", "vit"] = "cnn"  # image encoder
@@ -115,33 +163,71 @@ class Args(ScriptArgs):
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
 
+
+@dataclass(frozen=True)
+class Args(
+    PolicyArgs, OptimalityArgs, CriticArgs, CollectionArgs, DeploymentArgs, RoundArgs, ScriptArgs
+):
+    VARIANTS: ClassVar[tuple[str, ...]] = tuple(INDICATOR_OF)
+    SAME: ClassVar[tuple[str, ...]] = ("collected", "demonstrations")
+    ASKED: ClassVar[tuple[str, ...]] = ("eval_inference", "eval_latency")
+
+    variant: str = "dexpie"  # bc, hg-dagger, recap or dexpie; dexpie-NAME: an ablation of it
+    policy: Literal["base"] = "base"  # with --evaluate: there is no other
+
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            valid = ", ".join(f"{name}, {name}-NAME" for name in KINDS)
-            raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
-        if self.indicator != "auto" and not KINDS[self.kind]:
-            raise ValueError(f"--variant {self.variant} has no use for --indicator")
+        self._check_variant()
         checks.least(self, 0, "retries", "setups", "foresight", "beta", "failure_penalty")
         checks.least(self, 0, "chunk_smoothing")
         checks.least(self, 1, "rounds", "num_envs", "rollouts", "lookahead", "demonstrations")
         checks.shares(self, "initial_share", "quantiles", "ceiling", "drop", "prefix_exposure")
+        self._check_latency()
+        low, high = self.quantiles
+        if low >= high:
+            raise ValueError(f"--quantiles: the low one must be below the high: {self.quantiles}")
+
+    def _check_variant(self) -> None:
+        if self.kind not in INDICATOR_OF:
+            valid = ", ".join(f"{name}, {name}-NAME" for name in INDICATOR_OF)
+            raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
+        if self.indicator != "auto" and not self.guided:
+            raise ValueError(f"--variant {self.variant} has no use for --indicator")
+
+    def _check_latency(self) -> None:
         if not 0 <= self.prefix < self.chunk / 2:
             raise ValueError(f"--prefix must be below half of --chunk {self.chunk}: {self.prefix}")
-        for latency in (self.latency, self.eval_latency or (0,)):
-            check_latency(latency)
-        late = "async" in (self.inference, self.eval_latency or self.eval_inference)
-        if late and (longest := max(self.latency)) > self.prefix:
+        check_latency(self.latency)
+        if self.eval_latency:
+            check_latency(self.eval_latency)
+
+        asynchronous_tests = not self.eval_latency and self.eval_inference == "async"
+        overlaps = self.inference == "async" or asynchronous_tests
+        longest = max(self.latency)
+        if overlaps and longest > self.prefix:
             raise ValueError(f"--latency {longest} is longer than --prefix {self.prefix} allows")
-        if self.quantiles[0] >= self.quantiles[1]:
-            raise ValueError(f"--quantiles: the low one must be below the high: {self.quantiles}")
 
     @property
     def kind(self) -> str:
-        return next((name for name in KINDS if f"{self.variant}-".startswith(f"{name}-")), "")
+        """The variant of which this run is, or is an ablation; "" if there is no such variant."""
+        for name in INDICATOR_OF:
+            if self.variant == name or self.variant.startswith(f"{name}-"):
+                return name
+        return ""
 
     @property
-    def longest(self) -> int:
-        return entry(self.task).make().max_episode_steps  # the unit of value [steps]
+    def deploys(self) -> bool:
+        """Whether the variant learns from deployment; cloning stops at the reference policy."""
+        return self.kind != "bc"
+
+    @property
+    def guided(self) -> bool:
+        """Whether policies are conditioned on an optimality score."""
+        return INDICATOR_OF[self.kind] is not None
+
+    @property
+    def longest_episode(self) -> int:
+        """The task's limit, which is the unit of value [steps]."""
+        return entry(self.task).make().max_episode_steps
 
 
 PRESETS: dict[str, dict] = {
@@ -161,10 +247,10 @@ TASKS: dict[str, dict] = {  # so many that seed 1's reference comes nearest to e
     "Handover": {"demonstrations": 2}, "Lift": {}}  # fmt: skip
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
-    *("collected", *Args.ASKED, "rounds", "rollouts", "lookahead", "end_value", "indicator"),
-    *("alpha", "ceiling", "quantiles", "labels", "imitate", "contrast", "beta", "init", "num_envs"),
-    *(field.name for field in fields(Args) if field.name.startswith(("critic_", "failure_"))),
-    *("drop", *(name for name in SAME_METHOD if name != "seed")),
+    *("collected", "rounds", "rollouts", "num_envs"),
+    *Args.ASKED,
+    *(option.name for group in (CriticArgs, OptimalityArgs) for option in fields(group)),
+    *(name for name in SAME_METHOD if name != "seed"),
 )
 
 if __name__ == "__main__":
@@ -188,7 +274,14 @@ from dexfw_envs.deployment import collection
 from dexfw_envs.deployment.chunk_executor import ChunkExecutor, make_inference
 from dexfw_envs.deployment.scripted_operator import Gate, ScriptedOperator
 from dexfw_envs.deployment.shared_control import SharedControl
-from dexfw_envs.deployment.stages import STAGE, StagedEnv, longest_stage, stage_starts, with_stages
+from dexfw_envs.deployment.stages import (
+    STAGE,
+    StagedEnv,
+    Start,
+    longest_stage,
+    stage_starts,
+    with_stages,
+)
 from dexfw_envs.deployment.starts import Starts
 from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.evaluation.calibration import calibrations, shares, split_by_scene
@@ -201,26 +294,733 @@ from dexfw_envs.runs.report import all_rounds, measure, print_success, success_c
 from dexfw_envs.teleop.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.transforms import matrix_from_quat
 
+# What policies learn from: the round that an episode is of, 0 for demonstrations, and the episode
+Experience = list[tuple[int, Any]]
 
-# --- 2. networks ---
+
+# --- 2. the outer loop: rounds of deployment and improvement ---
+def learn_from_deployment(run: Run) -> None:
+    """Clone demonstrations; then deploy, judge and improve, round by round."""
+    args = run.args
+    if args.collected:
+        run.stage("adopt", adopt)
+    else:
+        run.stage("demos", collect_demonstrations)
+        run.stage("reference", train_reference)
+    if not args.collected or not args.deploys:
+        run.stage("eval", evaluate_policy, 0)  # known before anything is collected
+    if not args.deploys:
+        return
+
+    for i in range(1, args.rounds + 1):
+        adopted = i == 1 and args.collected
+        if not adopted:
+            run.stage("collect", collect_rollouts, i)
+        if args.guided:
+            run.stage("critic", train_critic, i)
+        run.stage("improve", improve, i)
+        run.stage("eval", evaluate_policy, i)
+
+
+# --- 3. demonstrations and the reference policy ---
+def make_env(
+    args: Args,
+    image: bool = False,
+    worlds: int | None = None,
+    steps: int | None = None,
+    watched: bool = False,
+):
+    """Make worlds of the task; `image`: they draw every step, `watched`: in a window."""
+    modality = "image" if image else "state"
+    options = options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale)
+    return gymnasium.make_vec(
+        entry(args.task).env_id,
+        backend=args.backend,
+        num_envs=worlds or args.num_envs,
+        obs_mode=f"{modality}+touch",
+        image_size=args.image_size if args.obs == "image" else VIDEO_SIZE,
+        control_mode=CONTROL_MODE,
+        render_mode="human" if watched else "rgb_array",
+        autoreset_mode="disabled",
+        max_episode_steps=steps,
+        **options,
+    ).unwrapped
+
+
+def with_spares(count: int) -> int:
+    """How many scenes to offer the expert where `count` successes are needed."""
+    return math.ceil(count * (1 + SPARE))
+
+
+def collect_demonstrations(run: Run) -> None:
+    """A person's demonstrations from a store; else the expert's, in diverse scenes."""
+    args = run.args
+    if args.demos:
+        chosen = stored_demonstrations(args)
+    scene_count = with_spares(args.demonstrations)
+    scenes = configurations(
+        args.task, iterations(args.task), scene_count, np.random.default_rng(run.seed)
+    )
+    worlds = min(scene_count, args.num_envs)
+    env = StagedEnv(make_env(args, image=args.obs == "image", worlds=worlds))
+    staged = args.deploys and args.starts == "staged"
+    if staged and not env.backend.capabilities.exact_restore:
+        raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
+    if not args.demos:
+        chosen = demonstrate(env, scenes, run.seed, args.demonstrations, TEACHER_STYLES)
+
+    store = run.episodes("demos")
+    for index, episode in enumerate(chosen):
+        source = getattr(episode, "source", "scripted")
+        store.add(with_stages(env, episode), source=source, seed=args.seed, index=index)
+    env.close()
+
+
+def stored_demonstrations(args: Args) -> list:
+    """The first successes of the store that --demos names."""
+    needs = []
+    if args.obs == "image":
+        needs.append("image")
+    if args.critic_touch:
+        needs.append("touch")
+    env_id = entry(args.task).env_id
+    return read_demonstrations(args.demos, env_id, CONTROL_MODE, args.demonstrations, needs)
+
+
+def train_reference(run: Run) -> None:
+    """Behaviour cloning, already with prefixes, of the null condition alone."""
+    demonstrations = [episode for _, episode in run.experience(0)]
+    data = windows(demonstrations, run.args)
+    policy = new_policy(data, run.args, guided=False)
+    learn(run, 0, policy, data)
+
+
+def check_collected(args: Args) -> RunFolder:
+    """The run that --collected names; refused if other settings made its policy and its data."""
+    other = RunFolder(args.collected)
+    check_header(load_checkpoint(other, "policy_0.pt"), header(args))
+    check_made_with(args, other.config, LATER, "collected")
+    return other
+
+
+def adopt(run: Run) -> None:
+    """Take demonstrations, reference policy and first rollouts of another run, which must fit."""
+    args = run.args
+    other = check_collected(args)
+    reference = other.read_checkpoint("policy_0.pt")
+    take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
+    if args.deploys:
+        check_finished(other.path, "collect_1")
+        take_episodes(other.path / "D_1", run.path / "D_1", args.rollouts)
+    run.folder.write_checkpoint("policy_0.pt", reference)
+
+
+# --- 4. deployment: rollouts of the last policy, with an operator ---
+def collect_rollouts(run: Run, i: int) -> None:
+    """Deploy the policy of round i - 1 and keep every episode, with who commanded its steps."""
+    args = run.args
+    person = args.operator == "keyboard"
+    env = make_env(
+        args,
+        image=args.obs == "image",
+        worlds=1 if person else min(args.num_envs, DEPLOYED),
+        steps=args.collect_steps,
+        watched=person,
+    )
+    policy = executor(run.policy(i - 1), args, env, args.inference, args.latency)
+    control = SharedControl(policy, make_operator(run, env), env)
+    deployed = collection.DeployedEnv(env, control)
+    starts = make_starts(run)
+
+    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
+    store = run.episodes(f"D_{i}")
+    episodes = []
+    with raw_terminal() if person else contextlib.nullcontext():
+        for episode in collection.deploy(deployed, control, starts, f"rollouts {i}"):
+            store.add(episode, source="policy", seed=args.seed, config={"round": i})
+            episodes.append(episode)
+
+    report = collection.collection_report(episodes, deployed, env.task.stages)
+    policy.inference.close()
+    env.close()
+    atomic_write_json(run.path / f"collection_{i}.json", report)
+    by_stage = {f"starts/{name}": row["share"] for name, row in report["starts"].items()}
+    run.log(i * args.base_steps, by_stage)
+    print(f"collection {i}: {report}", flush=True)
+
+
+# --- 5. intervention: who takes over ---
+def make_operator(run: Run, env):
+    """The expert, as patient as demonstrations suggest; or a person at the keyboard."""
+    args = run.args
+    if args.operator == "keyboard":
+        return keyboard_operator(env)
+
+    stages = [episode.observations[STAGE] for _, episode in run.experience(0)]
+    patience = math.ceil(args.patience * longest_stage(stages))
+    gate = Gate(args.foresight, patience, delay=args.reaction)
+    return ScriptedOperator(env, gate, run.seed)
+
+
+# --- 6. restarts from intermediate stages ---
+def make_starts(run: Run) -> Starts:
+    """Where episodes start: initial states, intermediate stages, and again where one failed."""
+    args = run.args
+    rng = np.random.default_rng(run.seed)
+    scenes = configurations(args.task, iterations(args.task), args.rollouts, rng)
+    staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
+    return Starts(
+        args.rollouts,
+        iter(scenes),
+        staged,
+        rng,
+        initial=args.initial_share,
+        armed=args.intervene,
+        retries=args.retries,
+    )
+
+
+def intermediate_starts(run: Run, rng: np.random.Generator) -> dict[int, list[Start]]:
+    """Where stages begin: in scenes that the expert brings there, or in what is learned from."""
+    args = run.args
+    if not args.setups:
+        return stage_starts(episode for _, episode in run.experience(0))
+
+    scene_count = with_spares(args.setups)
+    scenes = configurations(args.task, iterations(args.task), scene_count, rng)
+    env = StagedEnv(make_env(args, worlds=min(scene_count, args.num_envs)))
+    with contextlib.closing(env):
+        return stage_starts(demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES))
+
+
+# --- 7. asynchronous action in the relative action space ---
+def executor(
+    policy: DiffusionPolicy, args: Args, env, mode: str, latency: tuple[int, ...]
+) -> ChunkExecutor:
+    """Act in `env` with a latency; known actions are seen from where the palms are measured now."""
+    space = ACTION_SPACES[args.action_space](env.codec)
+
+    def plan(seen: dict, prefix: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Chunks (n, H, action); they begin with the first `known` (n,) actions of `prefix`."""
+        palms = measured_palms(seen["proprio"], env.codec.arms)
+        given = torch.as_tensor(space.encode(prefix, palms), dtype=torch.float32)
+        noise = torch.zeros(len(known), *policy.shape)
+        if args.sampling_noise == "fresh":
+            noise = torch.randn(noise.shape)
+        chunk = policy.sample(seen, given, torch.as_tensor(known), noise)
+        return np.clip(space.decode(chunk.numpy(), palms), -1.0, 1.0)
+
+    def look(seen: dict, worlds: np.ndarray) -> dict:
+        """Draw a picture of the worlds that plan, unless every step is drawn anyway."""
+        if "image" in seen:
+            return seen
+        return {**seen, "image": env.draw(worlds)}
+
+    inference = make_inference(env, plan, args.chunk, latency, args.seed)
+    sees = look if args.obs == "image" else None
+    return ChunkExecutor(env, inference, args.prefix, mode, sees)
+
+
+def windows(
+    episodes: Iterable, args: Args, optimality: list[torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """What to learn from episodes of M steps in all: one window of H actions from every step on.
+
+    Args:
+        episodes: Demonstrations or rollouts.
+        args: The action space, H, and what the policy sees.
+        optimality: Scores of every episode's windows, (T,) each; None: the null condition.
+
+    Returns:
+        "state" (M, D), "image" (M, h, w, 3), "chunk" (M, H, action), "counts" bool (M, H) and
+        "optimality" (M,). Past the end of an episode the last action is repeated; there it counts
+        only after a success, which goes on holding what it holds.
+    """
+    codec = PoseCodec(entry(args.task).make().needs.robot)
+    space = ACTION_SPACES[args.action_space](codec)
+    rows: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for episode in episodes:
+        obs = episode.observations
+        steps = len(episode.actions)
+        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # (T, H)
+        actions = episode.actions[ahead.clamp(max=steps - 1).numpy()]
+        chunk = space.encode(actions, measured_palms(obs["proprio"][:steps], codec.arms))
+        image = obs.get("image", np.empty((steps, 0)))
+
+        rows["state"].append(palm_features(obs, args)[:steps])
+        rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
+        rows["counts"].append((ahead < steps) | bool(episode.success))
+        rows["image"].append(torch.as_tensor(image[:steps]))
+    if optimality is None:
+        optimality = [torch.full((len(state),), NULL) for state in rows["state"]]
+    return {name: torch.cat(parts) for name, parts in rows.items()} | {
+        "optimality": torch.cat(optimality)
+    }
+
+
+# Where near places are resolved to millimetres: a ramp of 5 cm from each of these on [m]
+RAMP_STARTS = np.linspace(-0.1, 0.1, 5)
+RAMP_LENGTH = 0.05
+
+
+def ramps(distance: np.ndarray) -> np.ndarray:
+    """Spread distances [m] (...) over ramps that each saturate after 5 cm, (..., 5)."""
+    return np.clip(distance[..., None] - RAMP_STARTS, 0.0, RAMP_LENGTH)
+
+
 def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -> torch.Tensor:
-    """What the palms see, near things finely, (N, D); `whole`, for absolute actions: where, too."""
-    things, arms = obs["object"].reshape(len(obs["object"]), -1, 13), obs["proprio"].shape[1] // 69
-    things = things[:, :0] if args.obs == "image" else things  # the camera's part
-    _, fingers, speeds, position, turn = np.split(obs["proprio"], arms * PROPRIO, axis=1)
-    palm, position = matrix_from_quat(turn.reshape(-1, arms, 4)), position.reshape(-1, arms, 3)
-    offset = np.concatenate([things[..., :3], position], 1)[:, None] - position[:, :, None]
-    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # in the palms' frames, as is what follows
-    turned = palm[:, :, None].swapaxes(3, 4) @ palm[:, None]
-    near = [np.clip(x[..., None] - RAMPS, 0.0, 0.05) for x in (seen[:, :, :-arms], things[..., 2])]
-    columns = [fingers, palm[..., 2, :], position[..., 2], seen, turned[..., :2], *near]
+    """What A palms see of K objects, near ones finely, and nothing of where in the world, (N, D).
+
+    Args:
+        obs: The groups "proprio" (N, 69 A) and "object" (N, 13 K).
+        args: With `obs` "image" the camera shows the objects, and they are left out here; with
+            `action_space` "absolute" the palms' places in the world are told too.
+        whole: Tell these, the objects' turns and velocities, and the fingers' speeds.
+    """
+    objects = obs["object"].reshape(len(obs["object"]), -1, OBJECT)
+    if args.obs == "image":
+        objects = objects[:, :0]
+    arms = obs["proprio"].shape[1] // sum(PROPRIO)
+    ends = arms * np.cumsum(PROPRIO[:-1])
+    _, _, fingers, speeds, position, quaternion = np.split(obs["proprio"], ends, axis=1)
+    position = position.reshape(-1, arms, 3)  # of the palms in the table frame [m]
+    rotation = matrix_from_quat(quaternion.reshape(-1, arms, 4))  # palm to table, (N, A, 3, 3)
+    vertical = rotation[..., 2, :]  # in the palm's frame
+
+    # From every palm to all objects and palms, in that palm's frame
+    places = np.concatenate([objects[..., :3], position], axis=1)  # (N, K + A, 3)
+    offset = places[:, None] - position[:, :, None]  # (N, A, K + A, 3)
+    seen = (rotation[:, :, None] * offset[..., None]).sum(axis=3)
+    turned = rotation[:, :, None].swapaxes(3, 4) @ rotation[:, None]  # (N, A, A, 3, 3)
+    near_palm = ramps(seen[:, :, :-arms])
+    near_table = ramps(objects[..., 2])
+
+    columns = [fingers, vertical, position[..., 2], seen, turned[..., :2], near_palm, near_table]
     if whole or args.action_space == "absolute":
-        columns += [position, palm[..., :2]]
+        columns += [position, rotation[..., :2]]
     if whole:
-        columns += [things, speeds]
-    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
+        columns += [objects, speeds]
+    return torch.cat([torch.as_tensor(column).flatten(1) for column in columns], dim=1).float()
 
 
+# --- 8. critic: the distribution of the return ---
+BINS = 201  # of the distribution, over [-1, 0]
+BIN_WIDTH = 1.0  # spread of a label [bins]
+FOLDS = 5  # parts of the scenes; each part is judged by a critic that has not seen it
+VALUED = 4096  # states whose values are worked out at once
+LEAST_SPREAD = 0.02  # a column of the state that hardly varies is not blown up
+
+
+class Critic(nn.Module):
+    """Value of a state in [-1, 0]: the mean of a distribution over 201 bins."""
+
+    def __init__(self, inputs: int, args: Args):
+        super().__init__()
+        self.noise = args.critic_noise
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
+        features = inputs + IMAGE_FEATURES if self.encoder else inputs
+        sizes = [features, args.width, args.width, args.width, BINS]
+        self.net = mlp(sizes, nn.SiLU, norm=True)
+        self.register_buffer("bins", torch.linspace(-1.0, 0.0, BINS))
+        self.register_buffer("mean", torch.ones(inputs))
+        self.register_buffer("std", torch.ones(inputs))
+
+    def fit_normaliser(self, state: torch.Tensor) -> None:
+        """Standardise states (n, D)."""
+        self.mean = state.mean(0)
+        self.std = state.std(0).clamp(min=LEAST_SPREAD)
+
+    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Input of the network (n, D + image features); in training the state is noisy."""
+        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
+        if self.training:
+            state = state + self.noise * torch.randn_like(state)
+        if self.encoder is None:
+            return state
+        return torch.cat([state, self.encoder(image)], dim=1)
+
+    def loss(self, state: torch.Tensor, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy to a Gaussian around the target's bin; targets are returns (n,)."""
+        bins_away = (self.bins - target[:, None]) * (BINS - 1) / BIN_WIDTH
+        probability = torch.softmax(-0.5 * bins_away.square(), dim=1)
+        logits = self.net(self.condition(state, image)).float()
+        return F.cross_entropy(logits, probability)
+
+    @torch.no_grad()
+    def value(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Values (n,) on the CPU."""
+        device = self.bins.device
+        values = []
+        for part in torch.arange(len(state)).split(VALUED):
+            logits = self.net(self.condition(state[part].to(device), image[part].to(device)))
+            mean = (torch.softmax(logits, dim=1) * self.bins).sum(1)
+            values.append(mean.cpu())
+        return torch.cat(values)
+
+
+def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
+    """What the critic sees beside images, (n, D)."""
+    state = palm_features(obs, args, whole=True)  # begins with finger joints, ends with speeds
+    if not args.critic_hand:
+        fingers = obs["proprio"].shape[1] // sum(PROPRIO) * FINGERS
+        state[:, :fingers] = 0.0
+        state[:, -fingers:] = 0.0
+    if not args.critic_touch:
+        return state
+    if "touch" not in obs:
+        raise ValueError(f"--critic-touch: an episode has no touch, only {sorted(obs)}")
+    return torch.cat([state, torch.as_tensor(obs["touch"])], dim=1)
+
+
+def returns(episode: Any, args: Args) -> torch.Tensor:
+    """Monte-Carlo return from every state (T+1,): steps to go, and the penalty of a failed end."""
+    steps_left = torch.arange(len(episode.actions), -1, -1).float()
+    found = -steps_left / args.longest_episode
+    if not episode.success:
+        found = found - args.failure_penalty * args.failure_decay**steps_left
+    return found.clamp(-1.0, 0.0)
+
+
+def train_critic(run: Run, i: int) -> None:
+    """Fit critics to all experience so far, value every state, score every window, report."""
+    args = run.args
+    experience = run.experience(i)
+    episodes = [episode for _, episode in experience]
+    states = [critic_state(episode.observations, args) for episode in episodes]
+    images = [image_of(episode) for episode in episodes]
+    targets = [returns(episode, args) for episode in episodes]
+
+    scenes = [episode.scenario for episode in episodes]
+    rng = np.random.default_rng(run.seed)
+    learned, judge, held_out = split_by_scene(scenes, args.critic_split, FOLDS, rng)
+    critics = fit_critics(run, i, states, images, targets, learned)
+    frames = zip(judge.tolist(), states, images, strict=True)
+    values = [critics[critic].value(state, image) for critic, state, image in frames]
+
+    optimality, report = label(experience, values, args)
+    report["calibration"] = report_critic(experience, values, held_out, args)
+    atomic_write_json(run.path / f"critic_{i}.json", report)
+    known = {
+        "identifiers": [episode.identifier for episode in episodes],
+        "values": values,
+        "optimality": optimality,
+        "critics": critics.state_dict(),
+    }
+    run.store(f"critic_{i}.pt", known)
+
+
+def image_of(episode: Any) -> torch.Tensor:
+    """The pictures of an episode (T+1, h, w, 3), or (T+1, 0) if it has none."""
+    nothing = np.empty((len(episode.actions) + 1, 0))
+    return torch.as_tensor(episode.observations.get("image", nothing))
+
+
+def fit_critics(
+    run: Run,
+    i: int,
+    states: list[torch.Tensor],
+    images: list[torch.Tensor],
+    targets: list[torch.Tensor],
+    learned: np.ndarray,
+) -> nn.ModuleList:
+    """Train C critics, each on its part of E episodes; `learned` bool (C, E) says on which."""
+    args = run.args
+    frames = [torch.cat(parts) for parts in (states, images, targets)]
+    state = frames[0]
+    lengths = torch.tensor([len(rows) for rows in states])
+    owner = torch.arange(len(states)).repeat_interleave(lengths)  # episode of every frame
+    critics = nn.ModuleList(Critic(state.shape[1], args) for _ in learned)
+    pools = [torch.nonzero(torch.as_tensor(chosen)[owner])[:, 0] for chosen in learned]
+    for critic, pool in zip(critics, pools, strict=True):
+        critic.fit_normaliser(state[pool])
+
+    def loss() -> torch.Tensor:
+        total = torch.zeros((), device=args.device)
+        for critic, pool in zip(critics, pools, strict=True):
+            index = pool[torch.randint(0, len(pool), (args.critic_batch,))]
+            batch = [frame[index].to(args.device) for frame in frames]
+            total = total + critic.loss(*batch)
+        return total / len(critics)
+
+    fit(run, "critic", critics, loss, args.critic_steps, args.critic_lr, i)
+    return critics.eval()
+
+
+def report_critic(
+    experience: Experience, values: list[torch.Tensor], held_out: np.ndarray, args: Args
+) -> dict:
+    """Calibration of the values of held-out episodes, with demonstrations and without."""
+    groups: dict[str, list] = {"all": [], "rollouts": []}
+    for (source, episode), value, unseen in zip(experience, values, held_out, strict=True):
+        if not unseen:
+            continue
+        success = np.full(len(value), episode.success)
+        row = (value, returns(episode, args), success, episode.observations[STAGE])
+        groups["all"].append(row)
+        if source != DEMONSTRATED:
+            groups["rollouts"].append(row)
+    return calibrations(groups, entry(args.task).make().stages)
+
+
+# --- 9. optimality score of every window ---
+DEMONSTRATED = 0  # in place of a round, in the experience
+INTERVENED = 1 / 3  # share of a window beyond which it counts as the operator's
+NULL = -1.0  # in place of a score: the condition is left out
+
+# Score in [0, 1] of an advantage, given as its place between the low quantile, 0, and the high, 1
+INDICATORS: dict[str, Callable] = {
+    "sigmoid": lambda place, args, success: args.ceiling * torch.sigmoid(args.alpha * place),
+    "binary": lambda place, args, success: (place > 0).float(),
+    "linear": lambda place, args, success: args.ceiling * place.clamp(0.0, 1.0),
+    "outcome": lambda place, args, success: torch.full_like(place, success),  # no critic's word
+}
+
+
+def advantages(value: torch.Tensor, success: bool, args: Args) -> torch.Tensor:
+    """N-step advantage of every step (T,) from values (T+1,).
+
+    A_t = sum of N rewards + V(s_{t+N}) - V(s_t), with a reward of -1 a step and no discount, in
+    units of the longest episode. Where fewer than N steps are left it ends with the episode.
+    """
+    steps = torch.arange(len(value) - 1)
+    end = (steps + args.lookahead).clamp(max=len(steps))
+    reward = -(end - steps) / args.longest_episode
+    value_after = value.clone()
+    if args.end_value == "true":
+        value_after[-1] = 0.0 if success else -args.failure_penalty
+    return reward + value_after[end] - value[:-1]
+
+
+def label(
+    experience: Experience, values: list[torch.Tensor], args: Args
+) -> tuple[list[torch.Tensor], dict]:
+    """Score the window from every step on in [0, 1]; (T,) per episode, and a report.
+
+    Paper: demonstrations, and windows of which an intervention makes up more than a third, are 1.
+    Later: demonstrations are judged like all else, and an intervention must fill the window.
+    """
+    name = INDICATOR_OF[args.kind] if args.indicator == "auto" else args.indicator
+    indicator = INDICATORS[name]
+    pairs = zip(values, experience, strict=True)
+    advantage = [advantages(value, episode.success, args) for value, (_, episode) in pairs]
+    low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
+    spread = max(high - low, 1e-6)
+
+    optimality = []
+    groups = defaultdict(list)
+    for (source, episode), gain in zip(experience, advantage, strict=True):
+        judged = indicator((gain - low) / spread, args, episode.success)
+        helped = helpful(source, episode, args)
+        unjudged = args.labels == "paper" and source == DEMONSTRATED
+        score = torch.where(helped | unjudged, 1.0, judged)
+        optimality.append(score)
+        groups[group_of(source, episode)].append(score[~helped])
+        groups["interventions"].append(score[helped])
+    return optimality, {"indicator": name, "quantiles": [low, high], "labels": shares(groups)}
+
+
+def group_of(source: int, episode: Any) -> str:
+    """Under which name the report counts an episode's windows."""
+    if source == DEMONSTRATED:
+        return "demonstrations"
+    return "successes" if episode.success else "failures"
+
+
+def helpful(source: int, episode: Any, args: Args) -> torch.Tensor:
+    """Windows that count as an intervention (T,), in rollouts that succeeded."""
+    if source == DEMONSTRATED or not episode.success:
+        return torch.zeros(len(episode.actions), dtype=torch.bool)
+    share = torch.as_tensor(collection.intervened(episode, args.chunk))
+    return share > INTERVENED if args.labels == "paper" else share == 1
+
+
+# --- 10. improvement, conditioned on the optimality score ---
+def improve(run: Run, i: int) -> None:
+    """Train the policy of round i on all windows at their score, or on successes (hg-dagger).
+
+    States and actions are scaled to the successes, however far failures strayed.
+    """
+    args = run.args
+    experience = run.experience(i)
+    with_failures = args.guided and args.imitate == "all"
+    chosen = [n for n, (_, episode) in enumerate(experience) if episode.success or with_failures]
+    scores = None
+    if args.guided:
+        optimality = run.load(f"critic_{i}.pt")["optimality"]
+        scores = [optimality[n] for n in chosen]
+    imitated = [experience[n] for n in chosen]
+    data = windows((episode for _, episode in imitated), args, scores)
+    if args.imitate == "interventions":
+        flags = expert_steps(imitated)
+        data = {name: rows[flags] for name, rows in data.items()}
+
+    successes = [episode for _, episode in experience if episode.success]
+    policy = new_policy(windows(successes, args), args, args.guided)
+    if args.init == "reference":  # its normaliser fits its weights
+        policy.load_state_dict(run.policy(0).state_dict())
+    learn(run, i, policy, data)
+
+
+def expert_steps(experience: Experience) -> np.ndarray:
+    """Steps of demonstrations and of the operator, bool (M,): what HG-DAgger imitated at first."""
+    flags = []
+    for source, episode in experience:
+        demonstrated = np.ones(len(episode.actions), dtype=bool)
+        flags.append(demonstrated if source == DEMONSTRATED else collection.flags_of(episode))
+    return np.concatenate(flags)
+
+
+def new_policy(data: dict[str, torch.Tensor], args: Args, guided: bool) -> DiffusionPolicy:
+    """A policy that has learned nothing yet but the scale of the data."""
+    policy = DiffusionPolicy(data["state"].shape[1], data["chunk"].shape[2], args, guided)
+    policy.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
+    return policy
+
+
+def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tensor]) -> None:
+    """Train a policy on windows and store it as that of round i."""
+    args = run.args
+
+    def loss() -> torch.Tensor:
+        index = torch.randint(0, len(data["state"]), (args.base_batch,))
+        batch = {name: rows[index].to(args.device) for name, rows in data.items()}
+        return policy.loss(**batch)
+
+    fit(run, "policy", policy, loss, args.base_steps, args.base_lr, i)
+    known = {"args": asdict(args), "iteration": i, "guided": policy.guided}
+    run.store(f"policy_{i}.pt", header(args) | known | {"policy": policy.state_dict()})
+
+
+# --- 11. policy: diffusion of chunks that may begin with known actions ---
+LEVELS = 50  # noise levels in training
+EMBEDDING = 128  # sines and cosines of the optimality score
+WAVELENGTHS = 10_000.0  # the longest over the shortest of them
+IMAGE_FEATURES = 384
+
+
+def embed(optimality: torch.Tensor, args: Args) -> torch.Tensor:
+    """Sines and cosines of an optimality in [0, 1], (B, 128); the null condition is all zeros."""
+    half = EMBEDDING // 2
+    exponents = torch.arange(half, device=optimality.device) / (half - 1)
+    angles = args.contrast * optimality[:, None] * WAVELENGTHS**-exponents
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class DiffusionPolicy(nn.Module):
+    """A chunk of H actions from one observation, some first actions, and a wish for optimality.
+
+    The reference policy knows the null condition alone; `guided` ones act at optimality 1.
+    """
+
+    def __init__(self, state: int, action: int, args: Args, guided: bool):
+        super().__init__()
+        self.args = args
+        self.guided = guided
+        self.shape = (args.chunk, action)
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
+        features = state + IMAGE_FEATURES if self.encoder else state
+        self.denoiser = MlpDenoiser(features + EMBEDDING, args.chunk, action, args)
+        self.scheduler = DDIMScheduler(
+            LEVELS, beta_schedule="squaredcos_cap_v2", prediction_type=args.prediction
+        )
+        self.scheduler.set_timesteps(args.sampling_steps)
+        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))  # (H, H)
+        for name, size in {"mean": state, "std": state, "centre": action, "reach": action}.items():
+            self.register_buffer(name, torch.ones(size))
+
+    # Copied from baselines/dexflywheel.py: BasePolicy.fit_normaliser
+    def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
+        """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
+        low, high = action.amin(0), action.amax(0)
+        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
+        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
+
+    # Copied from baselines/dexflywheel.py: BasePolicy.condition
+    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
+        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
+        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
+
+    def normalised(self, action: torch.Tensor) -> torch.Tensor:
+        """Actions (..., action) in [-1, 1]; those out of range count as those at its end."""
+        return ((action - self.centre) / self.reach).clamp(-1.0, 1.0)
+
+    def loss(self, state, chunk, counts, image, optimality) -> torch.Tensor:
+        """Denoising error of the actions that count (B, H) and were not given as a prefix.
+
+        All actions of a chunk have one noise level k, but those given have no noise, as in the
+        paper. An optimality (B,) below zero is the null condition.
+        """
+        args = self.args
+        device = chunk.device
+        batch = (len(chunk),)
+        action = self.normalised(chunk)  # (B, H, action)
+        k = torch.randint(0, LEVELS, batch).to(device)
+        noise = torch.randn(action.shape).to(device)
+        given = self.draw_prefix(batch).to(device)  # (B, H)
+        noisy = self.scheduler.add_noise(action, noise, k)
+        noisy = torch.where(given[..., None], action, noisy)
+
+        told = (optimality >= 0) & (torch.rand(batch).to(device) >= args.drop)
+        features = self.condition(state, image)
+        score = embed(optimality, args) * told[:, None]
+        predicted = self.denoiser(noisy, k, torch.cat([features, score], dim=1)).float()
+        target = noise if args.prediction == "epsilon" else action
+
+        error = (predicted - target).square().mean(dim=2)  # (B, H)
+        weight = (counts & ~given).float()
+        return (error * weight).sum() / weight.sum().clamp(min=1.0)
+
+    def draw_prefix(self, batch: tuple[int]) -> torch.Tensor:
+        """Which first actions are given in training, bool (B, H): none, or 0 to P of them."""
+        args = self.args
+        delay = torch.randint(0, args.prefix + 1, batch)
+        exposed = torch.rand(batch) < args.prefix_exposure
+        delay = torch.where(exposed, delay, 0)
+        return torch.arange(args.chunk) < delay[:, None]
+
+    def denoise(self, chunk: torch.Tensor, k: torch.Tensor, features: torch.Tensor):
+        """Prediction at level k; with guidance both branches in one batch.
+
+        null + beta (conditional - null), the condition being the optimality score 1.
+        """
+        null = torch.zeros(len(chunk), EMBEDDING, device=chunk.device)
+        k = k.expand(len(chunk))
+        if not self.guided:
+            return self.denoiser(chunk, k, torch.cat([features, null], dim=1))
+
+        best = embed(torch.ones_like(null[:, 0]), self.args)
+        condition = torch.cat([features.repeat(2, 1), torch.cat([best, null])], dim=1)
+        both = self.denoiser(chunk.repeat(2, 1, 1), k.repeat(2), condition)
+        conditional, unconditional = both.chunk(2)
+        return unconditional + self.args.beta * (conditional - unconditional)
+
+    @torch.no_grad()
+    def sample(self, obs, prefix: torch.Tensor, known: torch.Tensor, chunk: torch.Tensor):
+        """Chunks (N, H, action) by DDIM from noise of that shape.
+
+        Before every step the first `known` (N,) actions of `prefix` (N, P, action) are put in.
+        """
+        device = self.args.device
+        horizon = self.args.chunk
+        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
+        state = palm_features(obs, self.args).to(device)
+        features = self.condition(state, image)
+        prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)  # (N, H, action)
+        given = (torch.arange(horizon) < known[:, None])[..., None].to(device)  # (N, H, 1)
+        first = self.normalised(prefix)
+
+        chunk = chunk.to(device)
+        for k in self.scheduler.timesteps:
+            chunk = torch.where(given, first, chunk)
+            predicted = self.denoise(chunk, k.to(device), features)
+            chunk = self.scheduler.step(predicted, k, chunk).prev_sample
+        chunk = torch.where(given, first, chunk) * self.reach + self.centre
+        smooth = self.smoother.to(device) @ chunk
+        return torch.where(given, prefix, smooth).cpu()
+
+
+# --- 12. networks and training ---
 # Copied from baselines/dexflywheel.py: mlp
 def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
@@ -276,97 +1076,6 @@ class ImageEncoder(nn.Module):
         return self.outlet(self.vit(x + self.position).mean(1) if self.vit else x.flatten(1))
 
 
-def embed(optimality: torch.Tensor, args: Args) -> torch.Tensor:
-    """Sines and cosines of an optimality in [0, 1], (B, 128); the null condition is all zeros."""
-    steps = torch.arange(EMBEDDING // 2, device=optimality.device) / (EMBEDDING // 2 - 1)
-    angles = args.contrast * optimality[:, None] * 10_000.0**-steps
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-# --- 3. policy: diffusion of chunks that may begin with known actions ---
-class DiffusionPolicy(nn.Module):
-    """A chunk of H actions from one observation, some first actions, and a wish for optimality.
-
-    The reference policy knows the null condition alone; `guided` ones act at optimality 1.
-    """
-
-    def __init__(self, state: int, action: int, args: Args, guided: bool):
-        super().__init__()
-        self.args, self.shape, self.guided = args, (args.chunk, action), guided
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        condition = state + 384 * (args.obs == "image") + EMBEDDING
-        self.denoiser = MlpDenoiser(condition, *self.shape, args)
-        kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
-        self.scheduler = DDIMScheduler(LEVELS, **kind)
-        self.scheduler.set_timesteps(args.sampling_steps)
-        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))
-        for name, size in {"mean": state, "std": state, "centre": action, "reach": action}.items():
-            self.register_buffer(name, torch.ones(size))
-
-    # Copied from baselines/dexflywheel.py: BasePolicy.fit_normaliser
-    def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
-        """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
-        low, high = action.amin(0), action.amax(0)
-        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
-        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
-
-    # Copied from baselines/dexflywheel.py: BasePolicy.condition
-    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
-        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
-        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
-
-    def loss(self, state, chunk, counts, image, optimality) -> torch.Tensor:
-        """Denoising error of the actions that count (B, H) and were not given as a prefix.
-
-        An optimality (B,) below zero is the null condition. Actions out of range are clipped.
-        """
-        device, size = chunk.device, (len(chunk),)
-        chunk = ((chunk - self.centre) / self.reach).clamp(-1.0, 1.0)
-        k, noise = torch.randint(0, LEVELS, size).to(device), torch.randn(chunk.shape).to(device)
-        delay = torch.randint(0, self.args.prefix + 1, size)
-        delay = torch.where(torch.rand(size) < self.args.prefix_exposure, delay, 0).to(device)
-        clean = torch.arange(self.shape[0], device=device) < delay[:, None]
-        noisy = self.scheduler.add_noise(chunk, noise, k)
-        noisy = torch.where(clean[..., None], chunk, noisy)  # one level k for all, as in the paper
-        wish = (optimality >= 0) & (torch.rand(size).to(device) >= self.args.drop)
-        condition = [self.condition(state, image), embed(optimality, self.args) * wish[:, None]]
-        predicted = self.denoiser(noisy, k, torch.cat(condition, dim=1)).float()
-        error = (predicted - (noise if self.args.prediction == "epsilon" else chunk)).square()
-        weight = (counts & ~clean).float()
-        return (error.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
-
-    def denoise(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        """Prediction at level k; with guidance both branches in one batch."""
-        null, k = torch.zeros(len(chunk), EMBEDDING, device=chunk.device), k.expand(len(chunk))
-        if not self.guided:
-            return self.denoiser(chunk, k, torch.cat([condition, null], dim=1))
-        wish = torch.cat([embed(torch.ones_like(null[:, 0]), self.args), null])
-        both = torch.cat([condition.repeat(2, 1), wish], dim=1)
-        wanted, plain = self.denoiser(chunk.repeat(2, 1, 1), k.repeat(2), both).chunk(2)
-        return plain + self.args.beta * (wanted - plain)
-
-    @torch.no_grad()
-    def sample(self, obs, prefix: torch.Tensor, known: torch.Tensor, chunk: torch.Tensor):
-        """Chunks (N, H, action) by DDIM from noise of that shape.
-
-        Before every step the first `known` (N,) actions of `prefix` (N, P, action) are put in.
-        """
-        device, horizon = self.args.device, self.shape[0]
-        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
-        state, chunk = (x.to(device) for x in (palm_features(obs, self.args), chunk))
-        condition = self.condition(state, image)
-        prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)
-        given = (torch.arange(horizon) < known[:, None])[..., None].to(device)
-        normal = ((prefix - self.centre) / self.reach).clamp(-1.0, 1.0)
-        for k in self.scheduler.timesteps:
-            chunk = torch.where(given, normal, chunk)
-            predicted = self.denoise(chunk, k.to(device), condition)
-            chunk = self.scheduler.step(predicted, k, chunk).prev_sample
-        chunk = torch.where(given, normal, chunk) * self.reach + self.centre
-        return torch.where(given, prefix, self.smoother.to(device) @ chunk).cpu()
-
-
 # Copied from baselines/dexflywheel.py: descend
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
     optimizer.zero_grad()
@@ -375,379 +1084,80 @@ def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) 
     optimizer.step()
 
 
+WARM_UP = 100  # gradient steps over which the learning rate rises
+LOGGED = 100  # gradient steps from one row of the curves to the next
+
+
 def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: float, i: int):
     """Descend for that many steps and leave the average of the weights; the same after a kill."""
-    args, parameters = run.args, list(net.to(run.args.device).parameters())
+    args = run.args
+    parameters = list(net.to(args.device).parameters())
     optimizer = torch.optim.AdamW(parameters, lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
     parts = {"net": net, "optimizer": optimizer, "ema": ema}
-    device = torch.device(args.device).type
-    low = args.precision == "bf16"
     saved = run.restore()
-    for name in parts if saved else ():
-        parts[name].load_state_dict(saved[name])
+    if saved:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+
+    kind_of_device = torch.device(args.device).type
+    low_precision = args.precision == "bf16"
     for step in run.bar(f"{title} {i}", saved.get("step", 0), steps):
-        with torch.autocast(device, torch.bfloat16, enabled=low):
+        with torch.autocast(kind_of_device, torch.bfloat16, enabled=low_precision):
             value = loss()
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
-        optimizer.param_groups[0]["lr"] = lr * cosine * min(1.0, (step + 1) / 100)
+        warm_up = min(1.0, (step + 1) / WARM_UP)
+        optimizer.param_groups[0]["lr"] = lr * cosine * warm_up
         descend(optimizer, value, limit=10.0)
         ema.step(parameters)
-        if (step + 1) % 100 == 0:
+        if (step + 1) % LOGGED == 0:
             run.log(i * steps + step + 1, {f"losses/{title}": value.item()})
-        run.save(step=step + 1, **{name: part.state_dict for name, part in parts.items()})
+        states = {name: part.state_dict for name, part in parts.items()}
+        run.save(step=step + 1, **states)
     ema.copy_to(parameters)
 
 
-# --- 4. what policies learn from ---
-def windows(episodes: Iterable, args: Args, judged: list | None = None) -> dict[str, torch.Tensor]:
-    """What to learn from M frames: state (M, D), chunk (M, H, action), what counts of it, image.
-
-    And optimality (M,), of every episode as `judged`, or the null condition. Past the end of an
-    episode the last action is repeated; it counts after a success (hold what is held) alone.
-    """
-    codec = PoseCodec(entry(args.task).make().needs.robot)
-    rows: dict[str, list] = {name: [] for name in ("state", "chunk", "counts", "image")}
-    space = ACTION_SPACES[args.action_space](codec)
-    for episode in episodes:
-        steps, obs = len(episode.actions), episode.observations
-        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)
-        chunk = episode.actions[ahead.clamp(max=steps - 1).numpy()]
-        chunk = space.encode(chunk, measured_palms(obs["proprio"][:steps], codec.arms))
-        rows["state"].append(palm_features(obs, args)[:steps])
-        rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
-        rows["counts"].append((ahead < steps) | bool(episode.success))
-        rows["image"].append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
-    rows["optimality"] = judged or [-torch.ones(len(state)) for state in rows["state"]]
-    return {name: torch.cat(parts) for name, parts in rows.items()}
+# --- 13. evaluation ---
+def tested(policy: DiffusionPolicy, args: Args, env) -> ChunkExecutor:
+    """A policy that acts as tests ask for."""
+    latency = args.eval_latency or args.latency
+    return executor(policy, args, env, args.eval_inference, latency)
 
 
-def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tensor]) -> None:
-    """Train a policy on windows and store it as that of round i."""
-    args = run.args
-
-    def loss() -> torch.Tensor:
-        index = torch.randint(0, len(data["state"]), (args.base_batch,))
-        return policy.loss(**{name: x[index].to(args.device) for name, x in data.items()})
-
-    fit(run, "policy", policy, loss, args.base_steps, args.base_lr, i)
-    known = {"args": asdict(args), "iteration": i, "guided": policy.guided}
-    run.store(f"policy_{i}.pt", header(args) | known | {"policy": policy.state_dict()})
-
-
-# --- 5. demonstrations and the reference policy ---
-def make_env(args: Args, image=False, worlds: int | None = None, steps=None, watched=False):
-    return gymnasium.make_vec(
-        entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
-        obs_mode=("image" if image else "state") + "+touch", autoreset_mode="disabled",
-        image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
-        control_mode=CONTROL_MODE, render_mode="human" if watched else "rgb_array",
-        max_episode_steps=steps,
-        **options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale),
-    ).unwrapped  # fmt: skip
-
-
-def collect_demonstrations(run: Run) -> None:
-    """A person's demonstrations from a store; else the expert's, in diverse scenes."""
-    args, env_id, number = run.args, entry(run.args.task).env_id, run.args.demonstrations
-    if args.demos:
-        needs = ["image"] * (args.obs == "image") + ["touch"] * args.critic_touch
-        chosen = read_demonstrations(args.demos, env_id, CONTROL_MODE, number, needs)
-    tries, rng = math.ceil(number * (1 + SPARE)), np.random.default_rng(run.seed)
-    scenes = configurations(args.task, iterations(args.task), tries, rng)
-    env = StagedEnv(make_env(args, args.obs == "image", worlds=min(tries, args.num_envs)))
-    staged = args.starts == "staged" and args.kind != "bc"
-    if staged and not env.backend.capabilities.exact_restore:
-        raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
-    if not args.demos:
-        chosen = demonstrate(env, scenes, run.seed, number, TEACHER_STYLES)
-    for index, episode in enumerate(chosen):
-        kind, episode = getattr(episode, "source", "scripted"), with_stages(env, episode)
-        run.episodes("demos").add(episode, source=kind, seed=args.seed, index=index)
-    env.close()
-
-
-def train_reference(run: Run) -> None:
-    """Behaviour cloning, already with prefixes, of the null condition alone."""
-    data = windows((e for _, e in run.experience(0)), run.args)
-    learn(run, 0, new_policy(data, run.args, guided=False), data)
-
-
-def new_policy(data: dict[str, torch.Tensor], args: Args, guided: bool) -> DiffusionPolicy:
-    policy = DiffusionPolicy(data["state"].shape[1], data["chunk"].shape[2], args, guided)
-    policy.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
-    return policy
-
-
-# --- 6. asynchronous deployment ---
-def executor(policy: DiffusionPolicy, args: Args, env, mode: str, latency: tuple[int, ...]):
-    """Act in `env` with a latency; known actions are seen from where the palms are measured now."""
-    space = ACTION_SPACES[args.action_space](env.codec)
-
-    def plan(seen: dict, prefix: np.ndarray, known: np.ndarray) -> np.ndarray:
-        palms = measured_palms(seen["proprio"], env.codec.arms)
-        given = torch.as_tensor(space.encode(prefix, palms), dtype=torch.float32)
-        noise = torch.randn(len(known), *policy.shape) * (args.sampling_noise == "fresh")
-        chunk = policy.sample(seen, given, torch.as_tensor(known), noise)
-        return np.clip(space.decode(chunk.numpy(), palms), -1.0, 1.0)
-
-    def look(seen: dict, worlds: np.ndarray) -> dict:
-        return seen if "image" in seen else {**seen, "image": env.draw(worlds)}
-
-    inference = make_inference(env, plan, args.chunk, latency, args.seed)
-    return ChunkExecutor(env, inference, args.prefix, mode, look if args.obs == "image" else None)
-
-
-# --- 7. collection: staged starts, retries, interventions ---
-def make_operator(run: Run, env):
-    """The expert, as patient as demonstrations suggest; or a person at the keyboard."""
-    args = run.args
-    if args.operator == "keyboard":
-        return keyboard_operator(env)
-    steps = args.patience * longest_stage([e.observations[STAGE] for _, e in run.experience(0)])
-    gate = Gate(args.foresight, math.ceil(steps), delay=args.reaction)
-    return ScriptedOperator(env, gate, run.seed)
-
-
-def intermediate_starts(run: Run, rng: np.random.Generator) -> dict:
-    """Where stages begin: in scenes that the expert brings there, or in what is learned from."""
-    args, tries = run.args, math.ceil(run.args.setups * (1 + SPARE))
-    if not args.setups:
-        return stage_starts(episode for _, episode in run.experience(0))
-    scenes = configurations(args.task, iterations(args.task), tries, rng)
-    with contextlib.closing(StagedEnv(make_env(args, worlds=min(tries, args.num_envs)))) as env:
-        return stage_starts(demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES))
-
-
-def collect_rollouts(run: Run, i: int) -> None:
-    """Deploy the last policy, with an operator, from the start and from intermediate stages."""
-    args, keys = run.args, run.args.operator == "keyboard"
-    worlds = min(args.num_envs, 1 if keys else DEPLOYED)
-    env = make_env(args, args.obs == "image", worlds, args.collect_steps, watched=keys)
-    acting = executor(run.policy(i - 1), args, env, args.inference, args.latency)
-    control = SharedControl(acting, make_operator(run, env), env)
-    rng = np.random.default_rng(run.seed)
-    scenes = iter(configurations(args.task, iterations(args.task), args.rollouts, rng))
-    staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
-    order = args.initial_share, args.intervene, args.retries
-    starts = Starts(args.rollouts, scenes, staged, rng, *order)
-    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
-    store, deployed, made = run.episodes(f"D_{i}"), collection.DeployedEnv(env, control), []
-    with raw_terminal() if keys else contextlib.nullcontext():
-        for episode in collection.deploy(deployed, control, starts, f"rollouts {i}"):
-            store.add(episode, source="policy", seed=args.seed, config={"round": i})
-            made.append(episode)
-    report = collection.collection_report(made, deployed, env.task.stages)
-    acting.inference.close()
-    env.close()
-    atomic_write_json(run.path / f"collection_{i}.json", report)
-    run.log(i * args.base_steps, {f"starts/{k}": v["share"] for k, v in report["starts"].items()})
-    print(f"collection {i}: {report}", flush=True)
-
-
-def check_collected(args: Args) -> RunFolder:
-    """The run that --collected names; refused if other settings made its policy and its data."""
-    other = RunFolder(args.collected)
-    check_header(load_checkpoint(other, "policy_0.pt"), header(args))
-    check_made_with(args, other.config, LATER, "collected")
-    return other
-
-
-def adopt(run: Run) -> None:
-    """Take demonstrations, reference policy and first rollouts of another run, which must fit."""
-    args = run.args
-    other = check_collected(args)
-    data = other.read_checkpoint("policy_0.pt")
-    take_episodes(other.path / "demos", run.path / "demos", args.demonstrations)
-    if args.kind != "bc":
-        check_finished(other.path, "collect_1")
-        take_episodes(other.path / "D_1", run.path / "D_1", args.rollouts)
-    run.folder.write_checkpoint("policy_0.pt", data)
-
-
-# --- 8. critic: distribution of the return, by cross-fitting or with episodes held out ---
-class Critic(nn.Module):
-    """Value of a state in [-1, 0], the mean of a distribution over 201 bins."""
-
-    def __init__(self, inputs: int, args: Args):
-        super().__init__()
-        self.args = replace(args, obs_noise=args.critic_noise)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        images = 384 * (args.obs == "image")
-        self.net = mlp([inputs + images, *[args.width] * 3, BINS], nn.SiLU, norm=True)
-        self.register_buffer("bins", torch.linspace(-1.0, 0.0, BINS))
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.ones(inputs))
-
-    # Copied from baselines/dexflywheel.py: BasePolicy.condition
-    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
-        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
-        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
-
-    def loss(self, state: torch.Tensor, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy to a Gaussian around the target's bin."""
-        away = (self.bins - target[:, None]) * (BINS - 1) / BIN_WIDTH
-        logits = self.net(self.condition(state, image)).float()
-        return F.cross_entropy(logits, torch.softmax(-0.5 * away.square(), dim=1))
-
-    @torch.no_grad()
-    def value(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Values (n,) on the CPU."""
-        found, device = [], self.bins.device
-        for part in torch.arange(len(state)).split(4096):
-            logits = self.net(self.condition(state[part].to(device), image[part].to(device)))
-            found.append((torch.softmax(logits, dim=1) * self.bins).sum(1).cpu())
-        return torch.cat(found)
-
-
-def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
-    """What the critic sees beside images, (n, D)."""
-    state, fingers = palm_features(obs, args, whole=True), obs["proprio"].shape[1] // 69 * 12
-    if not args.critic_hand:  # joints and speeds of the fingers
-        state[:, :fingers] = state[:, -fingers:] = 0.0
-    if args.critic_touch and "touch" not in obs:
-        raise ValueError(f"--critic-touch: an episode has no touch, only {sorted(obs)}")
-    return torch.cat([state, torch.as_tensor(obs["touch"])], 1) if args.critic_touch else state
-
-
-def returns(episode: Any, args: Args) -> torch.Tensor:
-    """Monte-Carlo return from every state (T+1,): steps to go, and the penalty of a failed end."""
-    left = torch.arange(len(episode.actions), -1, -1).float()
-    penalty = args.failure_penalty * args.failure_decay**left * (not episode.success)
-    return (-left / args.longest - penalty).clamp(-1.0, 0.0)
-
-
-def train_critic(run: Run, i: int) -> None:
-    """Fit critics to all experience so far, value every state, label every window, report."""
-    args, experience = run.args, run.experience(i)
-    episodes = [episode for _, episode in experience]
-    states = [critic_state(e.observations, args) for e in episodes]
-    images = [torch.as_tensor(e.observations.get("image", np.empty((len(s), 0))))
-              for e, s in zip(episodes, states, strict=True)]  # fmt: skip
-    scenes, rng = [e.scenario for e in episodes], np.random.default_rng(run.seed)
-    learned, judge, held = split_by_scene(scenes, args.critic_split, FOLDS, rng)
-    state, image, target = map(torch.cat, (states, images, [returns(e, args) for e in episodes]))
-    owner = torch.arange(len(episodes)).repeat_interleave(torch.tensor([len(s) for s in states]))
-    critics = nn.ModuleList(Critic(state.shape[1], args) for _ in learned)
-    pools = [torch.nonzero(torch.as_tensor(chosen)[owner])[:, 0] for chosen in learned]
-    for critic, pool in zip(critics, pools, strict=True):
-        critic.mean, critic.std = state[pool].mean(0), state[pool].std(0).clamp(min=0.02)
-
-    def loss() -> torch.Tensor:
-        total = torch.zeros((), device=args.device)
-        for critic, pool in zip(critics, pools, strict=True):
-            index = pool[torch.randint(0, len(pool), (args.critic_batch,))]
-            total = total + critic.loss(*(x[index].to(args.device) for x in (state, image, target)))
-        return total / len(critics)
-
-    fit(run, "critic", critics, loss, args.critic_steps, args.critic_lr, i)
-    critics.eval()
-    values = [critics[j].value(*x) for j, *x in zip(judge.tolist(), states, images, strict=True)]
-    optimality, report = label(experience, values, args)
-    report["calibration"] = report_critic(experience, values, held, args)
-    atomic_write_json(run.path / f"critic_{i}.json", report)
-    known = {"identifiers": [e.identifier for e in episodes], "values": values}
-    run.store(f"critic_{i}.pt", known | {"optimality": optimality, "critics": critics.state_dict()})
-
-
-def report_critic(experience: list, values: list, held: torch.Tensor, args: Args) -> dict:
-    """Calibration of the values of held-out episodes, with demonstrations and without."""
-    rows = [(j, v, returns(e, args), np.full(len(v), e.success), e.observations[STAGE])
-            for (j, e), v, h in zip(experience, values, held, strict=True) if h]  # fmt: skip
-    groups = {"all": [row[1:] for row in rows], "rollouts": [row[1:] for row in rows if row[0]]}
-    return calibrations(groups, entry(args.task).make().stages)
-
-
-# --- 9. optimality of every window ---
-INDICATORS: dict[str, Callable] = {  # of the place between low and high quantile, 0 and 1
-    "sigmoid": lambda place, args, success: args.ceiling * torch.sigmoid(args.alpha * place),
-    "binary": lambda place, args, success: (place > 0).float(),
-    "linear": lambda place, args, success: args.ceiling * place.clamp(0.0, 1.0),
-    "outcome": lambda place, args, success: torch.full_like(place, success),  # no critic's word
-}
-
-
-def advantages(value: torch.Tensor, success: bool, args: Args) -> torch.Tensor:
-    """N-step advantage of every step (T,) from values (T+1,): reward of -1 a step, no discount."""
-    steps, after = torch.arange(len(value) - 1), value.clone()
-    end = (steps + args.lookahead).clamp(max=len(steps))
-    if args.end_value == "true":
-        after[-1] = 0.0 if success else -args.failure_penalty
-    return -(end - steps) / args.longest + after[end] - value[:-1]
-
-
-def label(experience: list, values: list, args: Args) -> tuple[list[torch.Tensor], dict]:
-    """Optimality in [0, 1] of the window from every step on (T,), per episode; and a report.
-
-    Paper: demonstrations, and windows of which an intervention makes up more than a third, are 1.
-    Later: demonstrations are judged like all else, and an intervention must fill the window.
-    """
-    pairs = zip(values, experience, strict=True)
-    advantage = [advantages(value, e.success, args) for value, (_, e) in pairs]
-    low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
-    kind = KINDS[args.kind] if args.indicator == "auto" else args.indicator
-    found, groups = [], defaultdict(list)
-    for (j, episode), a in zip(experience, advantage, strict=True):
-        judged = INDICATORS[kind]((a - low) / max(high - low, 1e-6), args, episode.success)
-        helped = helpful(j, episode, args)
-        demonstrated = args.labels == "paper" and j == 0
-        found.append(torch.where(helped | demonstrated, 1.0, judged))
-        name = ("successes" if episode.success else "failures") if j else "demonstrations"
-        groups[name].append(found[-1][~helped])
-        groups["interventions"].append(found[-1][helped])
-    return found, {"indicator": kind, "quantiles": [low, high], "labels": shares(groups)}
-
-
-def helpful(j: int, episode: Any, args: Args) -> torch.Tensor:
-    """Windows that count as an intervention (T,), in rollouts that succeeded."""
-    if j == 0 or not episode.success:
-        return torch.zeros(len(episode.actions), dtype=torch.bool)
-    share = torch.as_tensor(collection.intervened(episode, args.chunk))
-    return share > 1 / 3 if args.labels == "paper" else share == 1
-
-
-# --- 10. improved policy ---
-def improve(run: Run, i: int) -> None:
-    """Imitate successes (hg-dagger), or all at its optimality; the scale is that of successes."""
-    args, experience, guided = run.args, run.experience(i), KINDS[run.args.kind] is not None
-    every = guided and args.imitate == "all"
-    kept = [n for n, (_, e) in enumerate(experience) if e.success or every]
-    optimality = run.load(f"critic_{i}.pt")["optimality"] if guided else {}
-    judged = [optimality[n] for n in kept] if guided else None
-    data = windows((experience[n][1] for n in kept), args, judged)
-    if args.imitate == "interventions":  # and demonstrations, as HG-DAgger did at first
-        chosen = (experience[n] for n in kept)
-        flags = [collection.flags_of(e) if j else [True] * len(e.actions) for j, e in chosen]
-        data = {name: x[np.concatenate(flags)] for name, x in data.items()}
-    policy = new_policy(windows((e for _, e in experience if e.success), args), args, guided)
-    if args.init == "reference":  # its normaliser fits its weights
-        policy.load_state_dict(run.policy(0).state_dict())
-    learn(run, i, policy, data)
-
-
-# --- 11. evaluation, runs, checkpoints, resuming ---
 def evaluate_policy(run: Run, i: int) -> None:
     """Success on the splits asked for, with the latency of deployment."""
-    args, env = run.args, make_env(run.args)
-    acting = tested(run.policy(i), args, env)
-    known = {"method": METHOD, "iteration": i, "provenance": run.folder.provenance}
+    args = run.args
+    env = make_env(args)
+    policy = tested(run.policy(i), args, env)
+    last = i == (args.rounds if args.deploys else 0)
+    films = run.path / "videos" if last or args.capture_video else None
     asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
-    filmed = args.capture_video or i == (args.rounds if args.kind != "bc" else 0)
-    films = run.path / "videos" if filmed else None
-    rows = measure({"base": acting}, env, asked, films=films, **known)
-    acting.inference.close()
+    rows = measure(
+        {"base": policy},
+        env,
+        asked,
+        method=METHOD,
+        iteration=i,
+        films=films,
+        provenance=run.folder.provenance,
+    )
+    policy.inference.close()
     env.close()
+
     print_success(rows)
     run.log(i, success_curves(rows))
-    late = {"chunks": acting.planned, "late_steps": acting.late}
+    late = {"chunks": policy.planned, "late_steps": policy.late}
     atomic_write_json(run.path / f"eval_{i}.json", [row | late for row in rows])
 
 
-def tested(policy: DiffusionPolicy, args: Args, env) -> ChunkExecutor:
-    return executor(policy, args, env, args.eval_inference, args.eval_latency or args.latency)
+def open_policy(state: dict, args: Args, name: str) -> tuple:
+    """Make the policy of a checkpoint and worlds for it to act in (`--evaluate`)."""
+    env = make_env(args)
+    policy = build_policy(state, args)
+    return tested(policy, args, env), env
 
 
+# --- 14. run folder and checkpoints ---
 class Run(Progress):
     # Copied from baselines/dexmimicgen.py: Run.__init__
     def __init__(self, args: Args):
@@ -760,12 +1170,13 @@ class Run(Progress):
     def episodes(self, name: str) -> EpisodeStore:
         return EpisodeStore(self.path / name, entry(self.args.task).env_id, CONTROL_MODE)
 
-    def experience(self, i: int) -> list:
-        """Demonstrations as (0, episode), then rollouts of rounds j = 1 .. i as (j, episode)."""
-        names = ["demos", *(f"D_{j}" for j in range(1, i + 1))]
-        found = [(j, e) for j, name in enumerate(names) for e in self.episodes(name).episodes()]
-        for _, episode in (pair for pair in found if pair[0]):
-            collection.check_deployed(episode)
+    def experience(self, i: int) -> Experience:
+        """Demonstrations, then the rollouts of rounds 1 .. i."""
+        found = [(DEMONSTRATED, episode) for episode in self.episodes("demos").episodes()]
+        for source in range(1, i + 1):
+            for episode in self.episodes(f"D_{source}").episodes():
+                collection.check_deployed(episode)
+                found.append((source, episode))
         return found
 
     def policy(self, i: int) -> DiffusionPolicy:
@@ -774,53 +1185,43 @@ class Run(Progress):
 
 def header(args: Args) -> dict:
     """What a checkpoint has to agree on with the code and the environment that use it."""
-    return {"method": METHOD, "method_version": METHOD_VERSION, "control_mode": CONTROL_MODE,
-            "observation_keys": ["proprio", "image" if args.obs == "image" else "object"],
-            "env_id": entry(args.task).env_id, "action_space": args.action_space,
-            "chunk": args.chunk}  # fmt: skip
+    sight = "image" if args.obs == "image" else "object"
+    return {
+        "method": METHOD,
+        "method_version": METHOD_VERSION,
+        "control_mode": CONTROL_MODE,
+        "observation_keys": ["proprio", sight],
+        "env_id": entry(args.task).env_id,
+        "action_space": args.action_space,
+        "chunk": args.chunk,
+    }
 
 
 def build_policy(state: dict, args: Args) -> DiffusionPolicy:
+    """The policy of a checkpoint, ready to act."""
     check_header(state, header(args))
-    kept = state["policy"]
-    policy = DiffusionPolicy(len(kept["mean"]), len(kept["centre"]), args, state["guided"])
-    policy.load_state_dict(kept)
+    weights = state["policy"]
+    policy = DiffusionPolicy(len(weights["mean"]), len(weights["centre"]), args, state["guided"])
+    policy.load_state_dict(weights)
     return policy.to(args.device).eval().requires_grad_(False)
 
 
-def open_policy(state: dict, args: Args, name: str) -> tuple:
-    """Make the policy of a checkpoint and worlds for it to act in (`--evaluate`)."""
-    env = make_env(args)
-    return tested(build_policy(state, args), args, env), env
-
-
-# --- 12. entry point ---
+# --- 15. entry point ---
 def main(args: Args) -> int:
     check_device(args.device)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
         return evaluate_checkpoint(args, open_policy, TASKS)
-    if args.collected and not args.resume:  # known before there is a run
-        check_collected(args)
+    if args.collected and not args.resume:
+        check_collected(args)  # known before there is a run
+
     run = Run(args)
     print(f"run folder: {run.path}", flush=True)
-    if args.collected:
-        run.stage("adopt", adopt)
-    else:
-        run.stage("demos", collect_demonstrations)
-        run.stage("reference", train_reference)
-    if args.kind == "bc" or not args.collected:  # known before anything is collected
-        run.stage("eval", evaluate_policy, 0)
-    for i in range(1, args.rounds + 1 if args.kind != "bc" else 1):
-        if i > 1 or not args.collected:
-            run.stage("collect", collect_rollouts, i)
-        if KINDS[args.kind]:
-            run.stage("critic", train_critic, i)
-        run.stage("improve", improve, i)
-        run.stage("eval", evaluate_policy, i)
+    learn_from_deployment(run)
     run.metrics.close()
-    print(f"wall time {sum(run.done.values()) / 60:.1f} min; episodes, curves: {run.path}")
+    minutes = sum(run.done.values()) / 60
+    print(f"wall time {minutes:.1f} min; episodes, curves: {run.path}")
     return 0
 
 
