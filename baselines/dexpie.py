@@ -59,8 +59,8 @@ INDICATOR_OF = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sig
 # Layout of the observation groups (dexfw_envs/tasks/groups.py)
 JOINTS = 19  # of an arm and its hand
 FINGERS = 12  # joints of a hand
-PROPRIO = (JOINTS, JOINTS, FINGERS, FINGERS, 3, 4)  # of an arm: angles, speeds, again those of the
-# fingers, position and quaternion of the palm
+# Of an arm: angles, speeds, again those of the fingers, position and quaternion of the palm
+PROPRIO = (JOINTS, JOINTS, FINGERS, FINGERS, 3, 4)
 OBJECT = 13  # of an object: position, quaternion, linear and angular velocity
 
 DEPLOYED = 8  # most worlds of a collection
@@ -168,6 +168,8 @@ class PolicyArgs:
 class Args(
     PolicyArgs, OptimalityArgs, CriticArgs, CollectionArgs, DeploymentArgs, RoundArgs, ScriptArgs
 ):
+    """All options; those of `ScriptArgs` every script has."""
+
     VARIANTS: ClassVar[tuple[str, ...]] = tuple(INDICATOR_OF)
     SAME: ClassVar[tuple[str, ...]] = ("collected", "demonstrations")
     ASKED: ClassVar[tuple[str, ...]] = ("eval_inference", "eval_latency")
@@ -225,6 +227,11 @@ class Args(
         return INDICATOR_OF[self.kind] is not None
 
     @property
+    def sees(self) -> bool:
+        """Whether policy and critic see the camera, in place of the objects' states."""
+        return self.obs == "image"
+
+    @property
     def longest_episode(self) -> int:
         """The task's limit, which is the unit of value [steps]."""
         return entry(self.task).make().max_episode_steps
@@ -249,7 +256,8 @@ TASKS: dict[str, dict] = {  # so many that seed 1's reference comes nearest to e
 LATER = (
     *("collected", "rounds", "rollouts", "num_envs"),
     *Args.ASKED,
-    *(option.name for group in (CriticArgs, OptimalityArgs) for option in fields(group)),
+    *(option.name for option in fields(CriticArgs)),
+    *(option.name for option in fields(OptimalityArgs)),
     *(name for name in SAME_METHOD if name != "seed"),
 )
 
@@ -283,6 +291,7 @@ from dexfw_envs.deployment.stages import (
     with_stages,
 )
 from dexfw_envs.deployment.starts import Starts
+from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.evaluation.calibration import calibrations, shares, split_by_scene
 from dexfw_envs.experts import TEACHER_STYLES
@@ -291,11 +300,14 @@ from dexfw_envs.runs.checkpoints import check_header, load_checkpoint
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.progress import Progress, check_finished
 from dexfw_envs.runs.report import all_rounds, measure, print_success, success_curves
+from dexfw_envs.scenario import Scenario
 from dexfw_envs.teleop.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.transforms import matrix_from_quat
 
 # What policies learn from: the round that an episode is of, 0 for demonstrations, and the episode
 Experience = list[tuple[int, Any]]
+DEMONSTRATED = 0  # in place of a round
+NULL = -1.0  # in place of an optimality score: the null condition
 
 
 # --- 2. the outer loop: rounds of deployment and improvement ---
@@ -338,13 +350,18 @@ def make_env(
         backend=args.backend,
         num_envs=worlds or args.num_envs,
         obs_mode=f"{modality}+touch",
-        image_size=args.image_size if args.obs == "image" else VIDEO_SIZE,
+        image_size=args.image_size if args.sees else VIDEO_SIZE,
         control_mode=CONTROL_MODE,
         render_mode="human" if watched else "rgb_array",
         autoreset_mode="disabled",
         max_episode_steps=steps,
         **options,
     ).unwrapped
+
+
+def diverse_scenes(args: Args, count: int, rng: np.random.Generator) -> list[Scenario]:
+    """Scenes with the objects, surroundings and poses of training, of all rounds."""
+    return configurations(args.task, iterations(args.task), count, rng)
 
 
 def with_spares(count: int) -> int:
@@ -357,12 +374,11 @@ def collect_demonstrations(run: Run) -> None:
     args = run.args
     if args.demos:
         chosen = stored_demonstrations(args)
-    scene_count = with_spares(args.demonstrations)
-    scenes = configurations(
-        args.task, iterations(args.task), scene_count, np.random.default_rng(run.seed)
-    )
-    worlds = min(scene_count, args.num_envs)
-    env = StagedEnv(make_env(args, image=args.obs == "image", worlds=worlds))
+
+    rng = np.random.default_rng(run.seed)
+    scenes = diverse_scenes(args, with_spares(args.demonstrations), rng)
+    worlds = min(len(scenes), args.num_envs)
+    env = StagedEnv(make_env(args, image=args.sees, worlds=worlds))
     staged = args.deploys and args.starts == "staged"
     if staged and not env.backend.capabilities.exact_restore:
         raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
@@ -372,14 +388,15 @@ def collect_demonstrations(run: Run) -> None:
     store = run.episodes("demos")
     for index, episode in enumerate(chosen):
         source = getattr(episode, "source", "scripted")
-        store.add(with_stages(env, episode), source=source, seed=args.seed, index=index)
+        staged_episode = with_stages(env, episode)
+        store.add(staged_episode, source=source, seed=args.seed, index=index)
     env.close()
 
 
 def stored_demonstrations(args: Args) -> list:
     """The first successes of the store that --demos names."""
     needs = []
-    if args.obs == "image":
+    if args.sees:
         needs.append("image")
     if args.critic_touch:
         needs.append("touch")
@@ -422,12 +439,13 @@ def collect_rollouts(run: Run, i: int) -> None:
     person = args.operator == "keyboard"
     env = make_env(
         args,
-        image=args.obs == "image",
+        image=args.sees,
         worlds=1 if person else min(args.num_envs, DEPLOYED),
         steps=args.collect_steps,
         watched=person,
     )
-    policy = executor(run.policy(i - 1), args, env, args.inference, args.latency)
+    last_policy = run.policy(i - 1)
+    policy = executor(last_policy, args, env, args.inference, args.latency)
     control = SharedControl(policy, make_operator(run, env), env)
     deployed = collection.DeployedEnv(env, control)
     starts = make_starts(run)
@@ -444,8 +462,9 @@ def collect_rollouts(run: Run, i: int) -> None:
     policy.inference.close()
     env.close()
     atomic_write_json(run.path / f"collection_{i}.json", report)
-    by_stage = {f"starts/{name}": row["share"] for name, row in report["starts"].items()}
-    run.log(i * args.base_steps, by_stage)
+    starts_by_stage = report["starts"].items()
+    curves = {f"starts/{name}": row["share"] for name, row in starts_by_stage}
+    run.log(i * args.base_steps, curves)
     print(f"collection {i}: {report}", flush=True)
 
 
@@ -456,7 +475,8 @@ def make_operator(run: Run, env):
     if args.operator == "keyboard":
         return keyboard_operator(env)
 
-    stages = [episode.observations[STAGE] for _, episode in run.experience(0)]
+    demonstrations = run.experience(0)
+    stages = [episode.observations[STAGE] for _, episode in demonstrations]
     patience = math.ceil(args.patience * longest_stage(stages))
     gate = Gate(args.foresight, patience, delay=args.reaction)
     return ScriptedOperator(env, gate, run.seed)
@@ -467,8 +487,10 @@ def make_starts(run: Run) -> Starts:
     """Where episodes start: initial states, intermediate stages, and again where one failed."""
     args = run.args
     rng = np.random.default_rng(run.seed)
-    scenes = configurations(args.task, iterations(args.task), args.rollouts, rng)
-    staged = intermediate_starts(run, rng) if args.starts == "staged" else {}
+    scenes = diverse_scenes(args, args.rollouts, rng)
+    staged = {}
+    if args.starts == "staged":
+        staged = intermediate_starts(run, rng)
     return Starts(
         args.rollouts,
         iter(scenes),
@@ -486,11 +508,12 @@ def intermediate_starts(run: Run, rng: np.random.Generator) -> dict[int, list[St
     if not args.setups:
         return stage_starts(episode for _, episode in run.experience(0))
 
-    scene_count = with_spares(args.setups)
-    scenes = configurations(args.task, iterations(args.task), scene_count, rng)
-    env = StagedEnv(make_env(args, worlds=min(scene_count, args.num_envs)))
+    scenes = diverse_scenes(args, with_spares(args.setups), rng)
+    worlds = min(len(scenes), args.num_envs)
+    env = StagedEnv(make_env(args, worlds=worlds))
     with contextlib.closing(env):
-        return stage_starts(demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES))
+        shown = demonstrate(env, scenes, run.seed, args.setups, TEACHER_STYLES)
+    return stage_starts(shown)
 
 
 # --- 7. asynchronous action in the relative action space ---
@@ -500,30 +523,34 @@ def executor(
     """Act in `env` with a latency; known actions are seen from where the palms are measured now."""
     space = ACTION_SPACES[args.action_space](env.codec)
 
-    def plan(seen: dict, prefix: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def plan(seen: Observation, prefix: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Chunks (n, H, action); they begin with the first `known` (n,) actions of `prefix`."""
         palms = measured_palms(seen["proprio"], env.codec.arms)
-        given = torch.as_tensor(space.encode(prefix, palms), dtype=torch.float32)
+        given = space.encode(prefix, palms)
+        given = torch.as_tensor(given, dtype=torch.float32)
         noise = torch.zeros(len(known), *policy.shape)
         if args.sampling_noise == "fresh":
             noise = torch.randn(noise.shape)
         chunk = policy.sample(seen, given, torch.as_tensor(known), noise)
-        return np.clip(space.decode(chunk.numpy(), palms), -1.0, 1.0)
+        action = space.decode(chunk.numpy(), palms)
+        return np.clip(action, -1.0, 1.0)
 
-    def look(seen: dict, worlds: np.ndarray) -> dict:
+    def look(seen: Observation, worlds: np.ndarray) -> Observation:
         """Draw a picture of the worlds that plan, unless every step is drawn anyway."""
         if "image" in seen:
             return seen
         return {**seen, "image": env.draw(worlds)}
 
     inference = make_inference(env, plan, args.chunk, latency, args.seed)
-    sees = look if args.obs == "image" else None
-    return ChunkExecutor(env, inference, args.prefix, mode, sees)
+    return ChunkExecutor(env, inference, args.prefix, mode, look if args.sees else None)
+
+
+Windows = dict[str, torch.Tensor]
 
 
 def windows(
     episodes: Iterable, args: Args, optimality: list[torch.Tensor] | None = None
-) -> dict[str, torch.Tensor]:
+) -> Windows:
     """What to learn from episodes of M steps in all: one window of H actions from every step on.
 
     Args:
@@ -543,19 +570,27 @@ def windows(
         obs = episode.observations
         steps = len(episode.actions)
         ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # (T, H)
-        actions = episode.actions[ahead.clamp(max=steps - 1).numpy()]
-        chunk = space.encode(actions, measured_palms(obs["proprio"][:steps], codec.arms))
-        image = obs.get("image", np.empty((steps, 0)))
+        there = ahead.clamp(max=steps - 1)
+        palms = measured_palms(obs["proprio"][:steps], codec.arms)
+        chunk = space.encode(episode.actions[there.numpy()], palms)
+        goes_on = bool(episode.success)
 
         rows["state"].append(palm_features(obs, args)[:steps])
         rows["chunk"].append(torch.as_tensor(chunk, dtype=torch.float32))
-        rows["counts"].append((ahead < steps) | bool(episode.success))
-        rows["image"].append(torch.as_tensor(image[:steps]))
-    if optimality is None:
-        optimality = [torch.full((len(state),), NULL) for state in rows["state"]]
-    return {name: torch.cat(parts) for name, parts in rows.items()} | {
-        "optimality": torch.cat(optimality)
-    }
+        rows["counts"].append((ahead < steps) | goes_on)
+        rows["image"].append(image_of(episode)[:steps])
+        rows["optimality"].append(torch.full((steps,), NULL))
+    if optimality is not None:
+        rows["optimality"] = optimality
+    return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def image_of(episode: Any) -> torch.Tensor:
+    """The pictures of an episode (T+1, h, w, 3), or (T+1, 0) if it has none."""
+    obs = episode.observations
+    if "image" in obs:
+        return torch.as_tensor(obs["image"])
+    return torch.as_tensor(np.empty((len(episode.actions) + 1, 0)))
 
 
 # Where near places are resolved to millimetres: a ramp of 5 cm from each of these on [m]
@@ -568,7 +603,7 @@ def ramps(distance: np.ndarray) -> np.ndarray:
     return np.clip(distance[..., None] - RAMP_STARTS, 0.0, RAMP_LENGTH)
 
 
-def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -> torch.Tensor:
+def palm_features(obs: Observation, args: Args, whole: bool = False) -> torch.Tensor:
     """What A palms see of K objects, near ones finely, and nothing of where in the world, (N, D).
 
     Args:
@@ -577,12 +612,14 @@ def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -
             `action_space` "absolute" the palms' places in the world are told too.
         whole: Tell these, the objects' turns and velocities, and the fingers' speeds.
     """
-    objects = obs["object"].reshape(len(obs["object"]), -1, OBJECT)
-    if args.obs == "image":
+    worlds, numbers = obs["proprio"].shape
+    objects = obs["object"].reshape(worlds, -1, OBJECT)
+    if args.sees:
         objects = objects[:, :0]
-    arms = obs["proprio"].shape[1] // sum(PROPRIO)
+    arms = numbers // sum(PROPRIO)
     ends = arms * np.cumsum(PROPRIO[:-1])
-    _, _, fingers, speeds, position, quaternion = np.split(obs["proprio"], ends, axis=1)
+    parts = np.split(obs["proprio"], ends, axis=1)
+    _, _, fingers, speeds, position, quaternion = parts
     position = position.reshape(-1, arms, 3)  # of the palms in the table frame [m]
     rotation = matrix_from_quat(quaternion.reshape(-1, arms, 4))  # palm to table, (N, A, 3, 3)
     vertical = rotation[..., 2, :]  # in the palm's frame
@@ -595,12 +632,15 @@ def palm_features(obs: dict[str, np.ndarray], args: Args, whole: bool = False) -
     near_palm = ramps(seen[:, :, :-arms])
     near_table = ramps(objects[..., 2])
 
-    columns = [fingers, vertical, position[..., 2], seen, turned[..., :2], near_palm, near_table]
+    height = position[..., 2]
+    axes = turned[..., :2]  # the x and the y axis say it all
+    columns = [fingers, vertical, height, seen, axes, near_palm, near_table]
     if whole or args.action_space == "absolute":
         columns += [position, rotation[..., :2]]
     if whole:
         columns += [objects, speeds]
-    return torch.cat([torch.as_tensor(column).flatten(1) for column in columns], dim=1).float()
+    flat = [torch.as_tensor(column).flatten(1) for column in columns]
+    return torch.cat(flat, dim=1).float()
 
 
 # --- 8. critic: the distribution of the return ---
@@ -617,8 +657,8 @@ class Critic(nn.Module):
     def __init__(self, inputs: int, args: Args):
         super().__init__()
         self.noise = args.critic_noise
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        features = inputs + IMAGE_FEATURES if self.encoder else inputs
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
+        features = inputs + IMAGE_FEATURES if args.sees else inputs
         sizes = [features, args.width, args.width, args.width, BINS]
         self.net = mlp(sizes, nn.SiLU, norm=True)
         self.register_buffer("bins", torch.linspace(-1.0, 0.0, BINS))
@@ -652,29 +692,33 @@ class Critic(nn.Module):
         device = self.bins.device
         values = []
         for part in torch.arange(len(state)).split(VALUED):
-            logits = self.net(self.condition(state[part].to(device), image[part].to(device)))
-            mean = (torch.softmax(logits, dim=1) * self.bins).sum(1)
+            condition = self.condition(state[part].to(device), image[part].to(device))
+            probability = torch.softmax(self.net(condition), dim=1)
+            mean = (probability * self.bins).sum(1)
             values.append(mean.cpu())
         return torch.cat(values)
 
 
-def critic_state(obs: dict[str, np.ndarray], args: Args) -> torch.Tensor:
+def critic_state(obs: Observation, args: Args) -> torch.Tensor:
     """What the critic sees beside images, (n, D)."""
     state = palm_features(obs, args, whole=True)  # begins with finger joints, ends with speeds
     if not args.critic_hand:
-        fingers = obs["proprio"].shape[1] // sum(PROPRIO) * FINGERS
+        arms = obs["proprio"].shape[1] // sum(PROPRIO)
+        fingers = arms * FINGERS
         state[:, :fingers] = 0.0
         state[:, -fingers:] = 0.0
     if not args.critic_touch:
         return state
     if "touch" not in obs:
         raise ValueError(f"--critic-touch: an episode has no touch, only {sorted(obs)}")
-    return torch.cat([state, torch.as_tensor(obs["touch"])], dim=1)
+    touch = torch.as_tensor(obs["touch"])
+    return torch.cat([state, touch], dim=1)
 
 
 def returns(episode: Any, args: Args) -> torch.Tensor:
     """Monte-Carlo return from every state (T+1,): steps to go, and the penalty of a failed end."""
-    steps_left = torch.arange(len(episode.actions), -1, -1).float()
+    length = len(episode.actions)
+    steps_left = torch.arange(length, -1, -1).float()
     found = -steps_left / args.longest_episode
     if not episode.success:
         found = found - args.failure_penalty * args.failure_decay**steps_left
@@ -709,12 +753,6 @@ def train_critic(run: Run, i: int) -> None:
     run.store(f"critic_{i}.pt", known)
 
 
-def image_of(episode: Any) -> torch.Tensor:
-    """The pictures of an episode (T+1, h, w, 3), or (T+1, 0) if it has none."""
-    nothing = np.empty((len(episode.actions) + 1, 0))
-    return torch.as_tensor(episode.observations.get("image", nothing))
-
-
 def fit_critics(
     run: Run,
     i: int,
@@ -730,14 +768,17 @@ def fit_critics(
     lengths = torch.tensor([len(rows) for rows in states])
     owner = torch.arange(len(states)).repeat_interleave(lengths)  # episode of every frame
     critics = nn.ModuleList(Critic(state.shape[1], args) for _ in learned)
-    pools = [torch.nonzero(torch.as_tensor(chosen)[owner])[:, 0] for chosen in learned]
-    for critic, pool in zip(critics, pools, strict=True):
+    pools = []  # frames that each critic learns from
+    for critic, chosen in zip(critics, torch.as_tensor(learned), strict=True):
+        pool = torch.nonzero(chosen[owner])[:, 0]
         critic.fit_normaliser(state[pool])
+        pools.append(pool)
 
     def loss() -> torch.Tensor:
         total = torch.zeros((), device=args.device)
         for critic, pool in zip(critics, pools, strict=True):
-            index = pool[torch.randint(0, len(pool), (args.critic_batch,))]
+            drawn = torch.randint(0, len(pool), (args.critic_batch,))
+            index = pool[drawn]
             batch = [frame[index].to(args.device) for frame in frames]
             total = total + critic.loss(*batch)
         return total / len(critics)
@@ -754,8 +795,9 @@ def report_critic(
     for (source, episode), value, unseen in zip(experience, values, held_out, strict=True):
         if not unseen:
             continue
+        true = returns(episode, args)
         success = np.full(len(value), episode.success)
-        row = (value, returns(episode, args), success, episode.observations[STAGE])
+        row = (value, true, success, episode.observations[STAGE])
         groups["all"].append(row)
         if source != DEMONSTRATED:
             groups["rollouts"].append(row)
@@ -763,9 +805,7 @@ def report_critic(
 
 
 # --- 9. optimality score of every window ---
-DEMONSTRATED = 0  # in place of a round, in the experience
 INTERVENED = 1 / 3  # share of a window beyond which it counts as the operator's
-NULL = -1.0  # in place of a score: the condition is left out
 
 # Score in [0, 1] of an advantage, given as its place between the low quantile, 0, and the high, 1
 INDICATORS: dict[str, Callable] = {
@@ -803,7 +843,8 @@ def label(
     indicator = INDICATORS[name]
     pairs = zip(values, experience, strict=True)
     advantage = [advantages(value, episode.success, args) for value, (_, episode) in pairs]
-    low, high = torch.cat(advantage).quantile(torch.tensor(args.quantiles)).tolist()
+    quantiles = torch.tensor(args.quantiles)
+    low, high = torch.cat(advantage).quantile(quantiles).tolist()
     spread = max(high - low, 1e-6)
 
     optimality = []
@@ -816,7 +857,8 @@ def label(
         optimality.append(score)
         groups[group_of(source, episode)].append(score[~helped])
         groups["interventions"].append(score[helped])
-    return optimality, {"indicator": name, "quantiles": [low, high], "labels": shares(groups)}
+    report = {"indicator": name, "quantiles": [low, high], "labels": shares(groups)}
+    return optimality, report
 
 
 def group_of(source: int, episode: Any) -> str:
@@ -842,20 +884,20 @@ def improve(run: Run, i: int) -> None:
     """
     args = run.args
     experience = run.experience(i)
+    successes = [n for n, (_, episode) in enumerate(experience) if episode.success]
     with_failures = args.guided and args.imitate == "all"
-    chosen = [n for n, (_, episode) in enumerate(experience) if episode.success or with_failures]
+    chosen = range(len(experience)) if with_failures else successes
     scores = None
     if args.guided:
         optimality = run.load(f"critic_{i}.pt")["optimality"]
         scores = [optimality[n] for n in chosen]
-    imitated = [experience[n] for n in chosen]
-    data = windows((episode for _, episode in imitated), args, scores)
+    data = windows([experience[n][1] for n in chosen], args, scores)
     if args.imitate == "interventions":
-        flags = expert_steps(imitated)
+        flags = expert_steps([experience[n] for n in chosen])
         data = {name: rows[flags] for name, rows in data.items()}
 
-    successes = [episode for _, episode in experience if episode.success]
-    policy = new_policy(windows(successes, args), args, args.guided)
+    scale = windows([experience[n][1] for n in successes], args)
+    policy = new_policy(scale, args, args.guided)
     if args.init == "reference":  # its normaliser fits its weights
         policy.load_state_dict(run.policy(0).state_dict())
     learn(run, i, policy, data)
@@ -870,25 +912,30 @@ def expert_steps(experience: Experience) -> np.ndarray:
     return np.concatenate(flags)
 
 
-def new_policy(data: dict[str, torch.Tensor], args: Args, guided: bool) -> DiffusionPolicy:
+def new_policy(data: Windows, args: Args, guided: bool) -> DiffusionPolicy:
     """A policy that has learned nothing yet but the scale of the data."""
-    policy = DiffusionPolicy(data["state"].shape[1], data["chunk"].shape[2], args, guided)
-    policy.fit_normaliser(data["state"], data["chunk"].flatten(0, 1))
+    state = data["state"]  # (M, D)
+    action = data["chunk"].flatten(0, 1)  # (M H, action)
+    policy = DiffusionPolicy(state.shape[1], action.shape[1], args, guided)
+    policy.fit_normaliser(state, action)
     return policy
 
 
-def learn(run: Run, i: int, policy: DiffusionPolicy, data: dict[str, torch.Tensor]) -> None:
+def learn(run: Run, i: int, policy: DiffusionPolicy, data: Windows) -> None:
     """Train a policy on windows and store it as that of round i."""
     args = run.args
+    count = len(data["state"])
 
     def loss() -> torch.Tensor:
-        index = torch.randint(0, len(data["state"]), (args.base_batch,))
+        index = torch.randint(0, count, (args.base_batch,))
         batch = {name: rows[index].to(args.device) for name, rows in data.items()}
         return policy.loss(**batch)
 
     fit(run, "policy", policy, loss, args.base_steps, args.base_lr, i)
-    known = {"args": asdict(args), "iteration": i, "guided": policy.guided}
-    run.store(f"policy_{i}.pt", header(args) | known | {"policy": policy.state_dict()})
+    checkpoint = header(args)
+    checkpoint |= {"args": asdict(args), "iteration": i, "guided": policy.guided}
+    checkpoint["policy"] = policy.state_dict()
+    run.store(f"policy_{i}.pt", checkpoint)
 
 
 # --- 11. policy: diffusion of chunks that may begin with known actions ---
@@ -902,7 +949,8 @@ def embed(optimality: torch.Tensor, args: Args) -> torch.Tensor:
     """Sines and cosines of an optimality in [0, 1], (B, 128); the null condition is all zeros."""
     half = EMBEDDING // 2
     exponents = torch.arange(half, device=optimality.device) / (half - 1)
-    angles = args.contrast * optimality[:, None] * WAVELENGTHS**-exponents
+    frequencies = WAVELENGTHS**-exponents
+    angles = args.contrast * optimality[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
@@ -917,16 +965,18 @@ class DiffusionPolicy(nn.Module):
         self.args = args
         self.guided = guided
         self.shape = (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        features = state + IMAGE_FEATURES if self.encoder else state
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
+        features = state + IMAGE_FEATURES if args.sees else state
         self.denoiser = MlpDenoiser(features + EMBEDDING, args.chunk, action, args)
         self.scheduler = DDIMScheduler(
             LEVELS, beta_schedule="squaredcos_cap_v2", prediction_type=args.prediction
         )
         self.scheduler.set_timesteps(args.sampling_steps)
         self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))  # (H, H)
-        for name, size in {"mean": state, "std": state, "centre": action, "reach": action}.items():
-            self.register_buffer(name, torch.ones(size))
+        self.register_buffer("mean", torch.ones(state))
+        self.register_buffer("std", torch.ones(state))
+        self.register_buffer("centre", torch.ones(action))
+        self.register_buffer("reach", torch.ones(action))
 
     # Copied from baselines/dexflywheel.py: BasePolicy.fit_normaliser
     def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
@@ -943,7 +993,8 @@ class DiffusionPolicy(nn.Module):
 
     def normalised(self, action: torch.Tensor) -> torch.Tensor:
         """Actions (..., action) in [-1, 1]; those out of range count as those at its end."""
-        return ((action - self.centre) / self.reach).clamp(-1.0, 1.0)
+        scaled = (action - self.centre) / self.reach
+        return scaled.clamp(-1.0, 1.0)
 
     def loss(self, state, chunk, counts, image, optimality) -> torch.Tensor:
         """Denoising error of the actions that count (B, H) and were not given as a prefix.
@@ -961,10 +1012,12 @@ class DiffusionPolicy(nn.Module):
         noisy = self.scheduler.add_noise(action, noise, k)
         noisy = torch.where(given[..., None], action, noisy)
 
-        told = (optimality >= 0) & (torch.rand(batch).to(device) >= args.drop)
+        kept = torch.rand(batch).to(device) >= args.drop
+        told = (optimality >= 0) & kept
         features = self.condition(state, image)
         score = embed(optimality, args) * told[:, None]
-        predicted = self.denoiser(noisy, k, torch.cat([features, score], dim=1)).float()
+        condition = torch.cat([features, score], dim=1)
+        predicted = self.denoiser(noisy, k, condition).float()
         target = noise if args.prediction == "epsilon" else action
 
         error = (predicted - target).square().mean(dim=2)  # (B, H)
@@ -990,7 +1043,8 @@ class DiffusionPolicy(nn.Module):
             return self.denoiser(chunk, k, torch.cat([features, null], dim=1))
 
         best = embed(torch.ones_like(null[:, 0]), self.args)
-        condition = torch.cat([features.repeat(2, 1), torch.cat([best, null])], dim=1)
+        scores = torch.cat([best, null])
+        condition = torch.cat([features.repeat(2, 1), scores], dim=1)
         both = self.denoiser(chunk.repeat(2, 1, 1), k.repeat(2), condition)
         conditional, unconditional = both.chunk(2)
         return unconditional + self.args.beta * (conditional - unconditional)
@@ -1003,10 +1057,13 @@ class DiffusionPolicy(nn.Module):
         """
         device = self.args.device
         horizon = self.args.chunk
-        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
         state = palm_features(obs, self.args).to(device)
+        image = torch.empty(0)
+        if self.args.sees:
+            image = torch.as_tensor(obs["image"]).to(device)
         features = self.condition(state, image)
-        prefix = F.pad(prefix, (0, 0, 0, horizon - prefix.shape[1])).to(device)  # (N, H, action)
+        unknown = horizon - prefix.shape[1]
+        prefix = F.pad(prefix, (0, 0, 0, unknown)).to(device)  # (N, H, action)
         given = (torch.arange(horizon) < known[:, None])[..., None].to(device)  # (N, H, 1)
         first = self.normalised(prefix)
 
@@ -1088,7 +1145,15 @@ WARM_UP = 100  # gradient steps over which the learning rate rises
 LOGGED = 100  # gradient steps from one row of the curves to the next
 
 
-def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: float, i: int):
+def fit(
+    run: Run,
+    title: str,
+    net: nn.Module,
+    loss: Callable[[], torch.Tensor],
+    steps: int,
+    lr: float,
+    i: int,
+) -> None:
     """Descend for that many steps and leave the average of the weights; the same after a kill."""
     args = run.args
     parameters = list(net.to(args.device).parameters())
@@ -1102,7 +1167,8 @@ def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: fl
 
     kind_of_device = torch.device(args.device).type
     low_precision = args.precision == "bf16"
-    for step in run.bar(f"{title} {i}", saved.get("step", 0), steps):
+    first_step = saved.get("step", 0)
+    for step in run.bar(f"{title} {i}", first_step, steps):
         with torch.autocast(kind_of_device, torch.bfloat16, enabled=low_precision):
             value = loss()
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
@@ -1110,10 +1176,11 @@ def fit(run: Run, title: str, net: nn.Module, loss: Callable, steps: int, lr: fl
         optimizer.param_groups[0]["lr"] = lr * cosine * warm_up
         descend(optimizer, value, limit=10.0)
         ema.step(parameters)
-        if (step + 1) % LOGGED == 0:
-            run.log(i * steps + step + 1, {f"losses/{title}": value.item()})
+        done = step + 1
+        if done % LOGGED == 0:
+            run.log(i * steps + done, {f"losses/{title}": value.item()})
         states = {name: part.state_dict for name, part in parts.items()}
-        run.save(step=step + 1, **states)
+        run.save(step=done, **states)
     ema.copy_to(parameters)
 
 
@@ -1172,7 +1239,8 @@ class Run(Progress):
 
     def experience(self, i: int) -> Experience:
         """Demonstrations, then the rollouts of rounds 1 .. i."""
-        found = [(DEMONSTRATED, episode) for episode in self.episodes("demos").episodes()]
+        demonstrations = self.episodes("demos").episodes()
+        found = [(DEMONSTRATED, episode) for episode in demonstrations]
         for source in range(1, i + 1):
             for episode in self.episodes(f"D_{source}").episodes():
                 collection.check_deployed(episode)
@@ -1201,7 +1269,9 @@ def build_policy(state: dict, args: Args) -> DiffusionPolicy:
     """The policy of a checkpoint, ready to act."""
     check_header(state, header(args))
     weights = state["policy"]
-    policy = DiffusionPolicy(len(weights["mean"]), len(weights["centre"]), args, state["guided"])
+    inputs = len(weights["mean"])
+    action = len(weights["centre"])
+    policy = DiffusionPolicy(inputs, action, args, state["guided"])
     policy.load_state_dict(weights)
     return policy.to(args.device).eval().requires_grad_(False)
 
