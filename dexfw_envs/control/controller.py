@@ -10,6 +10,7 @@ from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.spec import RobotSpec
 
 CONTROL_MODES = ("ee_pose", "joint")
+ARM_JOINTS = 7  # first numbers of an arm's row of joint commands; the driven hand joints follow
 
 
 class Controller:
@@ -41,8 +42,8 @@ class Controller:
 
     def reset(self, mask: np.ndarray, arm_position: np.ndarray) -> None:
         """Start the commands of `mask` (N,) at measured arm joints (N, A, 7) [rad]."""
-        self.joints[mask, :, :7] = arm_position[mask]
-        self.joints[mask, :, 7:] = self.robot.home_hand
+        self.joints[mask, :, :ARM_JOINTS] = arm_position[mask]
+        self.joints[mask, :, ARM_JOINTS:] = self.robot.home_hand
         for arm, kinematics in enumerate(self._kinematics):
             position, quaternion = kinematics.forward(arm_position[mask, arm])
             self.position[mask, arm] = position
@@ -69,15 +70,15 @@ class Controller:
         self.joints += np.clip(goal - self.joints, -self._joint_slew, self._joint_slew)
 
     def _advance_pose(self, goal: Targets) -> None:
-        last = Targets(self.position, self.quaternion, self.joints[:, :, 7:])
+        last = Targets(self.position, self.quaternion, self.joints[:, :, ARM_JOINTS:])
         command = advance(last, goal)
         self.position[:], self.quaternion[:] = command.position, command.quaternion
-        self.joints[:, :, 7:] = command.hand
-        slew = self._joint_slew[:7]
+        self.joints[:, :, ARM_JOINTS:] = command.hand
+        slew = self._joint_slew[:ARM_JOINTS]
         for arm, kinematics in enumerate(self._kinematics):
-            joints = self.joints[:, arm, :7]
+            joints = self.joints[:, arm, :ARM_JOINTS]
             found = kinematics.inverse(joints, self.position[:, arm], self.quaternion[:, arm])
-            self.joints[:, arm, :7] = joints + np.clip(found - joints, -slew, slew)
+            self.joints[:, arm, :ARM_JOINTS] = joints + np.clip(found - joints, -slew, slew)
 
     def get_state(self) -> np.ndarray:
         """Read the commands as rows, (N, 20 A)."""

@@ -20,11 +20,12 @@ import numpy as np
 
 from dexfw_envs import checks
 from dexfw_envs.control.codec import Targets
+from dexfw_envs.control.controller import ARM_JOINTS
 from dexfw_envs.episodes.episode import Observation
 
 MODES = ("async", "sync")
-# Takes observations of k worlds, actions known already (k, P, action), and how many of them are,
-# (k,); returns chunks (k, H, action) that begin with them.
+# A policy that plans: takes observations of k worlds, their prefixes (k, P, action), and how many
+# of these actions are known already, (k,); returns chunks (k, H, action) that begin with them.
 Plan = Callable[[Observation, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -68,9 +69,10 @@ class InjectedLatency:
         self, plan: Plan, shape: tuple[int, int, int], latency: Sequence[int], seed: int = 0
     ) -> None:
         self.latency = check_latency(latency)
-        self.plan, self.chunks = plan, np.zeros(shape)
+        self.plan = plan
+        self.chunks = np.zeros(shape)
         self._rng = np.random.default_rng(seed)
-        self._left = np.zeros(shape[0], dtype=int)
+        self._left = np.zeros(shape[0], dtype=int)  # steps until the result counts as there
         self._asked = np.zeros(shape[0], dtype=bool)
 
     def submit(
@@ -107,7 +109,8 @@ class WorkerThread:
     """
 
     def __init__(self, plan: Plan, shape: tuple[int, int, int]) -> None:
-        self.plan, self.chunks = plan, np.zeros(shape)
+        self.plan = plan
+        self.chunks = np.zeros(shape)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._jobs: list[tuple[np.ndarray, np.ndarray, Future[np.ndarray]]] = []
         self._ticket = np.zeros(shape[0], dtype=int)  # of the last question; older results lapse
@@ -182,9 +185,14 @@ class ChunkExecutor:
         worlds, horizon, _ = inference.chunks.shape
         if not 0 <= prefix < horizon / 2:
             raise ValueError(f"a prefix must be shorter than half a chunk of {horizon}: {prefix}")
-        self.env, self.inference, self.mode, self.look = env, inference, mode, look
-        self.prefix, self.horizon = prefix, horizon
-        self.planned = self.late = 0
+        self.env = env
+        self.inference = inference
+        self.mode = mode
+        self.look = look
+        self.prefix = prefix
+        self.horizon = horizon
+        self.planned = 0
+        self.late = 0
         self._queue = np.zeros(inference.chunks.shape)  # actions to come
         self._left = np.zeros(worlds, dtype=int)  # how many of them
         self._waiting = np.zeros(worlds, dtype=bool)  # for a result
@@ -207,11 +215,14 @@ class ChunkExecutor:
         if done.any():
             done &= self.inference.ready()
             self._swap(done)
+
         moving = active & (self._left > 0)
         self._last[moving] = self._queue[moving, 0]
-        self.late += int((active & ~moving & self._waiting & ~self._first).sum()) * self._overlaps
         self._queue[moving, :-1] = self._queue[moving, 1:]
         self._left[moving] -= 1
+        if self._overlaps:
+            held = active & ~moving & self._waiting & ~self._first
+            self.late += int(held.sum())
         self.inference.tick()
         return self._last.copy()
 
@@ -220,27 +231,35 @@ class ChunkExecutor:
         return self.mode == "async"
 
     def _ask(self, observation: Observation, active: np.ndarray) -> None:
+        """Ask for the next chunk of the worlds whose queue has come down to the prefix."""
         ahead = self.prefix if self._overlaps else 0
-        due = active & ~self._waiting & (self._left == np.where(self._first, 0, ahead))
+        left = np.where(self._first, 0, ahead)
+        due = active & ~self._waiting & (self._left == left)
         worlds = np.flatnonzero(due)
         if not len(worlds):
             return
+
         seen = {name: np.array(value[worlds]) for name, value in observation.items()}
-        seen = self.look(seen, worlds) if self.look else seen
+        if self.look:
+            seen = self.look(seen, worlds)
         prefix = self._queue[worlds, : self.prefix].copy()
-        self.inference.submit(worlds, seen, prefix, self._left[worlds].copy())
+        known = self._left[worlds].copy()
+        self.inference.submit(worlds, seen, prefix, known)
         self._waiting[worlds] = True
 
     def _swap(self, done: np.ndarray) -> None:
         """Take the new chunk; what it shares with the old one has been executed already."""
-        known = np.where(self._first, 0, self.prefix)[done] * self._overlaps
-        places = np.minimum(np.arange(self.horizon) + known[:, None], self.horizon - 1)
-        self._queue[done] = np.take_along_axis(
-            self.inference.chunks[done], places[..., None], axis=1
-        )
+        shared = self.prefix if self._overlaps else 0
+        executed = np.where(self._first[done], 0, shared)  # (k,)
+        steps = np.arange(self.horizon) + executed[:, None]
+        steps = np.minimum(steps, self.horizon - 1)  # (k, H)
+        chunks = self.inference.chunks[done]
+        self._queue[done] = np.take_along_axis(chunks, steps[..., None], axis=1)
+
         spare = 0 if self._overlaps else self.prefix  # a chunk is as long in both modes
-        self._left[done] = self.horizon - spare - known
-        self._waiting[done] = self._first[done] = False
+        self._left[done] = self.horizon - spare - executed
+        self._waiting[done] = False
+        self._first[done] = False
         self.inference.cancel(done)
         self.planned += int(done.sum())
 
@@ -251,7 +270,8 @@ def check_latency(latency: Sequence[int]) -> tuple[int, int]:
     Raises:
         ValueError: It is neither.
     """
-    if len(latency) not in (1, 2) or min(latency) < 0 or latency[0] > latency[-1]:
+    valid = len(latency) in (1, 2) and min(latency) >= 0 and latency[0] <= latency[-1]
+    if not valid:
         raise ValueError(f"a latency is one number of steps, or least and most: got {latency}")
     return int(latency[0]), int(latency[-1])
 
@@ -269,5 +289,6 @@ def make_inference(
 def commands_in_force(env: Any) -> np.ndarray:
     """Return the `ee_pose` actions (N, action) that ask for what is commanded already."""
     command = env.controller
-    now = Targets(command.position, command.quaternion, command.joints[:, :, 7:])
+    fingers = command.joints[:, :, ARM_JOINTS:]
+    now = Targets(command.position, command.quaternion, fingers)
     return np.clip(env.codec.encode(now), -1.0, 1.0)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs.control.controller import ARM_JOINTS
 from dexfw_envs.deployment.shared_control import BLEND, NEVER, SharedControl
-from dexfw_envs.deployment.stages import STAGE, StagedEnv
+from dexfw_envs.deployment.stages import STAGE, StagedEnv, Start
 from dexfw_envs.deployment.starts import Starts
 from dexfw_envs.episodes.episode import GIVEN_UP, Episode, Observation
 from dexfw_envs.episodes.rollout import run_episodes
@@ -26,6 +27,7 @@ from dexfw_envs.tasks.base import FAILURES
 
 JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart
 FLAG = "intervention"  # observation added to those of the environment, beside the stage
+OF_START = ("stage", "pair", "attempt", "armed")  # what an episode's info keeps of its start
 
 
 class DeployedEnv(StagedEnv):
@@ -53,39 +55,60 @@ class DeployedEnv(StagedEnv):
 
     def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
         """Begin episodes at the starts given as `scenarios` in the worlds of `reset_mask`."""
-        starts, mask = options["scenarios"], options["reset_mask"]
+        starts: Sequence[Start] = options["scenarios"]
+        mask = options["reset_mask"]
         scenes = [start.scenario for start in starts]
         observation, info = self.env.reset(options={"scenarios": scenes, "reset_mask": mask})
-        pairs = zip(np.flatnonzero(mask), starts, strict=True)
-        later = {int(world): start for world, start in pairs if start.state is not None}
+        worlds = np.flatnonzero(mask)
+        later = {
+            int(world): start
+            for world, start in zip(worlds, starts, strict=True)
+            if start.state is not None
+        }
         if later:
-            within = np.isin(np.arange(self.env.num_envs), list(later))
-            states = np.stack([start.state for start in later.values()])
-            scenes = [start.scenario for start in later.values()]
-            observation = self.env.set_state_vectors(states, scenes, within)
-        told = [start.armed for start in starts], [start.lost_at for start in starts]
-        self.control.operator.prepare(mask, *map(np.array, told))
+            observation = self._restore(later)
+
+        armed = np.array([start.armed for start in starts])
+        lost_at = np.array([start.lost_at for start in starts])
+        self.control.operator.prepare(mask, armed, lost_at)
         self._held[mask] = False
         return self._added(observation), info
 
+    def _restore(self, starts: dict[int, Start]) -> Observation:
+        """Put worlds into the states of their starts, by number of the world."""
+        within = np.isin(np.arange(self.env.num_envs), list(starts))
+        states = np.stack([start.state for start in starts.values()])
+        scenes = [start.scenario for start in starts.values()]
+        return self.env.set_state_vectors(states, scenes, within)
+
     def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
         """Step, and note by how much the joint commands change under whom; end what is given up."""
-        before, held = self.env.controller.joints.copy(), self.control.held
+        before = self.env.controller.joints.copy()
+        held = self.control.held
         observation, reward, terminated, truncated, info = self.env.step(actions)
-        self._note_jumps(np.abs(self.env.controller.joints - before), held)
+
+        change = np.abs(self.env.controller.joints - before)
+        self._note_jumps(change, held)
         self._held = held.copy()
         given_up = self.control.operator.gives_up() & ~(terminated | truncated)
         info["failure_code"][given_up] = FAILURES.index(GIVEN_UP)
         return self._added(observation), reward, terminated, truncated | given_up, info
 
     def _note_jumps(self, change: np.ndarray, held: np.ndarray) -> None:
-        """Keep the largest `change` (N, A, 13) under whoever commanded; `held`: the operator."""
-        self._since = np.where(held & self._held, self._since + 1, 0)
-        late = self._since >= BLEND
-        kinds = (held & ~self._held, held & self._held & ~late, held & late,
-                 self._held & ~held, ~self._held & ~held)  # fmt: skip
-        for name, worlds in zip(JUMPS, kinds, strict=True):
-            for part, joints in (("arm", change[worlds, :, :7]), ("hand", change[worlds, :, 7:])):
+        """Keep the largest `change` (N, A, 13) [rad] by who commanded; `held`: the operator."""
+        before = self._held
+        self._since = np.where(held & before, self._since + 1, 0)
+        blended = self._since < BLEND
+        worlds_of = {
+            "take_over": held & ~before,
+            "blended": held & before & blended,
+            "operator": held & ~blended,
+            "hand_back": before & ~held,
+            "policy": ~before & ~held,
+        }
+        for name, worlds in worlds_of.items():
+            parts = {"arm": change[worlds, :, :ARM_JOINTS], "hand": change[worlds, :, ARM_JOINTS:]}
+            for part, joints in parts.items():
                 largest = float(joints.max(initial=0.0))
                 self.jumps[name][part] = max(self.jumps[name][part], largest)
 
@@ -102,9 +125,9 @@ def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> I
     scenarios: Any = starts  # the environment takes them in place of scenarios
     for episode in run_episodes(env, control, scenarios, progress=progress):
         start: Any = episode.scenario
-        wrong = NEVER if episode.success else control.operator.went_wrong(episode)
-        starts.record(episode.index, episode.success, wrong)
-        known = {name: getattr(start, name) for name in ("stage", "pair", "attempt", "armed")}
+        lost_at = NEVER if episode.success else control.operator.went_wrong(episode)
+        starts.record(start, episode.success, lost_at)
+        known = {name: getattr(start, name) for name in OF_START}
         info = {**episode.info, "start": known}
         yield dataclasses.replace(episode, scenario=start.scenario, info=info)
 
@@ -147,34 +170,45 @@ def intervened(episode: Any, length: int) -> np.ndarray:
 
     At the end of the episode windows are shorter. Raises as `flags_of` does.
     """
-    sums = np.append(0, np.cumsum(flags_of(episode)))
-    steps = np.arange(len(sums) - 1)
+    flags = flags_of(episode)
+    steps = np.arange(len(flags))
     end = np.minimum(steps + length, len(steps))
-    return (sums[end] - sums[:-1]) / (end - steps)
+    before = np.append(0, np.cumsum(flags))  # of the operator's steps, (T+1,)
+    return (before[end] - before[steps]) / (end - steps)
 
 
 def collection_report(
     episodes: Sequence[Any], env: DeployedEnv, stages: Sequence[str]
 ) -> dict[str, Any]:
     """Sum up a collection: outcomes by stage of the start, interventions, and jumps."""
-    rows = [(episode, episode.info["start"], flags_of(episode)) for episode in episodes]
-    by_stage: dict[str, dict[str, float]] = {}
-    for index, name in enumerate(stages):
-        group = [episode for episode, start, _ in rows if start["stage"] == index]
-        if group:
-            share, won = len(group) / len(rows), sum(e.success for e in group)
-            by_stage[name] = {"episodes": len(group), "share": share, "successes": won}
-    steps = np.concatenate([flags for _, _, flags in rows])
+    flags = [flags_of(episode) for episode in episodes]
+    steps = np.concatenate(flags)
+    lost = [episode for episode in episodes if not episode.success]
     return {
-        "episodes": len(rows),
-        "successes": sum(episode.success for episode, _, _ in rows),
-        "retries": sum(start["attempt"] > 0 for _, start, _ in rows),
-        "intervened": sum(bool(flags.any()) for _, _, flags in rows),
+        "episodes": len(episodes),
+        "successes": sum(episode.success for episode in episodes),
+        "retries": sum(episode.info["start"]["attempt"] > 0 for episode in episodes),
+        "intervened": sum(bool(of_episode.any()) for of_episode in flags),
         "intervened_steps": float(steps.mean()),
         "steps": len(steps),
-        "failures": dict(Counter(e.failure for e, _, _ in rows if not e.success)),
-        "starts": by_stage,
+        "failures": dict(Counter(episode.failure for episode in lost)),
+        "starts": _by_stage(episodes, stages),
         "jumps": env.jumps,
         "chunks": env.control.policy.planned,
         "late_steps": env.control.policy.late,
     }
+
+
+def _by_stage(episodes: Sequence[Any], stages: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Count episodes and successes by the stages that were started from."""
+    found: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(stages):
+        group = [episode for episode in episodes if episode.info["start"]["stage"] == index]
+        if not group:
+            continue
+        found[name] = {
+            "episodes": len(group),
+            "share": len(group) / len(episodes),
+            "successes": sum(episode.success for episode in group),
+        }
+    return found

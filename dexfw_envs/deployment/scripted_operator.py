@@ -13,6 +13,7 @@ from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.experts import TEACHER_STYLES, make_expert
 
 LIFTED = 2  # in every task the stages from this one on have the object off its support
+ROUNDING = 0.5  # of a count of steps that was worked out in floating point
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Gate:
     handback: int = 10
 
     def __post_init__(self) -> None:
-        counts = (self.foresight + 1, self.patience, self.dropped, self.handback)
-        if min(counts) < 1 or self.knocked <= 0:
+        least = min(self.patience, self.dropped, self.handback)
+        if least < 1 or self.foresight < 0 or self.knocked <= 0:
             raise ValueError("patience, dropped, handback: at least 1; foresight: at least 0; "
                              f"knocked > 0; got {self}")  # fmt: skip
         check_latency(self.delay)
@@ -67,12 +68,17 @@ class ScriptedOperator:
     """
 
     def __init__(self, env: Any, gate: Gate | None = None, seed: int = 0) -> None:
-        self.env, self.gate, n = env, gate or Gate(), env.num_envs
+        self.env = env
+        self.gate = gate or Gate()
         self.expert = make_expert(env, style=TEACHER_STYLES.get(env.task.name), seed=seed)
-        self.armed, self._lost_at = np.ones(n, dtype=bool), np.full(n, NEVER)
-        self._steps = np.zeros(n, dtype=int)  # of the episode
         self._rng = np.random.default_rng(seed)
-        self._best, self._from = np.zeros(n, dtype=int), np.zeros(n, dtype=int)  # stages
+
+        n = env.num_envs
+        self.armed = np.ones(n, dtype=bool)
+        self._lost_at = np.full(n, NEVER)  # step at which the first try went wrong
+        self._steps = np.zeros(n, dtype=int)  # of the episode
+        self._best = np.zeros(n, dtype=int)  # stage reached so far
+        self._from = np.zeros(n, dtype=int)  # stage at the take-over
         self._since = np.zeros(n, dtype=int)  # steps since a new best stage
         self._below = np.zeros(n, dtype=int)  # steps since what was lifted is not
         self._delay = np.full(n, -1)  # steps until it takes over; -1: nothing noticed
@@ -81,46 +87,58 @@ class ScriptedOperator:
 
     def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
         """Learn of the episodes to come in the worlds of `mask`."""
-        self.armed[mask], self._lost_at[mask] = armed, lost_at
+        self.armed[mask] = armed
+        self._lost_at[mask] = lost_at
 
     def went_wrong(self, episode: Any) -> int:
         """Step at which a failed episode last got further, or of a knock or drop before that."""
-        stage = np.asarray(episode.observations[STAGE])
-        place = np.asarray(episode.observations["object"]).reshape(len(stage), -1)[:, :2]
+        stage = np.asarray(episode.observations[STAGE])  # (T+1,)
+        objects = np.asarray(episode.observations["object"]).reshape(len(stage), -1)
+        place = objects[:, :2]  # of the first object in the plane [m]
         low = stage < LIFTED
-        knocked = low & (np.linalg.norm(place - place[0], axis=1) > self.gate.knocked)
-        below = low & np.maximum.accumulate(~low)
-        run = np.convolve(below, np.ones(self.gate.dropped))[: len(low)]
-        wrong = np.flatnonzero(knocked | (run >= self.gate.dropped - 0.5))
-        return min([int(np.argmax(stage == stage.max())), *wrong[:1].tolist()])
+        moved = np.linalg.norm(place - place[0], axis=1)
+        knocked = low & (moved > self.gate.knocked)
+
+        fell = low & np.maximum.accumulate(~low)
+        recent = np.convolve(fell, np.ones(self.gate.dropped))[: len(low)]  # such steps of the last
+        dropped = recent >= self.gate.dropped - ROUNDING
+        last_gain = int(np.argmax(stage == stage.max()))
+        wrong = np.flatnonzero(knocked | dropped)
+        return min(last_gain, int(wrong[0])) if len(wrong) else last_gain
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
-        self._steps[mask] = self._times[mask] = 0
         self.expert.reset(mask)
         self._best[mask] = self._stage()[mask]
-        self._since[mask] = self._below[mask] = self._helped[mask] = 0
+        for counter in (self._steps, self._times, self._since, self._below, self._helped):
+            counter[mask] = 0
         self._delay[mask] = -1
 
     def wants(self, observation: Observation, held: np.ndarray) -> np.ndarray:
         """Say where it commands the next step, bool (N,)."""
         stage = self._stage()
-        self._steps += 1
-        self._since = np.where(stage > self._best, 0, self._since + 1)
-        self._best = np.maximum(self._best, stage)
-        fell = (self._best >= LIFTED) & (stage < LIFTED)
-        self._below = np.where(fell, self._below + 1, 0)
+        self._watch(stage)
         known = self._lost_at != NEVER
-        due = known & (self._steps == np.maximum(self._lost_at - self.gate.foresight, 0) + 1)
+        warning = np.maximum(self._lost_at - self.gate.foresight, 0) + 1
+        due = known & (self._steps == warning)
         noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
         low, high = self.gate.delay
         delays = self._rng.integers(low, high + 1, len(held))
         self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
+
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)
         done = (self._helped >= self.gate.handback) & (self._times < 2) & ~known
         self._since[done] = 0  # the policy gets the whole patience again
         return (held & ~done) | (self._delay == 0)
+
+    def _watch(self, stage: np.ndarray) -> None:
+        """Count the steps of the episode, without a new best stage, and below what was lifted."""
+        self._steps += 1
+        self._since = np.where(stage > self._best, 0, self._since + 1)
+        self._best = np.maximum(self._best, stage)
+        fell = (self._best >= LIFTED) & (stage < LIFTED)
+        self._below = np.where(fell, self._below + 1, 0)
 
     def begin(self, mask: np.ndarray) -> None:
         """Take over; the expert starts from the commands in force and the stage it finds."""
@@ -142,8 +160,11 @@ class ScriptedOperator:
 
     def _trouble(self) -> np.ndarray:
         """Say where a person would see a failure coming, or nothing happening, bool (N,)."""
-        world, start = self.env.world, self.env.memory.start_position
-        moved = np.linalg.norm((world.object_position[:, 0] - start[:, 0])[:, :2], axis=1)
+        world = self.env.world
+        start = self.env.memory.start_position
+        offset = world.object_position[:, 0] - start[:, 0]  # of the first object [m]
+        moved = np.linalg.norm(offset[:, :2], axis=1)
         knocked = world.object_support_contact[:, 0] & (moved > self.gate.knocked)
         stalled = self._since >= self.gate.patience
-        return knocked | stalled | (self._below >= self.gate.dropped)
+        dropped = self._below >= self.gate.dropped
+        return knocked | stalled | dropped

@@ -16,7 +16,9 @@ from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.deployment.chunk_executor import ChunkExecutor, commands_in_force
 from dexfw_envs.episodes.episode import Observation
 
-FREQUENCY, DAMPING, SUBSTEPS = 30.0, 0.85, 6  # of the filter [rad/s]; at 120 Hz (DexPIE's code)
+FREQUENCY = 30.0  # of the filter, undamped [rad/s] (this and the next two: DexPIE's code)
+DAMPING = 0.85  # its damping ratio
+SUBSTEPS = 6  # its steps in a control period, so at 120 Hz
 BLEND = 5  # steps until an operator's commands count in full: they may lie far from those in force
 STAGE = "stage"  # name of the observation that holds the stage
 NEVER = -1  # in place of the step at which a try went wrong
@@ -63,22 +65,29 @@ class SmoothingFilter:
     """
 
     def __init__(self, worlds: int, size: int) -> None:
-        self.value, self.rate = np.zeros((worlds, size)), np.zeros((worlds, size))
-        self.start, self.age = self.value.copy(), np.zeros((worlds, 1))  # seed; steps since
+        self.value = np.zeros((worlds, size))
+        self.rate = np.zeros((worlds, size))  # of change, per second
+        self.start = np.zeros((worlds, size))  # the seed
+        self.age = np.zeros((worlds, 1))  # steps since it was seeded
 
     def seed(self, mask: np.ndarray, value: np.ndarray) -> None:
         """Start at `value` (N, size) in the worlds of `mask`, at rest."""
-        self.value[mask] = self.start[mask] = value[mask]
-        self.rate[mask] = self.age[mask] = 0.0
+        self.value[mask] = value[mask]
+        self.start[mask] = value[mask]
+        self.rate[mask] = 0.0
+        self.age[mask] = 0.0
 
     def step(self, goal: np.ndarray) -> np.ndarray:
         """Go on for a control period towards `goal` (N, size); return where that leads."""
         self.age += 1
-        goal = self.start + np.minimum(self.age / BLEND, 1.0) * (goal - self.start)
+        blend = np.minimum(self.age / BLEND, 1.0)
+        goal = self.start + blend * (goal - self.start)
+
         dt = CONTROL_PERIOD / SUBSTEPS
         for _ in range(SUBSTEPS):
-            pull = FREQUENCY**2 * (goal - self.value) - 2.0 * DAMPING * FREQUENCY * self.rate
-            self.rate = self.rate + dt * pull
+            spring = FREQUENCY**2 * (goal - self.value)
+            damper = 2.0 * DAMPING * FREQUENCY * self.rate
+            self.rate = self.rate + dt * (spring - damper)
             self.value = self.value + dt * self.rate
         return self.value.copy()
 
@@ -99,7 +108,9 @@ class SharedControl:
     """
 
     def __init__(self, policy: ChunkExecutor, operator: Intervention, env: Any) -> None:
-        self.policy, self.operator, self.env = policy, operator, env
+        self.policy = policy
+        self.operator = operator
+        self.env = env
         self.held = np.zeros(env.num_envs, dtype=bool)
         self.filter = SmoothingFilter(env.num_envs, env.codec.size)
 
@@ -112,15 +123,18 @@ class SharedControl:
     def act(self, observation: Observation) -> np.ndarray:
         """Return the next actions (N, action), the operator's where it wants to command."""
         wants = self.operator.wants(observation, self.held)
-        begins, ends = wants & ~self.held, self.held & ~wants
+        begins = wants & ~self.held
+        ends = self.held & ~wants
         if begins.any():
             self.operator.begin(begins)
             self.filter.seed(begins, commands_in_force(self.env))
         if ends.any():
             self.policy.reset(ends)
         self.held = wants
+
         action = self.policy.act(observation, ~wants)
         if wants.any():
-            given = self.filter.step(np.clip(self.operator.act(observation), -1.0, 1.0))
+            asked = np.clip(self.operator.act(observation), -1.0, 1.0)
+            given = self.filter.step(asked)
             action[wants] = given[wants]
         return np.clip(action, -1.0, 1.0)

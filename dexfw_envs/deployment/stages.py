@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -76,7 +76,8 @@ def stages_of(env: Any, episode: Any) -> np.ndarray:
     """
     if not env.backend.capabilities.exact_restore:
         raise ValueError("episodes without a stage need a backend that restores states to find it")
-    found, states = [], np.asarray(episode.states)
+    found = []
+    states = np.asarray(episode.states)
     for first in range(0, len(states), env.num_envs):
         rows = states[first : first + env.num_envs]
         mask = np.arange(env.num_envs) < len(rows)
@@ -92,7 +93,10 @@ def with_stages(env: Any, episode: EpisodeT) -> EpisodeT:
         ValueError: It has none yet, and the backend cannot restore states.
     """
     seen = episode.observations
-    stage = seen[STAGE] if STAGE in seen else stages_of(env, episode).astype(np.int8)
+    if STAGE in seen:
+        stage = seen[STAGE]
+    else:
+        stage = stages_of(env, episode).astype(np.int8)
     return dataclasses.replace(episode, observations={**seen, STAGE: stage})
 
 
@@ -104,13 +108,20 @@ def stage_starts(episodes: Iterable[Any]) -> dict[int, list[Start]]:
     """
     found: dict[int, list[Start]] = {}
     for episode in episodes:
-        stage = np.asarray(episode.observations[STAGE])
-        for value in np.unique(stage[stage > 0]):
-            first = int(np.argmax(stage >= value))  # a stage may be passed over
-            if stage[first] == value and len(stage) - 1 - first >= LEFT:
-                start = Start(episode.scenario, int(value), np.asarray(episode.states[first]))
-                found.setdefault(int(value), []).append(start)
+        for start in _starts_of(episode):
+            found.setdefault(start.stage, []).append(start)
     return dict(sorted(found.items()))
+
+
+def _starts_of(episode: Any) -> Iterator[Start]:
+    """Yield where an episode first reaches each stage that it does not pass over, in order."""
+    stage = np.asarray(episode.observations[STAGE])  # (T+1,)
+    for value in np.unique(stage[stage > 0]):
+        first = int(np.argmax(stage >= value))
+        reached = stage[first] == value
+        steps_left = len(stage) - 1 - first
+        if reached and steps_left >= LEFT:
+            yield Start(episode.scenario, int(value), np.asarray(episode.states[first]))
 
 
 def longest_stage(stages: Sequence[np.ndarray]) -> float:
@@ -118,6 +129,10 @@ def longest_stage(stages: Sequence[np.ndarray]) -> float:
 
     One in which the object was lost and fetched again says nothing of the others.
     """
-    ups = [np.flatnonzero(np.diff(np.maximum.accumulate(stage)) > 0) + 1 for stage in stages]
-    rows = [np.concatenate([[0], up, [len(s) - 1]]) for up, s in zip(ups, stages, strict=True)]
-    return float(np.median([np.diff(row).max() for row in rows]))
+    longest = []
+    for stage in stages:
+        best = np.maximum.accumulate(stage)
+        gains = np.flatnonzero(np.diff(best) > 0) + 1  # steps at which a new stage begins
+        ends = np.concatenate([[0], gains, [len(stage) - 1]])
+        longest.append(np.diff(ends).max())
+    return float(np.median(longest))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -48,12 +47,17 @@ class Starts:
         retries: int | None = None,
     ) -> None:
         checks.choice("armed", armed, ARMED)
-        self.count, self.scenes, self.stages, self.rng = count, scenes, stages, rng
-        self.initial, self.armed = initial, armed
-        self._left = count if retries is None else retries  # second tries that may still come
+        self.count = count
+        self.scenes = scenes
+        self.stages = stages
+        self.rng = rng
+        self.initial = initial
+        self.armed = armed
         self.made: list[Start] = []
+
+        self._left = count if retries is None else retries  # second tries that may still come
         self._drawn: dict[int, list[int]] = {stage: [] for stage in stages}  # of a stage, to come
-        self._again: list[Start] = []
+        self._again: list[Start] = []  # second tries to come
         self._running = 0  # first tries under way
         self._won: list[tuple[int, bool]] = []  # stage and outcome of those that have ended
 
@@ -63,12 +67,17 @@ class Starts:
     def __next__(self) -> Start:
         """Return the next start: one that failed, else a new one if there is room."""
         room = self.count - len(self.made)
-        tight = self._running > 0 and room <= min(self._running + 1, self._left)
+        kept_free = min(self._running + 1, self._left)  # for first tries that may yet fail
+        tight = self._running > 0 and room <= kept_free
         if room < 1 or (tight and not self._again):
             raise StopIteration
-        start = self._again.pop(0) if self._again else self._fresh()
+
+        if self._again:
+            start = self._again.pop(0)
+        else:
+            start = self._fresh()
+            self._running += 1
         self.made.append(start)
-        self._running += start.attempt == 0
         return start
 
     @property
@@ -76,30 +85,44 @@ class Starts:
         """How much of the collection has begun, in [0, 1]."""
         return len(self.made) / self.count
 
-    def record(self, index: int, success: bool, lost_at: int = NEVER) -> None:
-        """Tell the outcome of start number `index`, and the step at which it went wrong, if any."""
-        start = self.made[index]
-        if start.attempt == 0:
-            self._running -= 1
-            self._won.append((start.stage, success))
-        if not (success or start.attempt) and self._left > 0:
-            again = dataclasses.replace(start, attempt=1, armed=self.armed != "never")
-            self._again.append(dataclasses.replace(again, lost_at=lost_at))
-            self._left -= 1
+    def record(self, start: Start, success: bool, lost_at: int = NEVER) -> None:
+        """Tell the outcome of a start, and the step at which it went wrong, if any."""
+        if start.attempt > 0:
+            return
+        self._running -= 1
+        self._won.append((start.stage, success))
+        if success or self._left == 0:
+            return
+        self._left -= 1
+        ready = self.armed != "never"
+        again = dataclasses.replace(start, attempt=1, armed=ready, lost_at=lost_at)
+        self._again.append(again)
 
     def _fresh(self) -> Start:
         """Draw a first try of the stage that is furthest behind."""
-        first = Counter(start.stage for start in self.made if not start.attempt)
-        rest = (1.0 - self.initial) / max(1, len(self.stages))
-        shares = {0: self.initial if self.stages else 1.0, **dict.fromkeys(self.stages, rest)}
-        shares = {s: share * self._failing(s) for s, share in shares.items() if share > 0}
-        stage = min(shares, key=lambda name: (first[name] + 0.5) / shares[name])
-        known: dict[str, Any] = {"pair": sum(first.values()), "armed": self.armed == "always"}
-        if not stage:
-            return Start(next(self.scenes), **known)
+        first_tries = Counter(start.stage for start in self.made if start.attempt == 0)
+        shares = self._shares()
+        stage = min(shares, key=lambda name: (first_tries[name] + 0.5) / shares[name])
+        start = self._draw(stage)
+        armed = self.armed == "always"
+        return dataclasses.replace(start, pair=first_tries.total(), armed=armed)
+
+    def _shares(self) -> dict[int, float]:
+        """Weight of every stage that is started from, the initial state as stage 0."""
+        if not self.stages:
+            return {0: self._failing(0)}
+        rest = (1.0 - self.initial) / len(self.stages)
+        shares = {0: self.initial, **dict.fromkeys(self.stages, rest)}
+        return {s: share * self._failing(s) for s, share in shares.items() if share > 0}
+
+    def _draw(self, stage: int) -> Start:
+        """Take the next scene, or a state of a later stage; none twice before all were drawn."""
+        if stage == 0:
+            return Start(next(self.scenes))
         pool = self.stages[stage]
-        self._drawn[stage] = self._drawn[stage] or self.rng.permutation(len(pool)).tolist()
-        return dataclasses.replace(pool[self._drawn[stage].pop()], **known)
+        if not self._drawn[stage]:
+            self._drawn[stage] = self.rng.permutation(len(pool)).tolist()
+        return pool[self._drawn[stage].pop()]
 
     def _failing(self, stage: int) -> float:
         """Share of a stage's first tries that fail, as if one more had failed and one not."""

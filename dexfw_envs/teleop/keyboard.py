@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import select
 import sys
@@ -16,18 +17,34 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import CONTROL_PERIOD, Targets
 from dexfw_envs.teleop.person import PersonOperator
 
-STEP, TURN, BEND = 0.008, 0.04, 0.06  # of one key press [m], [rad], [rad of every finger]
-AXES = np.eye(3)
-MOVES = {  # in the table frame
-    "w": STEP * AXES[0], "s": -STEP * AXES[0], "a": STEP * AXES[1], "d": -STEP * AXES[1],
-    "r": STEP * AXES[2], "f": -STEP * AXES[2],
-}  # fmt: skip
+# What one key press changes
+STEP = 0.008  # of the palm [m]
+TURN = 0.04  # of the palm [rad]
+BEND = 0.06  # of every finger joint [rad]
+
+# Axes of the table frame
+X, Y, Z = np.eye(3)
+MOVES = {
+    "w": STEP * X,
+    "s": -STEP * X,
+    "a": STEP * Y,
+    "d": -STEP * Y,
+    "r": STEP * Z,
+    "f": -STEP * Z,
+}
 TURNS = {
-    "u": TURN * AXES[0], "o": -TURN * AXES[0], "i": TURN * AXES[1], "k": -TURN * AXES[1],
-    "j": TURN * AXES[2], "l": -TURN * AXES[2],
-}  # fmt: skip
+    "u": TURN * X,
+    "o": -TURN * X,
+    "i": TURN * Y,
+    "k": -TURN * Y,
+    "j": TURN * Z,
+    "l": -TURN * Z,
+}
 BENDS = {"g": BEND, "h": -BEND}
-TOGGLE, OTHER_ARM, STOP = " ", "\t", "x"
+TOGGLE = " "
+OTHER_ARM = "\t"
+STOP = "x"
+MOST_KEYS = 64  # read at once; the others wait for the next step
 HELP = """space: take over, hand back (if this episode allows it)   tab: other arm   x: give it up
 w s a d r f: palm forth, back, left, right, up, down
 u o i k j l: turn the palm about x, y, z   g h: close, open the fingers"""
@@ -35,9 +52,12 @@ u o i k j l: turn the palm about x, y, z   g h: close, open the fingers"""
 
 def terminal_keys() -> str:
     """Return the keys pressed since the last call; empty where there is no terminal."""
-    if not sys.stdin.isatty() or not select.select([sys.stdin], [], [], 0.0)[0]:
+    if not sys.stdin.isatty():
         return ""
-    return os.read(sys.stdin.fileno(), 64).decode(errors="ignore")
+    waiting, _, _ = select.select([sys.stdin], [], [], 0.0)
+    if not waiting:
+        return ""
+    return os.read(sys.stdin.fileno(), MOST_KEYS).decode(errors="ignore")
 
 
 @contextlib.contextmanager
@@ -77,8 +97,13 @@ class KeyboardSource:
         keys: Callable[[], str] = terminal_keys,
         period: float = CONTROL_PERIOD,
     ) -> None:
-        self.limits, self.keys, self.period = limits, keys, period
-        self._asks, self._stops, self._arm, self._due = False, False, 0, 0.0
+        self.limits = limits
+        self.keys = keys
+        self.period = period
+        self._asks = False
+        self._stops = False
+        self._arm = 0  # that the keys move
+        self._due = 0.0  # when the next step may be taken, by the monotonic clock [s]
         self._now = Targets(np.zeros((0, 3)), np.zeros((0, 4)), np.zeros((0, 6)))
 
     def asks(self) -> bool:
@@ -95,19 +120,22 @@ class KeyboardSource:
 
     def follow(self, robot: Targets) -> None:
         """Stand where the robot is."""
-        self._now = Targets(robot.position.copy(), robot.quaternion.copy(), robot.hand.copy())
+        self._now = copy.deepcopy(robot)
 
     def stops(self) -> bool:
         """Say if the key that ends the episode was pressed since the last call."""
-        stops, self._stops = self._stops, False
+        stops = self._stops
+        self._stops = False
         return stops
 
     def release(self) -> None:
         """Forget that the person took over or gave up."""
-        self._asks = self._stops = False
+        self._asks = False
+        self._stops = False
 
     def _press(self, key: str) -> None:
-        arm, now = self._arm, self._now
+        arm = self._arm
+        now = self._now
         if key == TOGGLE:
             self._asks = not self._asks
         elif key == STOP:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import Targets
+from dexfw_envs.control.controller import ARM_JOINTS
 from dexfw_envs.deployment.shared_control import NEVER
 from dexfw_envs.episodes.episode import Observation
 
@@ -50,9 +51,12 @@ class PersonOperator:
     def __init__(self, env: Any, source: CommandSource) -> None:
         if env.num_envs != 1:
             raise ValueError(f"a person commands one world, got {env.num_envs}")
-        self.env, self.source = env, source
+        self.env = env
+        self.source = source
         self.armed = True
-        self._wrist = self._palm = (np.zeros(0), np.zeros(0))  # latched at the take-over
+        # Where wrist and palm were at the take-over: position (A, 3), quaternion (A, 4)
+        self._wrist = (np.zeros(0), np.zeros(0))
+        self._palm = (np.zeros(0), np.zeros(0))
 
     def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
         """Learn if the person may take over; a failure they have seen themselves."""
@@ -77,7 +81,8 @@ class PersonOperator:
 
     def begin(self, mask: np.ndarray) -> None:
         """Latch wrist and palm."""
-        now, robot = self.source.read(), self._robot()
+        now = self.source.read()
+        robot = self._robot()
         self._wrist = (now.position.copy(), now.quaternion.copy())
         self._palm = (robot.position.copy(), robot.quaternion.copy())
 
@@ -85,16 +90,21 @@ class PersonOperator:
         """Return the person's action (1, action)."""
         now = self.source.read()
         moved = tf.relative(*self._wrist, now.position, now.quaternion)
-        palm = tf.compose(*self._palm, *moved)
-        return self.env.codec.encode(Targets(palm[0], palm[1], now.hand))[None]
+        position, quaternion = tf.compose(*self._palm, *moved)
+        action = self.env.codec.encode(Targets(position, quaternion, now.hand))
+        return action[None]
 
     def gives_up(self) -> np.ndarray:
         """Say if the person has seen enough, bool (1,)."""
         return np.array([self.source.stops()])
 
     def _misaligned(self) -> float:
-        return float(np.abs(self.source.read().hand - self._robot().hand).max())
+        """Return the largest angle between a finger joint of the person and the robot's [rad]."""
+        apart = self.source.read().hand - self._robot().hand
+        return float(np.abs(apart).max())
 
     def _robot(self) -> Targets:
+        """Return what the robot is commanded in the one world."""
         command = self.env.controller
-        return Targets(command.position[0], command.quaternion[0], command.joints[0, :, 7:])
+        hand = command.joints[0, :, ARM_JOINTS:]
+        return Targets(command.position[0], command.quaternion[0], hand)

@@ -91,7 +91,7 @@ def all_won(order):
     """Every start in its turn, each a success before the next."""
     found = []
     for start in order:
-        order.record(len(found), success=True)
+        order.record(start, success=True)
         found.append(start)
     return found
 
@@ -118,7 +118,8 @@ def test_every_stage_is_started_from_even_where_first_tries_fail(rate):
     rng, running = np.random.default_rng(1), [n for n, _ in zip(range(8), order, strict=False)]
     while running:
         index = running.pop(rng.integers(len(running)))
-        order.record(index, bool(rng.random() < rate or order.made[index].attempt))
+        start = order.made[index]
+        order.record(start, bool(rng.random() < rate or start.attempt))
         running += [len(order.made) - 1 for _ in zip(range(1), order, strict=False)]
     first = np.bincount([s.stage for s in order.made if not s.attempt], minlength=5)
     assert first[1:].min() > 0 and 0.1 < first[1:].sum() / first.sum() < 0.4
@@ -127,7 +128,7 @@ def test_every_stage_is_started_from_even_where_first_tries_fail(rate):
 def test_what_fails_is_started_more_often():
     order, found = starts(60, initial=0.5), []
     for start in order:  # only the first stage fails, every time
-        order.record(len(found), success=start.stage != 1 or start.attempt > 0)
+        order.record(start, success=start.stage != 1 or start.attempt > 0)
         found.append(start)
     first = [start.stage for start in found if not start.attempt]
     counts = np.bincount(first)
@@ -138,11 +139,11 @@ def test_what_fails_is_started_more_often():
 def test_room_is_kept_to_try_again():
     order = starts(30)
     assert len(list(order)) == 15 and list(order) == [], "all of them may fail"
-    for index in range(4):
-        order.record(index, success=True)
+    for start in order.made[:4]:
+        order.record(start, success=True)
     assert [start.attempt for start in order] == [0, 0]
-    for index in range(4, 17):
-        order.record(index, success=False)
+    for start in order.made[4:]:
+        order.record(start, success=False)
     assert [start.attempt for start in order] == [1] * 13 and len(order.made) == 30
 
 
@@ -154,7 +155,7 @@ def test_second_tries_may_be_fewer_than_failures(retries):
     while running:
         index = running.pop(rng.integers(len(running)))
         failed += [order.made[index].pair]
-        order.record(index, success=False)
+        order.record(order.made[index], success=False)
         running += [len(order.made) - 1 for _ in zip(range(1), order, strict=False)]
     again = [start.pair for start in order.made if start.attempt]
     assert len(order.made) == 30 and len(again) == retries
@@ -173,7 +174,7 @@ def test_every_start_that_fails_is_tried_again(worlds, rate):
         index = running.pop(rng.integers(len(running)))
         success = bool(rng.random() < rate or order.made[index].attempt)
         failed += [] if success else [order.made[index].pair]
-        order.record(index, success)
+        order.record(order.made[index], success)
         running += [len(order.made) - 1 for _ in zip(range(1), order, strict=False)]
     again = [start.pair for start in order.made if start.attempt]
     assert len(order.made) == 31 and len(failed) - len(again) <= 1
@@ -189,17 +190,17 @@ def test_no_state_is_drawn_twice_before_all_were_drawn():
 def test_a_failed_start_is_tried_again_from_the_same_state_with_an_operator():
     order = starts(10)
     made = [next(order) for _ in range(3)]
-    order.record(1, success=False, lost_at=70)
-    order.record(0, success=True)
+    order.record(order.made[1], success=False, lost_at=70)
+    order.record(order.made[0], success=True)
     again, fresh = next(order), next(order)
     assert (again.pair, again.attempt, again.armed) == (made[1].pair, 1, True)
     assert again.scenario == made[1].scenario and again.stage == made[1].stage
     assert np.array_equal(again.state, made[1].state)
     assert (again.lost_at, fresh.lost_at) == (70, NEVER)
     assert fresh.attempt == 0 and fresh.pair == 3
-    order.record(3, success=False)
+    order.record(order.made[3], success=False)
     assert next(order).attempt == 0, "no third try"
-    order.record(2, success=False)
+    order.record(order.made[2], success=False)
     assert [start.attempt for start in order] == [1] and len(order.made) == 7
 
 
@@ -209,7 +210,7 @@ def test_a_failed_start_is_tried_again_from_the_same_state_with_an_operator():
 def test_when_the_operator_is_armed(armed, first, second):
     order = starts(4, armed=armed)
     assert next(order).armed is first
-    order.record(0, success=False)
+    order.record(order.made[0], success=False)
     assert next(order).armed is second
 
 
