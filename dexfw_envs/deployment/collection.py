@@ -77,7 +77,7 @@ class DeployedEnv(StagedEnv):
     def _restore(self, starts: dict[int, Start]) -> Observation:
         """Put worlds into the states of their starts, by number of the world."""
         within = np.isin(np.arange(self.env.num_envs), list(starts))
-        states = np.stack([start.state for start in starts.values()])
+        states = np.stack([np.asarray(start.state) for start in starts.values()])
         scenes = [start.scenario for start in starts.values()]
         return self.env.set_state_vectors(states, scenes, within)
 
