@@ -525,7 +525,7 @@ def executor(
 
     def plan(seen: Observation, prefix: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Chunks (n, H, action); they begin with the first `known` (n,) actions of `prefix`."""
-        palms = measured_palms(seen["proprio"], env.codec.arms)
+        palms = measured_palms(seen["proprio"])
         given = space.encode(prefix, palms)
         given = torch.as_tensor(given, dtype=torch.float32)
         noise = torch.zeros(len(known), *policy.shape)
@@ -571,7 +571,7 @@ def windows(
         steps = len(episode.actions)
         ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # (T, H)
         there = ahead.clamp(max=steps - 1)
-        palms = measured_palms(obs["proprio"][:steps], codec.arms)
+        palms = measured_palms(obs["proprio"][:steps])
         chunk = space.encode(episode.actions[there.numpy()], palms)
         goes_on = bool(episode.success)
 

@@ -14,6 +14,7 @@ from dexfw_envs.editing.editor import edit
 from dexfw_envs.editing.motion import Motion
 from dexfw_envs.editing.segments import Subtask
 from dexfw_envs.episodes.rollout import run_episodes
+from dexfw_envs.observation import POSE_SIZE, PROPRIO_SIZE
 from dexfw_envs.tasks.base import FAILURES
 
 QUIET = EditOptions(noise="none")
@@ -149,8 +150,9 @@ class ToyEnv:
         rest = np.zeros((self.num_envs, 6))
         level = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (self.num_envs, 4))
         flat = [a.reshape(self.num_envs, -1) for a in (self.palm, self.turn)]
+        joints = np.zeros((self.num_envs, self.arms * (PROPRIO_SIZE - POSE_SIZE)))
         return {
-            "proprio": np.concatenate(flat, axis=-1).astype(np.float32),
+            "proprio": np.concatenate([joints, *flat], axis=-1).astype(np.float32),
             "object": np.concatenate([self.object[:, 0], level, rest], -1).astype(np.float32),
         }
 

@@ -19,13 +19,12 @@ from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.splits import split
 from dexfw_envs.episodes.rollout import Episode, Policy, run_episodes
 from dexfw_envs.files import atomic_write_json
+from dexfw_envs.observation import read_proprio
 from dexfw_envs.runs.checkpoints import load_file
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.settings import from_dict
 
 EPISODES = 2  # per object, the least that tells one object from one scene
-JOINTS = 7  # of an arm, without its hand
-HAND_JOINTS = 12
 THIRDS = ("light third", "middle third", "heavy third")
 
 
@@ -82,14 +81,8 @@ def joint_difference(first: Episode, second: Episode) -> float:
 
 
 def _arm_joints(proprio: np.ndarray) -> np.ndarray:
-    """Joint positions of all arms, (steps, arms * 7); joints of arm and hand alternate by arm."""
-    arms = proprio.shape[1] // 69
-    width = JOINTS + HAND_JOINTS
-    return (
-        proprio[:, : arms * width]
-        .reshape(len(proprio), arms, width)[..., :JOINTS]
-        .reshape(len(proprio), -1)
-    )
+    """Joint positions of all arms, (steps, arms * 7)."""
+    return read_proprio(proprio).arm_position.reshape(len(proprio), -1)
 
 
 def mean_differences(differences: Mapping[str, Iterable[float]], task: str) -> dict[str, float]:

@@ -21,6 +21,7 @@ from benchmark.kept.critics import critic_curves
 from benchmark.protocol import ROOT
 from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.files import atomic_write_json, read_json
+from dexfw_envs.observation import read_proprio
 from dexfw_envs.registry import entry
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.metrics import METRICS, read_rows
@@ -167,9 +168,8 @@ def _coverage(folder: Path) -> list[list[int]]:
 def palm_positions(episode: Any) -> np.ndarray:
     """Palm positions of all arms at every few steps [mm], (points, 3), whole numbers."""
     proprio = episode.observations["proprio"][::COVERAGE_STEP]
-    arms = proprio.shape[1] // 69  # joints and speeds, 19 and 12 each, come first, then positions
-    places = proprio[:, 62 * arms : 65 * arms].reshape(-1, 3)
-    return np.rint(1e3 * places).astype(int)
+    positions = read_proprio(proprio).palm_position.reshape(-1, 3)
+    return np.rint(1e3 * positions).astype(int)
 
 
 def _curves(path: Path) -> dict[str, list[list[float]]]:

@@ -1,4 +1,10 @@
-"""Actions in [-1, 1] and the palm and hand targets that they mean."""
+"""Actions in [-1, 1] and the palm and hand targets that they mean.
+
+An `ee_pose` action holds `ARM_ACTIONS` numbers of each arm, right before left: the palm's
+displacement (`PALM_POSITION`) and rotation vector (`PALM_ROTATION`) from its nominal pose, then one
+number of each driven hand joint (`HAND`). `per_arm(action)` gives one row of each arm, on whose
+last axis these slices are used: `per_arm(action)[..., HAND]`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,15 @@ POSITION_SLEW = 0.02  # per control step [m]: 0.4 m/s
 ROTATION_SLEW = 0.10  # per control step [rad]: 2 rad/s
 HAND_SLEW = 0.15  # per control step [rad]: 3 rad/s
 CONTROL_PERIOD = 0.05  # [s], 20 Hz
+
+# The numbers of one arm in an `ee_pose` action.
+PALM_ACTIONS = 6
+HAND_ACTIONS = 6
+ARM_ACTIONS = PALM_ACTIONS + HAND_ACTIONS
+PALM_POSITION = slice(0, 3)  # in `POSITION_UNIT`
+PALM_ROTATION = slice(3, PALM_ACTIONS)  # rotation vector, in `Mount.rotation_unit`
+PALM = slice(0, PALM_ACTIONS)
+HAND = slice(PALM_ACTIONS, ARM_ACTIONS)  # -1 and 1: the limits of a driven joint
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class PoseCodec:
     @property
     def size(self) -> int:
         """Length of an action."""
-        return 12 * self.arms
+        return ARM_ACTIONS * self.arms
 
     def decode(self, action: np.ndarray) -> Targets:
         """Return the targets that an action asks for.
@@ -53,12 +68,12 @@ class PoseCodec:
                 f"an ee_pose action of {self.arms} arm(s) has {self.size} numbers, "
                 f"got shape {a.shape}"
             )
-        a = a.reshape(*a.shape[:-1], self.arms, 12)
-        turn = tf.quat_from_rotvec(a[..., 3:6] * self._turn)
+        a = per_arm(a)
+        turn = tf.quat_from_rotvec(a[..., PALM_ROTATION] * self._turn)
         return Targets(
-            position=self.centre + a[..., :3] * POSITION_UNIT,
+            position=self.centre + a[..., PALM_POSITION] * POSITION_UNIT,
             quaternion=tf.quat_multiply(turn, self.nominal),
-            hand=self._middle + a[..., 6:] * self._half,
+            hand=self._middle + a[..., HAND] * self._half,
         )
 
     def encode(self, targets: Targets) -> np.ndarray:
@@ -71,6 +86,12 @@ class PoseCodec:
         )
         action = np.concatenate(parts, axis=-1)
         return action.reshape(*action.shape[:-2], self.size)
+
+
+def per_arm(actions: np.ndarray) -> np.ndarray:
+    """Return `ee_pose` actions (..., 12 A) with one row of each arm, (..., A, 12)."""
+    arms = actions.shape[-1] // ARM_ACTIONS
+    return actions.reshape(*actions.shape[:-1], arms, ARM_ACTIONS)
 
 
 def advance(command: Targets, goal: Targets) -> Targets:

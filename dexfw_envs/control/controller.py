@@ -10,7 +10,6 @@ from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.spec import RobotSpec
 
 CONTROL_MODES = ("ee_pose", "joint")
-ARM_JOINTS = 7  # first numbers of an arm's row of joint commands; the driven hand joints follow
 
 
 class Controller:
@@ -22,28 +21,35 @@ class Controller:
     def __init__(self, robot: RobotSpec, num_worlds: int, mode: str) -> None:
         if mode not in CONTROL_MODES:
             raise ValueError(f"unknown control_mode {mode!r}; choose one of {CONTROL_MODES}")
-        self.robot, self.mode = robot, mode
+        self.robot = robot
+        self.mode = mode
         self.codec = PoseCodec(robot)
         self._kinematics = [ArmKinematics(robot, mount) for mount in robot.mounts]
         self._hand_limits = robot.hand.driven_limits()
         self._lower = np.concatenate([robot.arm.lower, self._hand_limits[0]])
         self._upper = np.concatenate([robot.arm.upper, self._hand_limits[1]])
-        self._joint_slew = np.concatenate(
-            [np.array(robot.arm.velocity) * CONTROL_PERIOD, np.full(6, HAND_SLEW)]
-        )
-        self.joints = np.zeros((num_worlds, robot.arms, 13))  # last joint command [rad]
-        self.position = np.zeros((num_worlds, robot.arms, 3))  # last palm command [m]
-        self.quaternion = np.zeros((num_worlds, robot.arms, 4))
+        arm_slew = np.array(robot.arm.velocity) * CONTROL_PERIOD
+        hand_slew = np.full(robot.hand.driven_joints, HAND_SLEW)
+        self._joint_slew = np.concatenate([arm_slew, hand_slew])
+
+        self._arm = slice(0, robot.arm.joints)  # of the joints of a command
+        self._hand = slice(robot.arm.joints, robot.commanded_joints)
+        commands = (num_worlds, robot.arms)
+        self.joints = np.zeros((*commands, robot.commanded_joints))  # last joint command [rad]
+        self.position = np.zeros((*commands, 3))  # last palm command [m]
+        self.quaternion = np.zeros((*commands, 4))
 
     @property
     def action_size(self) -> int:
         """Length of an action: 12 per arm for `ee_pose`, 13 for `joint`."""
-        return self.codec.size if self.mode == "ee_pose" else 13 * self.robot.arms
+        if self.mode == "ee_pose":
+            return self.codec.size
+        return self.robot.arms * self.robot.commanded_joints
 
     def reset(self, mask: np.ndarray, arm_position: np.ndarray) -> None:
         """Start the commands of `mask` (N,) at measured arm joints (N, A, 7) [rad]."""
-        self.joints[mask, :, :ARM_JOINTS] = arm_position[mask]
-        self.joints[mask, :, ARM_JOINTS:] = self.robot.home_hand
+        self.joints[mask, :, self._arm] = arm_position[mask]
+        self.joints[mask, :, self._hand] = self.robot.home_hand
         for arm, kinematics in enumerate(self._kinematics):
             position, quaternion = kinematics.forward(arm_position[mask, arm])
             self.position[mask, arm] = position
@@ -60,7 +66,7 @@ class Controller:
         """
         action = np.clip(action, -1.0, 1.0)
         if self.mode == "joint":
-            self._advance_joints(action.reshape(-1, self.robot.arms, 13))
+            self._advance_joints(action.reshape(self.joints.shape))
         else:
             self._advance_pose(self.codec.decode(action))
         return self.joints.copy()
@@ -70,15 +76,17 @@ class Controller:
         self.joints += np.clip(goal - self.joints, -self._joint_slew, self._joint_slew)
 
     def _advance_pose(self, goal: Targets) -> None:
-        last = Targets(self.position, self.quaternion, self.joints[:, :, ARM_JOINTS:])
+        last = Targets(self.position, self.quaternion, self.joints[:, :, self._hand])
         command = advance(last, goal)
-        self.position[:], self.quaternion[:] = command.position, command.quaternion
-        self.joints[:, :, ARM_JOINTS:] = command.hand
-        slew = self._joint_slew[:ARM_JOINTS]
+        self.position[:] = command.position
+        self.quaternion[:] = command.quaternion
+        self.joints[:, :, self._hand] = command.hand
+
+        slew = self._joint_slew[self._arm]
         for arm, kinematics in enumerate(self._kinematics):
-            joints = self.joints[:, arm, :ARM_JOINTS]
-            found = kinematics.inverse(joints, self.position[:, arm], self.quaternion[:, arm])
-            self.joints[:, arm, :ARM_JOINTS] = joints + np.clip(found - joints, -slew, slew)
+            joints = self.joints[:, arm, self._arm]
+            goal_joints = kinematics.inverse(joints, self.position[:, arm], self.quaternion[:, arm])
+            self.joints[:, arm, self._arm] = joints + np.clip(goal_joints - joints, -slew, slew)
 
     def get_state(self) -> np.ndarray:
         """Read the commands as rows, (N, 20 A)."""
@@ -87,8 +95,9 @@ class Controller:
 
     def set_state(self, mask: np.ndarray, rows: np.ndarray) -> None:
         """Restore the commands of `mask` from rows of `get_state`."""
-        arms, start = self.robot.arms, 0
-        for part, width in ((self.joints, 13), (self.position, 3), (self.quaternion, 4)):
+        start = 0
+        for part in (self.joints, self.position, self.quaternion):
+            arms, width = part.shape[1:]
             stop = start + width * arms
             part[mask] = rows[:, start:stop].reshape(-1, arms, width)
             start = stop

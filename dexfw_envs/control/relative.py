@@ -10,9 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.control.codec import PoseCodec, Targets
+from dexfw_envs.control.codec import HAND, HAND_ACTIONS, PoseCodec, Targets, per_arm
+from dexfw_envs.observation import read_proprio
 
 _TINY = 1e-9  # shorter columns of a rotation have no direction
+
+# The numbers of one arm in a relative action.
+RELATIVE_SIZE = 15
+_POSITION = slice(0, 3)
+_X_AXIS = slice(3, 6)
+_Y_AXIS = slice(6, 9)
+_HAND = slice(9, RELATIVE_SIZE)
 
 
 class RelativeActions:
@@ -27,7 +35,8 @@ class RelativeActions:
     """
 
     def __init__(self, codec: PoseCodec) -> None:
-        self.codec, self.size = codec, 15 * codec.arms
+        self.codec = codec
+        self.size = RELATIVE_SIZE * codec.arms
 
     def encode(self, actions: np.ndarray, palms: tf.Pose) -> np.ndarray:
         """Return chunks of `ee_pose` actions as seen from measured palms.
@@ -43,7 +52,7 @@ class RelativeActions:
         targets = self.codec.decode(actions)
         place, turn = tf.relative(position, quaternion, targets.position, targets.quaternion)
         axes = tf.matrix_from_quat(tf.quat_normalize(turn))  # nominal turns are rounded numbers
-        hand = np.asarray(actions, dtype=float).reshape(*place.shape[:-1], 12)[..., 6:]
+        hand = per_arm(np.asarray(actions, dtype=float))[..., HAND]
         parts = np.concatenate([place, axes[..., 0], axes[..., 1], hand], axis=-1)
         return parts.reshape(*parts.shape[:-2], self.size)
 
@@ -54,13 +63,14 @@ class RelativeActions:
         """
         position, quaternion = (np.asarray(part)[..., None, :, :] for part in palms)
         r = np.asarray(relative, dtype=float)
-        r = r.reshape(*r.shape[:-1], self.codec.arms, 15)
-        turn = tf.quat_from_matrix(_rotation(r[..., 3:6], r[..., 6:9]))
-        place, turn = tf.compose(position, quaternion, r[..., :3], turn)
-        hand = np.zeros((*place.shape[:-1], 6))  # in radians it would be rounded on the way
-        actions = self.codec.encode(Targets(place, turn, hand))
-        actions = actions.reshape(*place.shape[:-1], 12)
-        actions[..., 6:] = r[..., 9:]
+        r = r.reshape(*r.shape[:-1], self.codec.arms, RELATIVE_SIZE)
+        turn = tf.quat_from_matrix(_rotation(r[..., _X_AXIS], r[..., _Y_AXIS]))
+        place, turn = tf.compose(position, quaternion, r[..., _POSITION], turn)
+
+        # The hand's commands are copied: through radians and back they would be rounded.
+        hand = np.zeros((*place.shape[:-1], HAND_ACTIONS))
+        actions = per_arm(self.codec.encode(Targets(place, turn, hand)))
+        actions[..., HAND] = r[..., _HAND]
         return actions.reshape(*actions.shape[:-2], self.codec.size)
 
 
@@ -82,17 +92,14 @@ class AbsoluteActions:
 ACTION_SPACES = {"relative": RelativeActions, "absolute": AbsoluteActions}
 
 
-def measured_palms(proprio: np.ndarray, arms: int) -> tf.Pose:
+def measured_palms(proprio: np.ndarray) -> tf.Pose:
     """Return the palms' positions [m] (N, A, 3) and quaternions (N, A, 4) of an observation.
 
     Args:
-        proprio: The group "proprio", (N, 69 A); the palms are its last numbers.
-        arms: A.
+        proprio: The group "proprio", (N, 69 A).
     """
-    end = np.asarray(proprio, dtype=float)[:, -7 * arms :]
-    position, quaternion = np.split(end, [3 * arms], axis=1)
-    quaternion = tf.quat_normalize(quaternion.reshape(-1, arms, 4))
-    return position.reshape(-1, arms, 3), quaternion
+    measured = read_proprio(np.asarray(proprio, dtype=float))
+    return measured.palm_position, tf.quat_normalize(measured.palm_quaternion)
 
 
 def _rotation(x: np.ndarray, y: np.ndarray) -> np.ndarray:

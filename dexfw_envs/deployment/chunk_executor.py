@@ -20,7 +20,7 @@ import numpy as np
 
 from dexfw_envs import checks
 from dexfw_envs.control.codec import Targets
-from dexfw_envs.control.controller import ARM_JOINTS
+from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.episodes.episode import Observation
 
 MODES = ("async", "sync")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.control.controller import ARM_JOINTS
+from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.deployment.shared_control import BLEND, NEVER, SharedControl
 from dexfw_envs.deployment.stages import STAGE, StagedEnv, Start
 from dexfw_envs.deployment.starts import Starts

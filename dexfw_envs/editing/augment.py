@@ -22,6 +22,7 @@ from dexfw_envs.editing.editor import Editor, edit
 from dexfw_envs.editing.motion import Motion
 from dexfw_envs.editing.reading import end_effector_poses, read_motion, slew
 from dexfw_envs.episodes.rollout import Episode, run_episodes
+from dexfw_envs.observation import read_objects
 from dexfw_envs.transforms import Array
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ def failure_reason(episode: Episode, codec: Any) -> str:
         return ""
     if episode.failure == "fault" or len(episode.actions) == 0:
         return episode.failure or "timeout"
-    seen = np.asarray(episode.observations["object"], float)
-    height = seen.reshape(len(seen), -1, 13)[..., 2]
+    objects = read_objects(np.asarray(episode.observations["object"], float))
+    height = objects.position[..., 2]
     rise = (height - height[0]).max(axis=1)
     if rise.max() < LIFTED:
         if _out_of_reach(episode, codec):
@@ -101,10 +102,11 @@ def failure_reason(episode: Episode, codec: Any) -> str:
 
 
 def _out_of_reach(episode: Episode, codec: Any) -> bool:
-    asked = codec.decode(np.asarray(episode.actions, float))
-    proprio = np.asarray(episode.observations["proprio"], float)
-    measured = end_effector_poses(proprio, arms=asked.hand.shape[-2])
-    issued = slew(asked, measured[0])
+    """Say whether the palm stayed behind its commands for some time."""
+    targets = codec.decode(np.asarray(episode.actions, float))
+    measured = end_effector_poses(episode.observations["proprio"])
+    issued = slew(targets, measured[0])
+
     gap = np.linalg.norm(issued.position - measured[1:, :, :3], axis=-1).max(axis=-1)
     away = np.convolve(gap > REACH_GAP, np.ones(REACH_STEPS), mode="valid")
     return len(gap) >= REACH_STEPS and bool((away > REACH_STEPS - 0.5).any())

@@ -14,6 +14,7 @@ from dexfw_envs.control.codec import Targets, advance
 from dexfw_envs.editing.cuts import cut_for
 from dexfw_envs.editing.motion import Motion
 from dexfw_envs.editing.segments import Segmentation
+from dexfw_envs.observation import read_objects, read_proprio
 from dexfw_envs.transforms import Array
 
 
@@ -33,7 +34,7 @@ def read_motion(
 
     Args:
         episode: Has `scenario`, `actions` (T, 12 A) and `observations` with the groups
-            "proprio" (its last 7 A numbers are the end-effector poses) and "object".
+            "proprio" and "object".
         codec: Turns actions into targets (`env.codec`).
         segment: Finds the cuts; by default what suits the scenario's task.
         label: Kept with the source.
@@ -45,15 +46,17 @@ def read_motion(
     Raises:
         ValueError: The motion cannot be cut, such as one in which nothing was touched.
     """
-    proprio, seen = (np.asarray(episode.observations[k], float) for k in ("proprio", "object"))
-    measured = end_effector_poses(proprio, arms=np.shape(episode.actions)[-1] // 12)
-    actions = _hold(np.clip(np.asarray(episode.actions, float), -1.0, 1.0), settle)
-    issued = smooth(slew(codec.decode(actions), measured[0]), smoothing)
+    measured = end_effector_poses(episode.observations["proprio"])
+    objects = read_objects(np.asarray(episode.observations["object"], float))
+
+    actions = np.clip(np.asarray(episode.actions, float), -1.0, 1.0)
+    targets = codec.decode(_hold(actions, settle))
+    issued = smooth(slew(targets, measured[0]), smoothing)
     motion = Motion(
         position=issued.position,
         quaternion=issued.quaternion,
         hand=issued.hand,
-        objects=_hold(seen.reshape(len(seen), -1, 13)[..., :7], settle),
+        objects=_hold(objects.pose, settle),
         measured=_hold(measured, settle),
         object_ids=tuple(episode.scenario.objects),
         label=label,
@@ -99,12 +102,11 @@ def _hold(values: Array, steps: int) -> Array:
     return np.concatenate([values, np.repeat(values[-1:], steps, axis=0)])
 
 
-def end_effector_poses(proprio: Array, arms: int) -> Array:
-    """Cut the end-effector poses (..., A, 7) out of the proprio observation (..., 69 A)."""
-    end = proprio[..., -7 * arms :]
-    position = end[..., : 3 * arms].reshape(*end.shape[:-1], arms, 3)
-    quaternion = end[..., 3 * arms :].reshape(*end.shape[:-1], arms, 4)
-    return np.concatenate([position, tf.quat_normalize(quaternion)], axis=-1)
+def end_effector_poses(proprio: Array) -> Array:
+    """Return the end-effector poses (..., A, 7) of the group "proprio" (..., 69 A)."""
+    measured = read_proprio(np.asarray(proprio, dtype=float))
+    quaternion = tf.quat_normalize(measured.palm_quaternion)
+    return np.concatenate([measured.palm_position, quaternion], axis=-1)
 
 
 def slew(targets: Targets, start: Array) -> Targets:

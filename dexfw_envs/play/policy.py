@@ -12,18 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs.control.codec import ARM_ACTIONS, HAND_ACTIONS, PALM_ACTIONS
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.episodes.episode import Observation
+from dexfw_envs.observation import read_objects, read_proprio
 from dexfw_envs.play.file import Arrays, read_arrays
 from dexfw_envs.transforms import matrix_from_quat
 
-ARM_JOINTS = 7
-JOINTS = 19  # of an arm with its hand
-PROPRIO = 69  # numbers of an arm in the group "proprio"
-PROPRIO_PARTS = (JOINTS, JOINTS, 12, 12, 3)  # of an arm; the palm's quaternion is the rest
-OBJECT = 13  # numbers of an object: position, quaternion, two velocities
-PALM_ACTIONS = 6  # of an arm's action: the palm's six numbers come first, six of the hand follow
-HAND_ACTIONS = 6
 LIMIT = 5.0  # of a standardised input
 NORM_EPSILON = 1e-5  # of a layer norm
 
@@ -156,7 +151,7 @@ class _Residual:
         self._arrays = arrays
         self._rate = np.float32(settings["smoothing"])
         palm, hand = settings["alpha"]
-        arms = len(arrays["base/centre"]) // (PALM_ACTIONS + HAND_ACTIONS)
+        arms = len(arrays["base/centre"]) // ARM_ACTIONS
         of_an_arm = [palm] * PALM_ACTIONS + [hand] * HAND_ACTIONS
         self._reach = np.tile(np.array(of_an_arm, np.float32), arms)
 
@@ -202,24 +197,20 @@ def features(observation: Observation, whole: bool = False) -> np.ndarray:
         observation: The groups "proprio" (N, 69 A) and "object" (N, 13 K) of A arms, K objects.
         whole: Also the objects' quaternions and velocities, as the residual sees them.
     """
-    things = observation["object"].reshape(len(observation["object"]), -1, OBJECT)
-    arms = observation["proprio"].shape[1] // PROPRIO
-    ends = np.cumsum(PROPRIO_PARTS) * arms
-    joints, speeds, hand, hand_speeds, position, quaternion = np.split(
-        observation["proprio"], ends, axis=1
-    )
-    joints = joints.reshape(-1, arms, JOINTS)[..., :ARM_JOINTS]
-    speeds = speeds.reshape(-1, arms, JOINTS)[..., :ARM_JOINTS]
+    arm = read_proprio(observation["proprio"])
+    things = read_objects(observation["object"])
 
-    palm = matrix_from_quat(quaternion.reshape(-1, arms, 4))
-    offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
+    palm = matrix_from_quat(arm.palm_quaternion)
+    offset = things.position[:, None] - arm.palm_position[:, :, None]
     in_palm = (palm[:, :, None] * offset[..., None]).sum(axis=3)  # the offset in the palm's frame
 
-    columns = [joints, speeds, hand, hand_speeds, position, palm[..., 0], palm[..., 1]]
-    columns += [things[..., :3], offset, in_palm]
+    columns = [arm.arm_position, arm.arm_velocity, arm.hand_position, arm.hand_velocity]
+    columns += [arm.palm_position, palm[..., 0], palm[..., 1]]
+    columns += [things.position, offset, in_palm]
     if whole:
-        columns.append(things[..., 3:])
-    flat = [column.reshape(len(things), -1) for column in columns]
+        columns.append(things.quaternion_and_velocities)
+
+    flat = [column.reshape(len(column), -1) for column in columns]
     return np.concatenate(flat, axis=1).astype(np.float32)
 
 

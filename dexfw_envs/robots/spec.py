@@ -60,6 +60,16 @@ class HandSpec:
     effort: float  # [Nm]
     source: str
 
+    @property
+    def joints(self) -> int:
+        """Number of joints, driven and passive."""
+        return len(self.joint_names)
+
+    @property
+    def driven_joints(self) -> int:
+        """Number of driven joints."""
+        return len(self.driven)
+
     def driven_limits(self) -> tuple[np.ndarray, np.ndarray]:
         """Return lower and upper limits of the driven joints [rad], each (6,)."""
         index = list(self.driven)
@@ -67,7 +77,7 @@ class HandSpec:
 
     def full_positions(self, driven: np.ndarray) -> np.ndarray:
         """Complete driven joint positions by the couplings: (..., 6) to (..., 12) [rad]."""
-        full = np.zeros((*driven.shape[:-1], len(self.joint_names)))
+        full = np.zeros((*driven.shape[:-1], self.joints))
         full[..., list(self.driven)] = driven
         for follower, leader, offset, ratio in self.couplings:
             value = offset + ratio * full[..., leader]
@@ -115,3 +125,13 @@ class RobotSpec:
     def arms(self) -> int:
         """Number of arms."""
         return len(self.mounts)
+
+    @property
+    def joints(self) -> int:
+        """Number of joints of one arm with its hand."""
+        return self.arm.joints + self.hand.joints
+
+    @property
+    def commanded_joints(self) -> int:
+        """Number of joints of one arm with its hand that are driven: what targets are given of."""
+        return self.arm.joints + self.hand.driven_joints

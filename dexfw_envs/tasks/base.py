@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -51,21 +51,30 @@ class EpisodeMemory:
             start += width
 
 
+class Row(NamedTuple):
+    """One line of an observation group's table in the task's page."""
+
+    meaning: str
+    size: int
+    unit: str
+    bound: float  # values are clipped to +-bound
+
+
 @dataclass(frozen=True)
 class ObservationGroup:
-    """One named part of an observation, with the rows of its table in the task's page."""
+    """One named part of an observation; `dexfw_envs.observation` reads it by name."""
 
     name: str
-    rows: tuple[tuple[str, int, str, float], ...]  # (meaning, size, unit, bound)
+    rows: tuple[Row, ...]
 
     @property
     def size(self) -> int:
         """Length of the group."""
-        return sum(size for _, size, _, _ in self.rows)
+        return sum(row.size for row in self.rows)
 
     def bounds(self) -> np.ndarray:
         """Return the symmetric bound of every element, (size,)."""
-        return np.concatenate([np.full(size, bound) for _, size, _, bound in self.rows])
+        return np.concatenate([np.full(row.size, row.bound) for row in self.rows])
 
 
 class Task(Protocol):

@@ -7,7 +7,8 @@ import numpy as np
 from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.robots.panda_inspire import panda_inspire
 from dexfw_envs.tasks import objects
-from dexfw_envs.tasks.base import EpisodeMemory, ObservationGroup
+from dexfw_envs.tasks.base import EpisodeMemory
+from dexfw_envs.tasks.groups import one_arm_groups
 from dexfw_envs.tasks.rewards import closeness, height_progress
 from dexfw_envs.world import WorldState
 
@@ -44,31 +45,7 @@ class GraspTask:
     success_terms: tuple[str, ...] = ("raised", "contact", "free", "slow")
     marks = 0
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "hold")
-    observation_groups: tuple[ObservationGroup, ...] = (
-        ObservationGroup(
-            "proprio",
-            (
-                ("arm joint positions", 7, "rad", 4.0),
-                ("hand joint positions", 12, "rad", 2.0),
-                ("arm joint velocities", 7, "rad/s", 10.0),
-                ("hand joint velocities", 12, "rad/s", 30.0),
-                ("hand joint positions, again as the hand's own group", 12, "rad", 2.0),
-                ("hand joint velocities, again as the hand's own group", 12, "rad/s", 30.0),
-                ("end-effector position", 3, "m", 2.0),
-                ("end-effector quaternion wxyz", 4, "1", 1.0),
-            ),
-        ),
-        ObservationGroup(
-            "object",
-            (
-                ("object position", 3, "m", 2.0),
-                ("object quaternion wxyz", 4, "1", 1.0),
-                ("object linear velocity", 3, "m/s", 10.0),
-                ("object angular velocity", 3, "rad/s", 50.0),
-            ),
-        ),
-        ObservationGroup("touch", (("fingertip contact forces, thumb to little", 5, "N", 50.0),)),
-    )
+    observation_groups = one_arm_groups()
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(robot=panda_inspire(), objects=1)

@@ -9,8 +9,8 @@ from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.catalog.vessels import PARTS
 from dexfw_envs.robots.panda_inspire import panda_inspire_upright
 from dexfw_envs.tasks import objects
-from dexfw_envs.tasks.base import EpisodeMemory, ObservationGroup
-from dexfw_envs.tasks.grasp import GraspTask
+from dexfw_envs.tasks.base import EpisodeMemory
+from dexfw_envs.tasks.groups import one_arm_groups
 from dexfw_envs.tasks.rewards import closeness, height_progress
 from dexfw_envs.world import WorldState
 
@@ -22,17 +22,6 @@ HOLD_STEPS = 10  # control steps all success ingredients must last; the paper gi
 UPRIGHT = np.cos(np.deg2rad(30.0))  # a bowl tipped further has fallen over
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 MOVING, POURING = 0.06, np.cos(np.deg2rad(35.0))  # rise [m] and tilt at which these stages begin
-
-
-def _groups() -> tuple[ObservationGroup, ...]:
-    """Return the groups of Grasp, the same robot, with the states of two objects (26)."""
-    proprio, thing, touch = GraspTask.observation_groups
-    rows = tuple(
-        (meaning.replace("object", name), size, unit, bound)
-        for name in ("cup", "bowl")
-        for meaning, size, unit, bound in thing.rows
-    )
-    return (proprio, ObservationGroup("object", rows), touch)
 
 
 class PourTask:
@@ -67,7 +56,7 @@ class PourTask:
     success_terms: tuple[str, ...] = ("inside", "standing", "contact", "free")
     marks = 0
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "move", "pour")
-    observation_groups: tuple[ObservationGroup, ...] = _groups()
+    observation_groups = one_arm_groups(objects=("cup", "bowl"))
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(panda_inspire_upright(), objects=2, parts=PARTS, contents=BALLS)

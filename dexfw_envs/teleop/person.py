@@ -8,7 +8,7 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import Targets
-from dexfw_envs.control.controller import ARM_JOINTS
+from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.deployment.shared_control import NEVER
 from dexfw_envs.episodes.episode import Observation
 

@@ -277,7 +277,7 @@ def test_windows_are_seen_from_the_palm_of_their_first_step(space):
     steps = seed.length
     assert found["state"].shape == (2 * steps, STATE + 9 * (space == "absolute"))
     codec = dp.PoseCodec(dp.entry("Grasp").make().needs.robot)
-    palms = dp.measured_palms(seed.observations["proprio"][:steps], 1)
+    palms = dp.measured_palms(seed.observations["proprio"][:steps])
     back = dp.ACTION_SPACES[space](codec).decode(found["chunk"][:steps].numpy(), palms)
     for step in (0, 40, steps - 3):
         ahead = np.minimum(step + np.arange(8), steps - 1)
@@ -485,7 +485,7 @@ def test_a_policy_that_knows_the_motion_succeeds_in_spite_of_the_latency(mode, s
         shape = (args.chunk, motion.size)
 
         def sample(self, seen, prefix, known, noise):
-            palms = dp.measured_palms(seen["proprio"], 1)
+            palms = dp.measured_palms(seen["proprio"])
             first = args.chunk - args.prefix
             begin = len(counts) * first
             counts.append(known.tolist())
