@@ -20,8 +20,8 @@ import numpy as np
 
 from dexfw_envs import checks
 from dexfw_envs.control.codec import Targets
-from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.episodes.episode import Observation
+from dexfw_envs.observation import ARM_JOINTS
 
 MODES = ("async", "sync")
 # A policy that plans: takes observations of k worlds, their prefixes (k, P, action), and how many

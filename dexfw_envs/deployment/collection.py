@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.deployment.shared_control import BLEND, NEVER, SharedControl
 from dexfw_envs.deployment.stages import STAGE, StagedEnv, Start
 from dexfw_envs.deployment.starts import Starts
 from dexfw_envs.episodes.episode import GIVEN_UP, Episode, Observation
 from dexfw_envs.episodes.rollout import run_episodes
+from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.tasks.base import FAILURES
 
 JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart

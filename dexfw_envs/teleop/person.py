@@ -8,9 +8,9 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import Targets
-from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.deployment.shared_control import NEVER
 from dexfw_envs.episodes.episode import Observation
+from dexfw_envs.observation import ARM_JOINTS
 
 ALIGNED = 0.25  # a hand this near to the robot's in every joint may take over [rad]
 
