@@ -6,17 +6,10 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-
-from dexfw_envs.catalog.objects import get_object
-from dexfw_envs.catalog.surroundings import get_surroundings
-from dexfw_envs.scenario import Scenario
-
-if TYPE_CHECKING:
-    from dexfw_envs.tasks.base import Task
 
 
 def choice(option: str, value: Any, valid: tuple[Any, ...]) -> None:
@@ -112,25 +105,6 @@ def mask(values: Any, worlds: int) -> np.ndarray:
             f"a mask of worlds must be bool ({worlds},), got {chosen.dtype} {chosen.shape}"
         )
     return chosen
-
-
-def scenarios(given: Sequence[Scenario], expected: int, task: Task) -> None:
-    """Raise ``ValueError`` unless there are `expected` scenarios that a task can play."""
-    if len(given) != expected:
-        raise ValueError(f"{len(given)} scenarios given for {expected} worlds to set")
-    for scenario in given:
-        if not isinstance(scenario, Scenario):
-            raise ValueError(f"a Scenario is needed for every world, got {scenario!r}")
-        if scenario.task != task.name:
-            raise ValueError(f"a scenario of {scenario.task} cannot run in {task.name}")
-        if len(scenario.objects) != task.needs.objects:
-            raise ValueError(
-                f"{task.name} has {task.needs.objects} objects in its scene, "
-                f"a scenario has {len(scenario.objects)}: {scenario.objects}"
-            )
-        for object_id in scenario.objects:
-            get_object(object_id)
-        get_surroundings(scenario.surroundings)
 
 
 def seeds_of_worlds(seed: int | Sequence[int | None], worlds: int) -> list[int | None]:

@@ -1,4 +1,4 @@
-"""A tiny NumPy stand-in of `DexVectorEnv` (same interface) for tests that need no physics.
+"""A tiny NumPy stand-in of `DexVectorEnv` (an `EpisodeEnv`) for tests that need no physics.
 
 A point chases the action; the episode is won once it stays near the goal (the object's x, y) for
 `HOLD` steps, lost as "dropped" when it leaves the table, and ends as "timeout" otherwise.
@@ -13,9 +13,11 @@ import gymnasium as gym
 import numpy as np
 
 from dexfw_envs import checks
+from dexfw_envs.backends.base import Capabilities
 from dexfw_envs.tasks.base import FAILURES
 
 HOLD = 3
+EXACT = Capabilities(exact_restore=True, true_objects=True, parallel_worlds=True, real_time=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class StubVectorEnv:
         self.started = np.zeros(num_envs, dtype=bool)
         self.resets: list[StubScenario] = []
         self.resting = np.zeros(num_envs, dtype=bool)
-        self.backend = SimpleNamespace(rest=self._rest)
+        self.backend = SimpleNamespace(rest=self._rest, capabilities=EXACT)
         self.task = SimpleNamespace(stages=("go", "hold"))
         self.steps = 0
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from stub_env import EXACT
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import PoseCodec
@@ -99,7 +100,7 @@ class ToyEnv:
         self.codec = PoseCodec(SimpleNamespace(arms=arms, mounts=(mount,) * arms, hand=hand))
         self.single_action_space = gym.spaces.Box(-1, 1, (12 * arms,), np.float64)
         self.scenarios = [None] * num_envs
-        self.backend = SimpleNamespace(rest=lambda mask: None)
+        self.backend = SimpleNamespace(rest=lambda mask: None, capabilities=EXACT)
         self.task = SimpleNamespace(name="Toy", stages=("reach", "lift"))
         self.palm, self.turn = np.zeros((num_envs, arms, 3)), np.zeros((num_envs, arms, 4))
         self.object = np.zeros((num_envs, 1, 3))

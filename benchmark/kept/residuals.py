@@ -17,6 +17,7 @@ from benchmark.grid.scripts import load_script
 from dexfw_envs.catalog.curricula import iterations, objects_for
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.splits import split
+from dexfw_envs.envs.protocol import EpisodeEnv
 from dexfw_envs.episodes.rollout import Episode, Policy, run_episodes
 from dexfw_envs.files import atomic_write_json
 from dexfw_envs.observation import read_proprio
@@ -94,7 +95,7 @@ def mean_differences(differences: Mapping[str, Iterable[float]], task: str) -> d
     return found
 
 
-def measure_residual(combined: Policy, base: Policy, env: Any, task: str) -> dict[str, Any]:
+def measure_residual(combined: Policy, base: Policy, env: EpisodeEnv, task: str) -> dict[str, Any]:
     """Run both policies in the same scenes.
 
     Returns:

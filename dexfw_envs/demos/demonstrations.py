@@ -13,6 +13,7 @@ import numpy as np
 
 from dexfw_envs.catalog.curricula import iterations, objects_for, poses_for, surroundings_for
 from dexfw_envs.catalog.splits import make_scenario, redraw, training_combinations
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.rollout import Episode, run_episodes
 from dexfw_envs.episodes.store import EpisodeStore, StoredEpisode, open_store
 from dexfw_envs.experts import SEED_STYLES, Style, make_expert
@@ -55,7 +56,7 @@ def spread_scenes(task: str, count: int) -> list[Scenario]:
 
 
 def demonstrate(
-    env: Any,
+    env: RobotEnv,
     scenes: Sequence[Scenario],
     seed: int,
     count: int | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.store import EpisodeMismatch, StoredEpisode, check_origin
 
 #: An episode ends with the step at which it has succeeded. On another kind of processor contacts
@@ -40,16 +40,21 @@ class Outcome:
     gap: float
 
 
-def check_fits(env: DexVectorEnv, episode: StoredEpisode) -> None:
+def check_fits(env: RobotEnv, episode: StoredEpisode) -> None:
     """Refuse an episode that cannot come out the same in an env.
 
     Raises:
-        EpisodeMismatch: It is of another env version, control mode, MuJoCo or size of state.
+        EpisodeMismatch: It has no states, or is of another env version, control mode, MuJoCo or
+            size of state.
     """
     where = episode.identifier
     mode, here = env.controller.mode, metadata.version("mujoco")
     assert env.spec is not None
     check_origin(vars(episode), where, env_id=env.spec.id, control_mode=mode)
+    if not episode.states.shape[1]:
+        raise EpisodeMismatch(
+            f"{where} has no states, as its backend cannot restore them: it cannot be replayed"
+        )
     if episode.mujoco_version != here:
         made = episode.mujoco_version or "none"
         raise EpisodeMismatch(
@@ -62,7 +67,7 @@ def check_fits(env: DexVectorEnv, episode: StoredEpisode) -> None:
         )
 
 
-def replay_states(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list[Outcome]:
+def replay_states(env: RobotEnv, episodes: Iterable[StoredEpisode]) -> list[Outcome]:
     """Set every recorded state and compare what is seen in it.
 
     Args:
@@ -80,7 +85,7 @@ def replay_states(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list[
     return [_by_state(env, episode) for episode in episodes]
 
 
-def _by_state(env: DexVectorEnv, episode: StoredEpisode) -> Outcome:
+def _by_state(env: RobotEnv, episode: StoredEpisode) -> Outcome:
     check_fits(env, episode)
     frames = len(episode.states)
     same, met = np.ones(frames, dtype=bool), np.zeros(frames, dtype=bool)
@@ -102,7 +107,7 @@ def _by_state(env: DexVectorEnv, episode: StoredEpisode) -> Outcome:
     return _outcome(episode, np.flatnonzero(~same), success)
 
 
-def replay_actions(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list[Outcome]:
+def replay_actions(env: RobotEnv, episodes: Iterable[StoredEpisode]) -> list[Outcome]:
     """Step the recorded actions from the first recorded state and compare the states.
 
     Then the last action is held for `HELD` steps, in which a success still counts as one.
@@ -121,7 +126,7 @@ def replay_actions(env: DexVectorEnv, episodes: Iterable[StoredEpisode]) -> list
     return [outcome for batch in batches(episodes, env.num_envs) for outcome in _act(env, batch)]
 
 
-def _act(env: DexVectorEnv, batch: list[StoredEpisode]) -> list[Outcome]:
+def _act(env: RobotEnv, batch: list[StoredEpisode]) -> list[Outcome]:
     for episode in batch:
         check_fits(env, episode)
     filled = batch + batch[:1] * (env.num_envs - len(batch))

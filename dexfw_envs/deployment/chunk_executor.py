@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dexfw_envs import checks
 from dexfw_envs.control.codec import Targets
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.observation import ARM_JOINTS
 
@@ -175,7 +176,7 @@ class ChunkExecutor:
 
     def __init__(
         self,
-        env: Any,
+        env: RobotEnv,
         inference: Inference,
         prefix: int,
         mode: str = "async",
@@ -277,7 +278,7 @@ def check_latency(latency: Sequence[int]) -> tuple[int, int]:
 
 
 def make_inference(
-    env: Any, plan: Plan, horizon: int, latency: Sequence[int], seed: int = 0
+    env: RobotEnv, plan: Plan, horizon: int, latency: Sequence[int], seed: int = 0
 ) -> Inference:
     """Choose what fits the backend: the wall clock where time passes by itself, else steps."""
     shape = (env.num_envs, horizon, env.codec.size)
@@ -286,7 +287,7 @@ def make_inference(
     return InjectedLatency(plan, shape, latency, seed)
 
 
-def commands_in_force(env: Any) -> np.ndarray:
+def commands_in_force(env: RobotEnv) -> np.ndarray:
     """Return the `ee_pose` actions (N, action) that ask for what is commanded already."""
     command = env.controller
     fingers = command.joints[:, :, ARM_JOINTS:]

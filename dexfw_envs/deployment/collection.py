@@ -20,10 +20,11 @@ import numpy as np
 from dexfw_envs.deployment.shared_control import BLEND, NEVER, SharedControl
 from dexfw_envs.deployment.stages import STAGE, StagedEnv, Start
 from dexfw_envs.deployment.starts import Starts
-from dexfw_envs.episodes.episode import GIVEN_UP, Episode, Observation
+from dexfw_envs.envs.protocol import RobotEnv, StepResult
+from dexfw_envs.episodes.episode import Episode, Observation
 from dexfw_envs.episodes.rollout import run_episodes
 from dexfw_envs.observation import ARM_JOINTS
-from dexfw_envs.tasks.base import FAILURES
+from dexfw_envs.tasks.base import FAILURES, GIVEN_UP
 
 JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart
 FLAG = "intervention"  # observation added to those of the environment, beside the stage
@@ -46,7 +47,7 @@ class DeployedEnv(StagedEnv):
             steps of the "operator", at a "hand_back", and in other steps of the "policy".
     """
 
-    def __init__(self, env: Any, control: SharedControl) -> None:
+    def __init__(self, env: RobotEnv, control: SharedControl) -> None:
         super().__init__(env)
         self.control = control
         self.jumps = {name: {"arm": 0.0, "hand": 0.0} for name in JUMPS}
@@ -81,7 +82,7 @@ class DeployedEnv(StagedEnv):
         scenes = [start.scenario for start in starts.values()]
         return self.env.set_state_vectors(states, scenes, within)
 
-    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> StepResult:
         """Step, and note by how much the joint commands change under whom; end what is given up."""
         before = self.env.controller.joints.copy()
         held = self.control.held
@@ -116,7 +117,9 @@ class DeployedEnv(StagedEnv):
         return {**super()._added(observation), FLAG: self._held.copy()}
 
 
-def deploy(env: Any, control: SharedControl, starts: Starts, progress: str) -> Iterator[Episode]:
+def deploy(
+    env: DeployedEnv, control: SharedControl, starts: Starts, progress: str
+) -> Iterator[Episode]:
     """Run the episodes of `starts` and yield them as they end, told to `starts` before.
 
     Their `info` also has "start": stage, pair, attempt, and whether the operator was armed.

@@ -9,6 +9,7 @@ import numpy as np
 
 from dexfw_envs.deployment.chunk_executor import check_latency
 from dexfw_envs.deployment.shared_control import NEVER, STAGE
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.experts import TEACHER_STYLES, make_expert
 
@@ -67,7 +68,7 @@ class ScriptedOperator:
         ValueError: There is no expert for the task.
     """
 
-    def __init__(self, env: Any, gate: Gate | None = None, seed: int = 0) -> None:
+    def __init__(self, env: RobotEnv, gate: Gate | None = None, seed: int = 0) -> None:
         self.env = env
         self.gate = gate or Gate()
         self.expert = make_expert(env, style=TEACHER_STYLES.get(env.task.name), seed=seed)

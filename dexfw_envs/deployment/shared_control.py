@@ -14,6 +14,7 @@ import numpy as np
 
 from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.deployment.chunk_executor import ChunkExecutor, commands_in_force
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.episode import Observation
 
 FREQUENCY = 30.0  # of the filter, undamped [rad/s] (this and the next two: DexPIE's code)
@@ -107,7 +108,7 @@ class SharedControl:
         held: Where the operator commanded the last step, bool (N,).
     """
 
-    def __init__(self, policy: ChunkExecutor, operator: Intervention, env: Any) -> None:
+    def __init__(self, policy: ChunkExecutor, operator: Intervention, env: RobotEnv) -> None:
         self.policy = policy
         self.operator = operator
         self.env = env

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dexfw_envs.deployment.shared_control import NEVER, STAGE
+from dexfw_envs.envs.protocol import RobotEnv, StepResult
+from dexfw_envs.envs.wrapper import EnvWrapper
 from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.scenario import Scenario
 
@@ -40,44 +42,41 @@ class Start:
     lost_at: int = NEVER
 
 
-class StagedEnv:
+class StagedEnv(EnvWrapper):
     """An environment whose observations also hold the `stage`, handed to `run_episodes`.
 
     Args:
         env: A `DexVectorEnv` built with `autoreset_mode="disabled"`.
     """
 
-    def __init__(self, env: Any) -> None:
-        self.env = env
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.env, name)
-
     def reset(self, *, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
         """Begin episodes as the environment does."""
         observation, info = self.env.reset(options=options)
         return self._added(observation), info
 
-    def step(self, actions: np.ndarray) -> tuple[Observation, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> StepResult:
         """Step as the environment does."""
-        observation, *rest = self.env.step(actions)
-        return self._added(observation), *rest
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        return self._added(observation), reward, terminated, truncated, info
 
     def _added(self, observation: Observation) -> Observation:
         stage = self.env.task.stage(self.env.world, self.env.memory).astype(np.int8)
         return {**observation, STAGE: stage}
 
 
-def stages_of(env: Any, episode: Any) -> np.ndarray:
+def stages_of(env: RobotEnv, episode: Any) -> np.ndarray:
     """Return the task's stage at every state of an episode, (T+1,), by restoring them in `env`.
 
     Raises:
-        ValueError: The backend cannot restore states.
+        ValueError: The episode has no states, or the backend cannot restore them.
     """
+    states = np.asarray(episode.states)
     if not env.backend.capabilities.exact_restore:
         raise ValueError("episodes without a stage need a backend that restores states to find it")
+    if not states.size:
+        raise ValueError("episodes without a stage need states to find it")
+
     found = []
-    states = np.asarray(episode.states)
     for first in range(0, len(states), env.num_envs):
         rows = states[first : first + env.num_envs]
         mask = np.arange(env.num_envs) < len(rows)
@@ -86,7 +85,7 @@ def stages_of(env: Any, episode: Any) -> np.ndarray:
     return np.concatenate(found)
 
 
-def with_stages(env: Any, episode: EpisodeT) -> EpisodeT:
+def with_stages(env: RobotEnv, episode: EpisodeT) -> EpisodeT:
     """Return an episode with the stage among its observations, as `stages_of` finds it.
 
     Raises:
@@ -105,9 +104,14 @@ def stage_starts(episodes: Iterable[Any]) -> dict[int, list[Start]]:
 
     Args:
         episodes: Successes with states and stages, of demonstrations or of scenes set up.
+
+    Raises:
+        ValueError: An episode has no states, as its backend cannot restore them.
     """
     found: dict[int, list[Start]] = {}
     for episode in episodes:
+        if not np.asarray(episode.states).size:
+            raise ValueError("episodes without states cannot start in the middle of a task")
         for start in _starts_of(episode):
             found.setdefault(start.stage, []).append(start)
     return dict(sorted(found.items()))

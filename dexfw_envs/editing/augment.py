@@ -21,6 +21,7 @@ from dexfw_envs.editing.bridging import EditOptions
 from dexfw_envs.editing.editor import Editor, edit
 from dexfw_envs.editing.motion import Motion
 from dexfw_envs.editing.reading import end_effector_poses, read_motion, slew
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.rollout import Episode, run_episodes
 from dexfw_envs.observation import read_objects
 from dexfw_envs.transforms import Array
@@ -163,7 +164,7 @@ class EditingPolicy:
 
     def __init__(
         self,
-        env: Any,
+        env: RobotEnv,
         sources: Sequence[Motion],
         rng: np.random.Generator,
         options: EditOptions | None = None,
@@ -189,6 +190,7 @@ class EditingPolicy:
         for world in worlds:
             rng = np.random.default_rng([self.entropy, len(self.chosen)])
             scenario = self.env.scenarios[world]
+            assert scenario is not None, "worlds are reset before their policy"
             index = self.choose(self.sources, scenario, objects[world], rng)
             self.chosen.append(index)
             self.plans[world] = self._plan(self.sources[index], objects[world], arms[world], rng)
@@ -220,7 +222,7 @@ class EditingPolicy:
         return self.env.codec.encode(targets)
 
 
-def _check_fits(source: Motion, env: Any) -> None:
+def _check_fits(source: Motion, env: RobotEnv) -> None:
     has = (source.arms, source.objects.shape[1])
     needed = (env.codec.arms, env.world.object_position.shape[1])
     if has != needed:
@@ -255,7 +257,7 @@ class Augmentation:
 
 
 def augment(
-    env: Any,
+    env: RobotEnv,
     sources: Sequence[Motion | Any],
     scenarios: Iterable[Scenario],
     rng: np.random.Generator,
@@ -295,7 +297,7 @@ def augment(
     return Augmentation(policy, scenarios, failures, **run)
 
 
-def _motion(episode: Any, env: Any) -> Motion:
+def _motion(episode: Any, env: RobotEnv) -> Motion:
     """Cut an episode, which must be of the env's own task."""
     label, task = getattr(episode, "identifier", ""), episode.scenario.task
     if task != env.task.name:

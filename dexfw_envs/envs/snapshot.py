@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+from dexfw_envs.backends.base import Backend
 from dexfw_envs.scenario import Scenario
-
-if TYPE_CHECKING:
-    from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.world import WorldState
 
 NAMES = ("vectors", "scenarios", "generators")  # of what `read` returns
 _WORLDS = "worlds' states"  # in place of the backend, which cannot be copied
 
 
-def read(env: DexVectorEnv) -> dict[str, Any]:
+class CopiedEnv(Protocol):
+    """What is read and written of an environment."""
+
+    num_envs: int
+    backend: Backend
+    world: WorldState
+    scenarios: list[Scenario | None]
+    generators: list[np.random.Generator]
+    closed: bool
+
+    def state_vectors(self) -> np.ndarray:
+        """Read the full state of every world, (N, S)."""
+
+    def set_state_vectors(self, states: np.ndarray, scenarios: Sequence[Scenario]) -> Any:
+        """Restore all worlds; return the observations."""
+
+    def forget_seeds(self) -> None:
+        """Say that no generator follows from a seed any more."""
+
+    def make_worlds(self) -> Backend:
+        """Build worlds of its own."""
+
+
+def read(env: CopiedEnv) -> dict[str, Any]:
     """Read everything the continuation depends on: arrays and strings only."""
     return {
         "vectors": env.state_vectors(),
@@ -25,7 +48,7 @@ def read(env: DexVectorEnv) -> dict[str, Any]:
     }
 
 
-def restore(env: DexVectorEnv, state: dict[str, Any]) -> dict[str, np.ndarray]:
+def restore(env: CopiedEnv, state: dict[str, Any]) -> dict[str, np.ndarray]:
     """Put back what `read` gave; return the observations."""
     if missing := [name for name in NAMES if name not in state]:
         raise ValueError(f"a state holds {', '.join(NAMES)}; this one lacks {', '.join(missing)}")
@@ -42,7 +65,7 @@ def restore(env: DexVectorEnv, state: dict[str, Any]) -> dict[str, np.ndarray]:
     return observation
 
 
-def packed(env: DexVectorEnv) -> dict[str, Any]:
+def packed(env: CopiedEnv) -> dict[str, Any]:
     """Return the attributes of an environment, with the worlds that have begun as state vectors."""
     attributes = env.__dict__.copy()
     worlds = attributes.pop("backend")
@@ -51,7 +74,7 @@ def packed(env: DexVectorEnv) -> dict[str, Any]:
     return attributes
 
 
-def unpack(env: DexVectorEnv, attributes: dict[str, Any]) -> None:
+def unpack(env: CopiedEnv, attributes: dict[str, Any]) -> None:
     """Give a new environment the attributes of another one, and worlds of its own."""
     attributes = attributes.copy()
     states = attributes.pop(_WORLDS)
@@ -65,5 +88,5 @@ def unpack(env: DexVectorEnv, attributes: dict[str, Any]) -> None:
         env.backend.close()
 
 
-def _begun(env: DexVectorEnv) -> np.ndarray:
+def _begun(env: CopiedEnv) -> np.ndarray:
     return np.array([scenario is not None for scenario in env.scenarios])

@@ -23,6 +23,7 @@ from dexfw_envs.catalog import named_sampler
 from dexfw_envs.control.codec import CONTROL_PERIOD, PoseCodec
 from dexfw_envs.control.controller import CONTROL_MODES, Controller
 from dexfw_envs.envs import snapshot
+from dexfw_envs.envs.given_scenarios import check_scenarios
 from dexfw_envs.envs.observe import Observer
 from dexfw_envs.envs.varied import ExactLink, VariedLink
 from dexfw_envs.registry import check_id, entry
@@ -101,6 +102,8 @@ class DexVectorEnv(gym.vector.VectorEnv):
         "render_fps": round(1 / CONTROL_PERIOD),
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
+
+    single_action_space: gym.spaces.Box
 
     def __init__(
         self,
@@ -248,7 +251,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         worlds = np.flatnonzero(mask)
         if given is None:
             given = [self.sampler(self.generators[world]) for world in worlds]
-        checks.scenarios(given, len(worlds), self.task)
+        check_scenarios(given, len(worlds), self.task)
         self.link.check(given)
         for world, scenario in zip(worlds, given, strict=True):
             self.scenarios[world] = scenario
@@ -499,7 +502,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         """
         mask = checks.mask(mask, self.num_envs)
         states = np.asarray(states, dtype=float)
-        checks.scenarios(scenarios, int(mask.sum()), self.task)
+        check_scenarios(scenarios, int(mask.sum()), self.task)
         sizes = [part.shape[1] for part in self._state_parts()]
         expected = (int(mask.sum()), sum(sizes))
         if states.shape != expected:

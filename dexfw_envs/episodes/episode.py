@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 Observation = dict[str, np.ndarray]
 
-GIVEN_UP = "given up"  # reason of failure where the operator of a collection ended the episode
-
 
 @dataclass(frozen=True, eq=False)
 class Episode:
@@ -25,7 +23,8 @@ class Episode:
         observations: Observation groups from the reset to the last step, (T+1, ...) each.
         actions: Actions as executed, (T, action).
         rewards: Rewards, (T,).
-        states: State vectors (simulator, controller, memory), from the reset on, (T+1, S).
+        states: State vectors (simulator, controller, memory), from the reset on, (T+1, S); S = 0
+            on a backend that cannot restore them exactly.
         success: Whether the task's success condition was met, hold included.
         raised: Whether the object was ever raised far enough, held or not.
         hold: Longest run of steps for which the success condition held.

@@ -72,7 +72,7 @@ class StoredEpisode(Episode):
         identifier: Name of the file without `.h5`.
         env_id: Id with version, such as `DexFW/Grasp-v0`.
         control_mode: The action's meaning, such as `ee_pose`.
-        mujoco_version: Version that made `states`; "" on other backends.
+        mujoco_version: Version that made `states`; "" where there are none.
         seed: Seed of the run that made the episode.
         source: One of `SOURCES`.
         schema_version: Version of the file's layout.
@@ -112,7 +112,8 @@ def make_header(
         source: One of `SOURCES`.
         seed: Seed of the run.
         index: Place in the collection; `episode.index` by default.
-        mujoco_version: The installed one by default.
+        mujoco_version: That which made the states; by default the installed one, or "" for an
+            episode without states.
 
     Raises:
         ValueError: The source is unknown or a value has the wrong type or size.
@@ -123,7 +124,7 @@ def make_header(
         "schema_version": SCHEMA_VERSION,
         "env_id": env_id,
         "control_mode": control_mode,
-        "mujoco_version": installed_mujoco() if mujoco_version is None else mujoco_version,
+        "mujoco_version": _maker(episode) if mujoco_version is None else mujoco_version,
         "seed": seed,
         "source": source,
         "index": episode.index if index is None else index,
@@ -136,6 +137,11 @@ def make_header(
     if not env_id or not control_mode:
         raise ValueError(f"env_id {env_id!r} and control_mode {control_mode!r} must be given")
     return {name: kind(values[name]) for name, kind in HEADER_FIELDS.items()}
+
+
+def _maker(episode: Any) -> str:
+    """Return the version of MuJoCo that made the states of an episode; "" if it has none."""
+    return installed_mujoco() if np.asarray(episode.states).size else ""
 
 
 def save_episode(path: str | Path, episode: Any, **origin: Any) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from dexfw_envs.console import reporting
+from dexfw_envs.envs.protocol import EpisodeEnv
 from dexfw_envs.episodes.episode import Episode, Observation, mean_second_difference
 from dexfw_envs.tasks.base import FAILURES
 
@@ -39,7 +40,7 @@ class Policy(Protocol):
 class _Recorder:
     """Buffers of the episodes under way, one row per world, allocated once."""
 
-    def __init__(self, env: Any, trajectories: bool, observation_keys: Sequence[str] | None):
+    def __init__(self, env: EpisodeEnv, trajectories: bool, observation_keys: Sequence[str] | None):
         self.env, self.trajectories, self.keys = env, trajectories, observation_keys
         count, self.max_steps = env.num_envs, int(env.max_episode_steps)
         self.index = np.full(count, -1)
@@ -88,14 +89,20 @@ class _Recorder:
             for key, value in observation.items()
             if key in keys
         }
-        states = self.env.state_vectors()
+        states = self._full_states()
         self.states = np.empty((len(states), self.max_steps + 1, states.shape[1]), states.dtype)
+
+    def _full_states(self) -> np.ndarray:
+        """Read the state of every world, (N, S); S = 0 where it could not be restored exactly."""
+        if self.env.backend.capabilities.exact_restore:
+            return self.env.state_vectors()
+        return np.zeros((len(self.index), 0))
 
     def _save_frame(self, observation: Observation, worlds: np.ndarray) -> None:
         at = (worlds, self.length[worlds])
         for key, buffer in self.observations.items():
             buffer[at] = observation[key][worlds]
-        self.states[at] = self.env.state_vectors()[worlds]
+        self.states[at] = self._full_states()[worlds]
 
     def save_actions(self, actions: np.ndarray) -> np.ndarray:
         """Keep the actions of the active worlds and return what all worlds shall execute.
@@ -194,7 +201,7 @@ def _reporting(
 
 
 def run_episodes(
-    env: Any,
+    env: EpisodeEnv,
     policy: Policy,
     scenarios: Iterable[Scenario],
     progress: str | ProgressCallback | None = None,
@@ -235,7 +242,7 @@ def run_episodes(
 
 
 def _run(
-    env: Any,
+    env: EpisodeEnv,
     policy: Policy,
     scenarios: Iterable[Scenario],
     trajectories: bool,
@@ -276,7 +283,7 @@ def _run(
 
 
 def _begin(
-    env: Any,
+    env: EpisodeEnv,
     policy: Policy,
     recorder: _Recorder,
     mask: np.ndarray,

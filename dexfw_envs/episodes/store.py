@@ -141,7 +141,7 @@ class EpisodeStore:
             seed: Seed of the collection.
             config: What else tells this collection from others; see `identifier`.
             index: Number within the collection; `episode.index` by default.
-            mujoco_version: The installed one by default.
+            mujoco_version: That which made the states; see `make_header`.
 
         Raises:
             ValueError: The episode does not fit together, the store's env is not known, or the id

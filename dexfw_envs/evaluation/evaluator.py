@@ -22,8 +22,11 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from dexfw_envs.envs.protocol import EpisodeEnv
+from dexfw_envs.envs.single import DexEnv
 from dexfw_envs.episodes.rollout import Episode, Policy, ProgressCallback, run_episodes
 from dexfw_envs.evaluation.records import Record, reference
+from dexfw_envs.registry import NAMESPACE
 from dexfw_envs.scenario import displaced, varied
 from dexfw_envs.variation import ranges_of
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     policy: Policy,
-    env: Any,
+    env: str | EpisodeEnv | gymnasium.Env,
     *,
     split: str | None = None,
     episodes: int = 200,
@@ -89,7 +92,7 @@ def evaluate(
             env = _make(env, num_envs, videos, options)
             stack.callback(env.close)
         labels = {**_identity(env), "split": split or "custom", "seed": seed}
-        env = _batch_of(env)
+        batch = _batch_of(env)
         chosen = list(scenarios or ())
         if split is not None:
             chosen = _draw(labels["task"], split, episodes, seed)
@@ -99,14 +102,18 @@ def evaluate(
             ranges = ranges_of(variation)
             chosen = [varied(one, ranges) for one in chosen]
         start = time.perf_counter()
-        finished = _run(env, policy, chosen, progress, videos, Path(video_folder))
+        finished = _run(batch, policy, chosen, progress, videos, Path(video_folder))
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
     drawn = split is not None and not displacement and variation is None
     return [_record(episode, labels, drawn) for episode in finished]
 
 
 def evaluate_filmed(
-    policy: Policy, env: Any, folder: str | Path | None, films: int = 4, **what: Any
+    policy: Policy,
+    env: str | EpisodeEnv | gymnasium.Env,
+    folder: str | Path | None,
+    films: int = 4,
+    **what: Any,
 ) -> tuple[list[Record], str]:
     """Evaluate and film the first episodes; where they cannot be filmed, evaluate without.
 
@@ -132,7 +139,7 @@ def evaluate_filmed(
 
 
 def _run(
-    env: Any,
+    env: EpisodeEnv,
     policy: Policy,
     scenarios: Sequence[Scenario],
     progress: str | ProgressCallback | None,
@@ -157,14 +164,12 @@ HARMLESS = (PassiveEnvChecker, OrderEnforcing, TimeLimit)
 NEEDED = ("task", "backend", "scenarios", "max_episode_steps")  # of an env, beside Gymnasium's
 
 
-def _batch_of(env: Any) -> Any:
+def _batch_of(env: EpisodeEnv | gymnasium.Env) -> EpisodeEnv:
     """Return the vector env that acts: the env itself, or the batch of one behind a single env.
 
     Raises:
         ValueError: It is none of this suite's, or a wrapper of it would be passed over.
     """
-    from dexfw_envs.envs.single import DexEnv
-
     inner = getattr(env, "unwrapped", env)
     if isinstance(inner, DexEnv):
         _refuse_wrappers(env)
@@ -175,12 +180,12 @@ def _batch_of(env: Any) -> Any:
                 f"it by gymnasium.make_vec(..., max_episode_steps={limit})"
             )
         return inner.batch
-    if any(not hasattr(env, name) for name in NEEDED):
+    if isinstance(env, gymnasium.Env) or any(not hasattr(env, name) for name in NEEDED):
         raise ValueError(_foreign(str(env)))
     return env
 
 
-def _refuse_wrappers(env: Any) -> None:
+def _refuse_wrappers(env: EpisodeEnv | gymnasium.Env) -> None:
     """Refuse the wrappers of a single env, which the batch of one behind it would pass over."""
     while isinstance(env, gymnasium.Wrapper):
         if not isinstance(env, HARMLESS):
@@ -206,9 +211,7 @@ def _foreign(name: str) -> str:
     )
 
 
-def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -> Any:
-    from dexfw_envs.registry import NAMESPACE
-
+def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -> EpisodeEnv:
     module, _, name = env_id.rpartition(":")
     if module:
         importlib.import_module(module)
@@ -217,9 +220,8 @@ def _make(env_id: str, num_envs: int, videos: int, options: Mapping[str, Any]) -
         raise ValueError(_foreign(repr(env_id)))
 
     options = {"render_mode": "rgb_array", **options} if videos else dict(options)
-    return gymnasium.make_vec(
-        env_id, num_envs=num_envs, autoreset_mode="disabled", **options
-    ).unwrapped
+    made: Any = gymnasium.make_vec(env_id, num_envs=num_envs, autoreset_mode="disabled", **options)
+    return made.unwrapped
 
 
 def _draw(task: str, split: str, episodes: int, seed: int) -> list[Scenario]:
@@ -228,7 +230,7 @@ def _draw(task: str, split: str, episodes: int, seed: int) -> list[Scenario]:
     return splits.split(task, split, episodes, seed)
 
 
-def _identity(env: Any) -> dict[str, Any]:
+def _identity(env: EpisodeEnv | gymnasium.Env) -> dict[str, Any]:
     """Task, id and version of an env, from its spec "DexFW/<task>-v<version>"."""
     spec = getattr(env, "spec", None)
     if spec is None:
@@ -265,7 +267,7 @@ def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
 class _Film:
     """Films the first episodes; called by `run_episodes` after every reset and step."""
 
-    def __init__(self, env: Any, scenarios: Sequence[Scenario], count: int, folder: Path):
+    def __init__(self, env: EpisodeEnv, scenarios: Sequence[Scenario], count: int, folder: Path):
         self.env, self.scenarios, self.count, self.folder = env, scenarios, count, folder
         self.fps = float(env.metadata.get("render_fps", 20))
         self.writers: dict[int, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.experts.grasp import COVER, GraspExpert, Style
 from dexfw_envs.experts.handover import HandoverExpert
 from dexfw_envs.experts.lift import LiftExpert
@@ -25,7 +26,7 @@ TEACHER_STYLES = {name: replace(style, margin=0.25) for name, style in SEED_STYL
 TEACHER_STYLES["Grasp"] = replace(TEACHER_STYLES["Grasp"], approach=COVER)
 
 
-def make_expert(env: Any, **options: Any) -> Any:
+def make_expert(env: RobotEnv, **options: Any) -> Any:
     """Build the expert of an environment's task; `ValueError` names the tasks that have one."""
     if env.task.name not in EXPERTS:
         raise ValueError(f"no expert for {env.task.name!r}; there is one for {tuple(EXPERTS)}")

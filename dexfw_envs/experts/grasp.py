@@ -10,7 +10,7 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.objects import ObjectSpec, get_object
 from dexfw_envs.control.codec import Targets
-from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.envs.protocol import RobotEnv
 
 APPROACH, ADVANCE, CLOSE, LIFT = range(4)
 LOW = 0.033  # an object whose centre is lower than this is pinched against the thumb's root [m]
@@ -105,7 +105,7 @@ class GraspExpert:
         seed: Of the style's random numbers; each episode adds its scenario's seed.
     """
 
-    def __init__(self, env: DexVectorEnv, style: Style | None = None, seed: int = 0) -> None:
+    def __init__(self, env: RobotEnv, style: Style | None = None, seed: int = 0) -> None:
         if env.task.name != "Grasp":
             raise ValueError(f"GraspExpert cannot act in task {env.task.name!r}; it knows 'Grasp'")
         self.env, self.style, self.seed = env, style or Style(), seed

@@ -8,7 +8,7 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.object_spec import ObjectSpec
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.shapes import reach
-from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.experts.grasp import Style
 from dexfw_envs.experts.motion import PalmMotion, heading, palm_quaternion
 
@@ -40,7 +40,7 @@ class LiftExpert:
         seed: Of the style's random numbers; each episode adds its scenario's seed.
     """
 
-    def __init__(self, env: DexVectorEnv, style: Style | None = None, seed: int = 0) -> None:
+    def __init__(self, env: RobotEnv, style: Style | None = None, seed: int = 0) -> None:
         if env.task.name != "Lift":
             raise ValueError(f"LiftExpert cannot act in task {env.task.name!r}; it knows 'Lift'")
         n = env.num_envs

@@ -6,7 +6,7 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import CONTROL_PERIOD, Targets
-from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.experts.grasp import Style
 
 FREQUENCY = 4.5  # of the second-order motion towards a goal [rad/s]
@@ -30,7 +30,7 @@ class PalmMotion:
         tempo: Of each world's episode, about 1, (N,).
     """
 
-    def __init__(self, env: DexVectorEnv, style: Style, seed: int) -> None:
+    def __init__(self, env: RobotEnv, style: Style, seed: int) -> None:
         n, arms = env.num_envs, env.task.needs.robot.arms
         self.env, self.style, self.seed = env, style, seed
         self.position, self._velocity = np.zeros((n, arms, 3)), np.zeros((n, arms, 3))

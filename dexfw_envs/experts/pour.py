@@ -6,7 +6,7 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.objects import get_object
-from dexfw_envs.envs.vector import DexVectorEnv
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.experts.grasp import LEAD, PREOPPOSED, Style
 from dexfw_envs.experts.motion import PalmMotion
 from dexfw_envs.tasks.pour import BOWL, CUP
@@ -39,7 +39,7 @@ class PourExpert:
         seed: Of the style's random numbers; each episode adds its scenario's seed.
     """
 
-    def __init__(self, env: DexVectorEnv, style: Style | None = None, seed: int = 0) -> None:
+    def __init__(self, env: RobotEnv, style: Style | None = None, seed: int = 0) -> None:
         if env.task.name != "Pour":
             raise ValueError(f"PourExpert cannot act in task {env.task.name!r}; it knows 'Pour'")
         self.env, self.style, n = env, style or Style(), env.num_envs

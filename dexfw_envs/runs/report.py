@@ -17,6 +17,7 @@ from rich.table import Table
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.console import extras
 from dexfw_envs.demos.collection import motion_ratios
+from dexfw_envs.envs.protocol import EpisodeEnv
 from dexfw_envs.episodes.rollout import Policy
 from dexfw_envs.evaluation.evaluator import evaluate_filmed
 from dexfw_envs.evaluation.records import write_records
@@ -29,7 +30,7 @@ Row = Mapping[str, Any]
 
 def measure(
     policies: Mapping[str, Policy],
-    env: Any,
+    env: EpisodeEnv,
     args: ScriptArgs,
     *,
     method: str,

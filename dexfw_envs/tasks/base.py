@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
-from dexfw_envs.episodes.episode import GIVEN_UP
 from dexfw_envs.world import WorldState
 
+GIVEN_UP = "given up"  # reason of failure where the operator of a collection ended the episode
 # Why an episode failed; `info["failure_code"]` is the index into it, the same for every task.
-# 0: not failed. "given up": the operator of a collection ended it; no environment says that.
+# 0: not failed. No environment says `GIVEN_UP`.
 FAILURES = ("", "fault", "timeout", "dropped", "spilled", GIVEN_UP)
 
 

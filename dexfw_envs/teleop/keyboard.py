@@ -15,6 +15,7 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import CONTROL_PERIOD, Targets
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.teleop.person import PersonOperator
 
 # What one key press changes
@@ -153,7 +154,7 @@ class KeyboardSource:
             now.hand[arm] = np.clip(now.hand[arm], *self.limits)
 
 
-def keyboard_operator(env: Any) -> PersonOperator:
+def keyboard_operator(env: RobotEnv) -> PersonOperator:
     """A person at this terminal who may take over in `env`; the keys are printed."""
     print(HELP, flush=True)
     return PersonOperator(env, KeyboardSource(env.task.needs.robot.hand.driven_limits()))

@@ -9,6 +9,7 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import Targets
 from dexfw_envs.deployment.shared_control import NEVER
+from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.observation import ARM_JOINTS
 
@@ -48,7 +49,7 @@ class PersonOperator:
         ValueError: There are several worlds.
     """
 
-    def __init__(self, env: Any, source: CommandSource) -> None:
+    def __init__(self, env: RobotEnv, source: CommandSource) -> None:
         if env.num_envs != 1:
             raise ValueError(f"a person commands one world, got {env.num_envs}")
         self.env = env

@@ -60,6 +60,18 @@ def test_robomimic_round_trip(tmp_path):
             same(demo["dones"], np.array([0] * (episode.length - 1) + [int(last)]))
 
 
+@pytest.mark.parametrize("name", ["lerobot", "robomimic", "minari"])
+def test_episodes_without_states_are_exported(tmp_path, name):
+    for module in {"lerobot": ["pyarrow"], "robomimic": [], "minari": ["minari", "PIL"]}[name]:
+        pytest.importorskip(module, reason=f"{module} (extra data) is not installed")
+    store = EpisodeStore(tmp_path / "store", ENV, MODE)
+    episode = made_up(0, pictures=False)
+    bare = replace(episode, states=np.zeros((episode.length + 1, 0)))
+    store.add(bare, source="policy", seed=7)
+    out = tmp_path / "out" / {"robomimic": "demos.hdf5"}.get(name, "demos-v0")
+    assert export(store.folder, name, out)["episodes"] == 1
+
+
 def test_robomimic_masks_and_env(tmp_path):
     store = fill(tmp_path / "store")
     export(store.folder, "robomimic", tmp_path / "all.hdf5", failures=True)

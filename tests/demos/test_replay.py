@@ -138,6 +138,7 @@ def test_joint_episodes_with_touch_in_a_store(tmp_path):
         ({"control_mode": "joint"}, "'joint', but 'ee_pose' is needed"),
         ({"mujoco_version": "3.2.1"}, r"made by mujoco '3\.2\.1' and replays exactly only there"),
         ({"mujoco_version": ""}, "made by mujoco 'none'"),
+        ({"states": np.zeros((SEED.length + 1, 0))}, "has no states, as its backend cannot"),
         ({"states": np.zeros((SEED.length + 1, 7))}, "states of 7 numbers, this env's have"),
     ],
 )

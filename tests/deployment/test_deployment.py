@@ -31,8 +31,9 @@ from dexfw_envs.deployment.stages import (
     with_stages,
 )
 from dexfw_envs.deployment.starts import Starts
-from dexfw_envs.episodes.episode import GIVEN_UP, Episode
+from dexfw_envs.episodes.episode import Episode
 from dexfw_envs.episodes.store import EpisodeStore
+from dexfw_envs.tasks.base import GIVEN_UP
 
 SCENE = scene(seed=5)
 
@@ -59,6 +60,13 @@ def test_stages_of_a_demonstration_are_those_it_went_through():
     with pytest.raises(ValueError, match="need a backend that restores states to find it"):
         stages_of(env, seed)
     env.close()
+
+
+def test_episodes_without_states_start_nothing_in_the_middle():
+    bare = demonstration([0] * 10 + [1] * 30)
+    bare.states = np.zeros((40, 0))
+    with pytest.raises(ValueError, match="without states cannot start in the middle"):
+        stage_starts([bare])
 
 
 def test_starts_are_where_a_stage_is_first_reached():

@@ -2,10 +2,11 @@
 
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from stub_env import GoPolicy, StubVectorEnv, make_scenarios
+from stub_env import EXACT, GoPolicy, StubVectorEnv, make_scenarios
 
 from dexfw_envs.episodes.rollout import mean_second_difference, run_episodes
 
@@ -55,6 +56,17 @@ def test_trajectories_are_aligned_and_own_their_memory():
         assert episode.states.base is None
         assert episode.success == episode.info["success_terms"]["held"]
         assert not episode.success or episode.failure == ""
+
+
+def test_states_that_cannot_be_restored_are_not_read(monkeypatch):
+    whole = run(6)[1]
+    env = StubVectorEnv(4)
+    env.backend.capabilities = replace(EXACT, exact_restore=False)
+    monkeypatch.delattr(StubVectorEnv, "state_vectors")
+    found = sorted(run_episodes(env, GoPolicy(0.2), make_scenarios(6)), key=lambda e: e.index)
+    for episode, full in zip(found, whole, strict=True):
+        assert episode.states.shape == (episode.length + 1, 0)
+        np.testing.assert_array_equal(episode.actions, full.actions)
 
 
 def test_worlds_are_refilled_at_once():

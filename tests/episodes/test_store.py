@@ -73,6 +73,14 @@ def test_file_holds_everything(tmp_path):
     assert loaded.schema_version == episode_file.SCHEMA_VERSION
 
 
+def test_an_episode_without_states_names_no_maker_of_them(tmp_path):
+    episode = make_episode(3, states=np.zeros((6, 0)))
+    save_episode(tmp_path / "real.h5", episode, **ORIGIN)
+    loaded = load_episode(tmp_path / "real.h5")
+    assert_same(loaded, episode)
+    assert loaded.mujoco_version == ""
+
+
 def test_file_opens_with_plain_h5py(tmp_path):
     save_episode(tmp_path / "a.h5", make_episode(), **ORIGIN)
     with h5py.File(tmp_path / "a.h5", "r") as file:

@@ -15,7 +15,6 @@ from dexfw_envs.console.reporting import counted
 from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.demos.export.features import Feature, features_of
 from dexfw_envs.envs.observe import OBS_MODES
-from dexfw_envs.episodes.episode import GIVEN_UP
 from dexfw_envs.episodes.store import (
     DamagedEpisode,
     EpisodeMismatch,
@@ -25,6 +24,7 @@ from dexfw_envs.episodes.store import (
 )
 from dexfw_envs.provenance import commit, versions
 from dexfw_envs.registry import entry
+from dexfw_envs.tasks.base import GIVEN_UP
 
 FPS = round(1 / CONTROL_PERIOD)
 CUT = ("timeout", GIVEN_UP)  # reasons of failure that lie outside the task
