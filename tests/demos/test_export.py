@@ -65,7 +65,7 @@ def test_episodes_without_states_are_exported(tmp_path, name):
     for module in {"lerobot": ["pyarrow"], "robomimic": [], "minari": ["minari", "PIL"]}[name]:
         pytest.importorskip(module, reason=f"{module} (extra data) is not installed")
     store = EpisodeStore(tmp_path / "store", ENV, MODE)
-    episode = made_up(0, pictures=False)
+    episode = made_up(0)
     bare = replace(episode, states=np.zeros((episode.length + 1, 0)))
     store.add(bare, source="policy", seed=7)
     out = tmp_path / "out" / {"robomimic": "demos.hdf5"}.get(name, "demos-v0")
