@@ -13,14 +13,15 @@ Expected, time: Grasp 91.0 % from 56.0 % (seed 1, n 200; paper: 87.3 from 50.0, 
 #   5. intervention: who takes over
 #   6. restarts from intermediate stages
 #   7. asynchronous action in the relative action space
-#   8. critic: the distribution of the return
-#   9. optimality score of every window
-#  10. improvement, conditioned on the optimality score
-#  11. policy: diffusion of chunks that may begin with known actions
-#  12. networks and training
-#  13. evaluation
-#  14. run folder and checkpoints
-#  15. entry point
+#   8. state: what the palms see
+#   9. critic: the distribution of the return
+#  10. optimality score of every window
+#  11. improvement, conditioned on the optimality score
+#  12. policy: diffusion of chunks that may begin with known actions
+#  13. networks and training
+#  14. evaluation
+#  15. run folder and checkpoints
+#  16. entry point
 
 from __future__ import annotations
 
@@ -61,10 +62,11 @@ JOINTS = 19  # of an arm and its hand
 FINGERS = 12  # joints of a hand
 # Of an arm: angles, speeds, again those of the fingers, position and quaternion of the palm
 PROPRIO = (JOINTS, JOINTS, FINGERS, FINGERS, 3, 4)
+ARM = sum(PROPRIO)
 OBJECT = 13  # of an object: position, quaternion, linear and angular velocity
 
-DEPLOYED = 8  # most worlds of a collection
-SPARE = 0.25  # share of scenes beyond those needed, since the expert may fail in some
+COLLECTION_WORLDS = 8  # most worlds of a collection
+SPARE_SCENES = 0.25  # share of scenes beyond those needed, since the expert may fail in some
 VIDEO_SIZE = 320  # side of a video's picture where the policy sees none [px]
 
 
@@ -100,13 +102,13 @@ class CollectionArgs:
     retries: int | None = None  # most of them in a round; None: every start that fails
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     starts: Literal["staged", "initial"] = "staged"  # also from intermediate stages, or not
-    setups: int = 15  # scenes brought to these stages by the expert; 0: those of demonstrations
-    initial_share: float = 0.8  # of the initial state in staged starts, before any has failed
+    setups: int = 15  # scenes in which the expert reaches these stages; 0: the demonstrations
+    initial_share: float = 0.8  # of staged starts that are initial states, before any has failed
     operator: Literal["scripted", "keyboard"] = "scripted"  # who intervenes
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
-    patience: float = 1.5  # times the longest stage of most demonstrations: a stall
+    patience: float = 1.5  # how long a stall is, in longest stages of an ordinary demonstration
     reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
-    foresight: int = 20  # steps before the first try went wrong that it is called in the second
+    foresight: int = 20  # steps that the operator is called before the first try went wrong
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class CriticArgs:
     critic_hand: bool = True  # it sees the finger joints (the paper's does not)
     critic_touch: bool = False  # it feels the fingertip forces
     critic_split: Literal["crossfit", "heldout"] = "crossfit"  # five fifths, or one left out
-    failure_penalty: float = 1.0  # of a failed end, relative to the longest episode
+    failure_penalty: float = 1.0  # of a failed end, in longest episodes
     failure_decay: float = 1.0  # of the penalty per step back (the authors' later code: 0.99)
 
 
@@ -129,14 +131,14 @@ class OptimalityArgs:
     """How advantages become optimality scores, and how policies are conditioned on them."""
 
     lookahead: int = 50  # N of the advantage [steps] (the paper: the chunk); shorter is noisier
-    end_value: Literal["critic", "true"] = "true"  # of a last frame in the advantage
+    end_value: Literal["critic", "true"] = "true"  # of an episode's last state in the advantage
     indicator: Literal["auto", "sigmoid", "binary", "linear", "outcome"] = "auto"  # auto: variant's
     alpha: float = 5.0  # steepness of the sigmoid
-    ceiling: float = 0.5  # of sigmoid and linear: an expert is better (the paper: 1)
+    ceiling: float = 0.5  # of a score by sigmoid or linear: an expert is better (the paper: 1)
     quantiles: tuple[float, float] = (0.4, 0.6)  # of the advantage (the paper: 0.6 and 0.8)
-    labels: Literal["paper", "later"] = "paper"  # later: demonstrations and mixed windows judged
+    labels: Literal["paper", "later"] = "paper"  # later: the critic judges demonstrations too
     imitate: Literal["all", "successes", "interventions"] = "all"  # all: with an indicator only
-    contrast: float = 10.0  # turns of the optimality in its embedding [rad] (the paper's code: 1)
+    contrast: float = 10.0  # angle from score 0 to 1 in the embedding [rad] (the paper's code: 1)
     drop: float = 0.3  # probability that the condition is left out in training
     beta: float = 1.25  # guidance; 1: the conditional policy as it is
     init: Literal["scratch", "reference"] = "scratch"  # weights that improvement starts from
@@ -202,8 +204,9 @@ class Args(
         if self.eval_latency:
             check_latency(self.eval_latency)
 
-        asynchronous_tests = not self.eval_latency and self.eval_inference == "async"
-        overlaps = self.inference == "async" or asynchronous_tests
+        # Tests with a latency of their own may be late, which is what they measure
+        tests_overlap = self.eval_inference == "async" and not self.eval_latency
+        overlaps = self.inference == "async" or tests_overlap
         longest = max(self.latency)
         if overlaps and longest > self.prefix:
             raise ValueError(f"--latency {longest} is longer than --prefix {self.prefix} allows")
@@ -227,7 +230,7 @@ class Args(
         return INDICATOR_OF[self.kind] is not None
 
     @property
-    def sees(self) -> bool:
+    def uses_camera(self) -> bool:
         """Whether policy and critic see the camera, in place of the objects' states."""
         return self.obs == "image"
 
@@ -254,7 +257,10 @@ TASKS: dict[str, dict] = {  # so many that seed 1's reference comes nearest to e
     "Handover": {"demonstrations": 2}, "Lift": {}}  # fmt: skip
 # With --collected these may differ from that run's; all else made its policy and its data.
 LATER = (
-    *("collected", "rounds", "rollouts", "num_envs"),
+    "collected",
+    "rounds",
+    "rollouts",
+    "num_envs",
     *Args.ASKED,
     *(option.name for option in fields(CriticArgs)),
     *(option.name for option in fields(OptimalityArgs)),
@@ -350,7 +356,7 @@ def make_env(
         backend=args.backend,
         num_envs=worlds or args.num_envs,
         obs_mode=f"{modality}+touch",
-        image_size=args.image_size if args.sees else VIDEO_SIZE,
+        image_size=args.image_size if args.uses_camera else VIDEO_SIZE,
         control_mode=CONTROL_MODE,
         render_mode="human" if watched else "rgb_array",
         autoreset_mode="disabled",
@@ -366,7 +372,7 @@ def diverse_scenes(args: Args, count: int, rng: np.random.Generator) -> list[Sce
 
 def with_spares(count: int) -> int:
     """How many scenes to offer the expert where `count` successes are needed."""
-    return math.ceil(count * (1 + SPARE))
+    return math.ceil(count * (1 + SPARE_SCENES))
 
 
 def collect_demonstrations(run: Run) -> None:
@@ -378,7 +384,7 @@ def collect_demonstrations(run: Run) -> None:
     rng = np.random.default_rng(run.seed)
     scenes = diverse_scenes(args, with_spares(args.demonstrations), rng)
     worlds = min(len(scenes), args.num_envs)
-    env = StagedEnv(make_env(args, image=args.sees, worlds=worlds))
+    env = StagedEnv(make_env(args, image=args.uses_camera, worlds=worlds))
     staged = args.deploys and args.starts == "staged"
     if staged and not env.backend.capabilities.exact_restore:
         raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
@@ -396,7 +402,7 @@ def collect_demonstrations(run: Run) -> None:
 def stored_demonstrations(args: Args) -> list:
     """The first successes of the store that --demos names."""
     needs = []
-    if args.sees:
+    if args.uses_camera:
         needs.append("image")
     if args.critic_touch:
         needs.append("touch")
@@ -437,10 +443,11 @@ def collect_rollouts(run: Run, i: int) -> None:
     """Deploy the policy of round i - 1 and keep every episode, with who commanded its steps."""
     args = run.args
     person = args.operator == "keyboard"
+    worlds = 1 if person else min(args.num_envs, COLLECTION_WORLDS)
     env = make_env(
         args,
-        image=args.sees,
-        worlds=1 if person else min(args.num_envs, DEPLOYED),
+        image=args.uses_camera,
+        worlds=worlds,
         steps=args.collect_steps,
         watched=person,
     )
@@ -488,9 +495,10 @@ def make_starts(run: Run) -> Starts:
     args = run.args
     rng = np.random.default_rng(run.seed)
     scenes = diverse_scenes(args, args.rollouts, rng)
-    staged = {}
+    staged: dict[int, list[Start]] = {}
     if args.starts == "staged":
         staged = intermediate_starts(run, rng)
+
     return Starts(
         args.rollouts,
         iter(scenes),
@@ -528,6 +536,7 @@ def executor(
         palms = measured_palms(seen["proprio"])
         given = space.encode(prefix, palms)
         given = torch.as_tensor(given, dtype=torch.float32)
+
         noise = torch.zeros(len(known), *policy.shape)
         if args.sampling_noise == "fresh":
             noise = torch.randn(noise.shape)
@@ -542,7 +551,8 @@ def executor(
         return {**seen, "image": env.draw(worlds)}
 
     inference = make_inference(env, plan, args.chunk, latency, args.seed)
-    return ChunkExecutor(env, inference, args.prefix, mode, look if args.sees else None)
+    completed = look if args.uses_camera else None
+    return ChunkExecutor(env, inference, args.prefix, mode, completed)
 
 
 Windows = dict[str, torch.Tensor]
@@ -569,7 +579,7 @@ def windows(
     for episode in episodes:
         obs = episode.observations
         steps = len(episode.actions)
-        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # (T, H)
+        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # steps (T, H)
         there = ahead.clamp(max=steps - 1)
         palms = measured_palms(obs["proprio"][:steps])
         chunk = space.encode(episode.actions[there.numpy()], palms)
@@ -580,6 +590,7 @@ def windows(
         rows["counts"].append((ahead < steps) | goes_on)
         rows["image"].append(image_of(episode)[:steps])
         rows["optimality"].append(torch.full((steps,), NULL))
+
     if optimality is not None:
         rows["optimality"] = optimality
     return {name: torch.cat(parts) for name, parts in rows.items()}
@@ -593,6 +604,7 @@ def image_of(episode: Any) -> torch.Tensor:
     return torch.as_tensor(np.empty((len(episode.actions) + 1, 0)))
 
 
+# --- 8. state: what the palms see ---
 # Where near places are resolved to millimetres: a ramp of 5 cm from each of these on [m]
 RAMP_STARTS = np.linspace(-0.1, 0.1, 5)
 RAMP_LENGTH = 0.05
@@ -612,14 +624,15 @@ def palm_features(obs: Observation, args: Args, whole: bool = False) -> torch.Te
             `action_space` "absolute" the palms' places in the world are told too.
         whole: Tell these, the objects' turns and velocities, and the fingers' speeds.
     """
-    worlds, numbers = obs["proprio"].shape
-    objects = obs["object"].reshape(worlds, -1, OBJECT)
-    if args.sees:
+    count, numbers = obs["proprio"].shape
+    objects = obs["object"].reshape(count, -1, OBJECT)
+    if args.uses_camera:
         objects = objects[:, :0]
-    arms = numbers // sum(PROPRIO)
+    arms = numbers // ARM
     ends = arms * np.cumsum(PROPRIO[:-1])
     parts = np.split(obs["proprio"], ends, axis=1)
     _, _, fingers, speeds, position, quaternion = parts
+
     position = position.reshape(-1, arms, 3)  # of the palms in the table frame [m]
     rotation = matrix_from_quat(quaternion.reshape(-1, arms, 4))  # palm to table, (N, A, 3, 3)
     vertical = rotation[..., 2, :]  # in the palm's frame
@@ -631,24 +644,26 @@ def palm_features(obs: Observation, args: Args, whole: bool = False) -> torch.Te
     turned = rotation[:, :, None].swapaxes(3, 4) @ rotation[:, None]  # (N, A, A, 3, 3)
     near_palm = ramps(seen[:, :, :-arms])
     near_table = ramps(objects[..., 2])
-
     height = position[..., 2]
-    axes = turned[..., :2]  # the x and the y axis say it all
+    axes = turned[..., :2]  # of the other palms: x and y say it all
+
     columns = [fingers, vertical, height, seen, axes, near_palm, near_table]
     if whole or args.action_space == "absolute":
         columns += [position, rotation[..., :2]]
     if whole:
         columns += [objects, speeds]
+
     flat = [torch.as_tensor(column).flatten(1) for column in columns]
     return torch.cat(flat, dim=1).float()
 
 
-# --- 8. critic: the distribution of the return ---
+# --- 9. critic: the distribution of the return ---
 BINS = 201  # of the distribution, over [-1, 0]
 BIN_WIDTH = 1.0  # spread of a label [bins]
 FOLDS = 5  # parts of the scenes; each part is judged by a critic that has not seen it
 VALUED = 4096  # states whose values are worked out at once
 LEAST_SPREAD = 0.02  # a column of the state that hardly varies is not blown up
+STATE_LIMIT = 5.0  # of a standardised state
 
 
 class Critic(nn.Module):
@@ -657,8 +672,9 @@ class Critic(nn.Module):
     def __init__(self, inputs: int, args: Args):
         super().__init__()
         self.noise = args.critic_noise
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
-        features = inputs + IMAGE_FEATURES if args.sees else inputs
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
+        features = inputs + IMAGE_FEATURES if args.uses_camera else inputs
+
         sizes = [features, args.width, args.width, args.width, BINS]
         self.net = mlp(sizes, nn.SiLU, norm=True)
         self.register_buffer("bins", torch.linspace(-1.0, 0.0, BINS))
@@ -672,7 +688,8 @@ class Critic(nn.Module):
 
     def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Input of the network (n, D + image features); in training the state is noisy."""
-        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
+        standardised = (state - self.mean) / self.std
+        state = standardised.clamp(-STATE_LIMIT, STATE_LIMIT)
         if self.training:
             state = state + self.noise * torch.randn_like(state)
         if self.encoder is None:
@@ -681,8 +698,9 @@ class Critic(nn.Module):
 
     def loss(self, state: torch.Tensor, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Cross-entropy to a Gaussian around the target's bin; targets are returns (n,)."""
-        bins_away = (self.bins - target[:, None]) * (BINS - 1) / BIN_WIDTH
-        probability = torch.softmax(-0.5 * bins_away.square(), dim=1)
+        away = (self.bins - target[:, None]) * (BINS - 1)  # from the target's bin [bins]
+        deviations = away / BIN_WIDTH
+        probability = torch.softmax(-0.5 * deviations.square(), dim=1)
         logits = self.net(self.condition(state, image)).float()
         return F.cross_entropy(logits, probability)
 
@@ -703,7 +721,7 @@ def critic_state(obs: Observation, args: Args) -> torch.Tensor:
     """What the critic sees beside images, (n, D)."""
     state = palm_features(obs, args, whole=True)  # begins with finger joints, ends with speeds
     if not args.critic_hand:
-        arms = obs["proprio"].shape[1] // sum(PROPRIO)
+        arms = obs["proprio"].shape[1] // ARM
         fingers = arms * FINGERS
         state[:, :fingers] = 0.0
         state[:, -fingers:] = 0.0
@@ -719,10 +737,11 @@ def returns(episode: Any, args: Args) -> torch.Tensor:
     """Monte-Carlo return from every state (T+1,): steps to go, and the penalty of a failed end."""
     length = len(episode.actions)
     steps_left = torch.arange(length, -1, -1).float()
-    found = -steps_left / args.longest_episode
+    value = -steps_left / args.longest_episode
     if not episode.success:
-        found = found - args.failure_penalty * args.failure_decay**steps_left
-    return found.clamp(-1.0, 0.0)
+        penalty = args.failure_penalty * args.failure_decay**steps_left
+        value = value - penalty
+    return value.clamp(-1.0, 0.0)
 
 
 def train_critic(run: Run, i: int) -> None:
@@ -767,6 +786,7 @@ def fit_critics(
     state = frames[0]
     lengths = torch.tensor([len(rows) for rows in states])
     owner = torch.arange(len(states)).repeat_interleave(lengths)  # episode of every frame
+
     critics = nn.ModuleList(Critic(state.shape[1], args) for _ in learned)
     pools = []  # frames that each critic learns from
     for critic, chosen in zip(critics, torch.as_tensor(learned), strict=True):
@@ -804,15 +824,16 @@ def report_critic(
     return calibrations(groups, entry(args.task).make().stages)
 
 
-# --- 9. optimality score of every window ---
+# --- 10. optimality score of every window ---
 INTERVENED = 1 / 3  # share of a window beyond which it counts as the operator's
+LEAST_QUANTILES = 1e-6  # distance between them
 
-# Score in [0, 1] of an advantage, given as its place between the low quantile, 0, and the high, 1
+# Scores in [0, 1] of advantages z (T,), scaled to 0 at the low quantile and 1 at the high one
 INDICATORS: dict[str, Callable] = {
-    "sigmoid": lambda place, args, success: args.ceiling * torch.sigmoid(args.alpha * place),
-    "binary": lambda place, args, success: (place > 0).float(),
-    "linear": lambda place, args, success: args.ceiling * place.clamp(0.0, 1.0),
-    "outcome": lambda place, args, success: torch.full_like(place, success),  # no critic's word
+    "sigmoid": lambda z, args, success: args.ceiling * torch.sigmoid(args.alpha * z),
+    "binary": lambda z, args, success: (z > 0).float(),
+    "linear": lambda z, args, success: args.ceiling * z.clamp(0.0, 1.0),
+    "outcome": lambda z, args, success: torch.full_like(z, success),  # whatever the critic says
 }
 
 
@@ -824,11 +845,12 @@ def advantages(value: torch.Tensor, success: bool, args: Args) -> torch.Tensor:
     """
     steps = torch.arange(len(value) - 1)
     end = (steps + args.lookahead).clamp(max=len(steps))
-    reward = -(end - steps) / args.longest_episode
+    rewards = -(end - steps) / args.longest_episode  # their sum
+
     value_after = value.clone()
     if args.end_value == "true":
         value_after[-1] = 0.0 if success else -args.failure_penalty
-    return reward + value_after[end] - value[:-1]
+    return rewards + value_after[end] - value[:-1]
 
 
 def label(
@@ -839,24 +861,26 @@ def label(
     Paper: demonstrations, and windows of which an intervention makes up more than a third, are 1.
     Later: demonstrations are judged like all else, and an intervention must fill the window.
     """
-    name = INDICATOR_OF[args.kind] if args.indicator == "auto" else args.indicator
-    indicator = INDICATORS[name]
     pairs = zip(values, experience, strict=True)
     advantage = [advantages(value, episode.success, args) for value, (_, episode) in pairs]
     quantiles = torch.tensor(args.quantiles)
     low, high = torch.cat(advantage).quantile(quantiles).tolist()
-    spread = max(high - low, 1e-6)
+    spread = max(high - low, LEAST_QUANTILES)
 
+    name = INDICATOR_OF[args.kind] if args.indicator == "auto" else args.indicator
+    indicator = INDICATORS[name]
     optimality = []
     groups = defaultdict(list)
-    for (source, episode), gain in zip(experience, advantage, strict=True):
-        judged = indicator((gain - low) / spread, args, episode.success)
+    for (source, episode), of_episode in zip(experience, advantage, strict=True):
+        scaled = (of_episode - low) / spread
+        judged = indicator(scaled, args, episode.success)
         helped = helpful(source, episode, args)
         unjudged = args.labels == "paper" and source == DEMONSTRATED
         score = torch.where(helped | unjudged, 1.0, judged)
         optimality.append(score)
         groups[group_of(source, episode)].append(score[~helped])
         groups["interventions"].append(score[helped])
+
     report = {"indicator": name, "quantiles": [low, high], "labels": shares(groups)}
     return optimality, report
 
@@ -876,7 +900,7 @@ def helpful(source: int, episode: Any, args: Args) -> torch.Tensor:
     return share > INTERVENED if args.labels == "paper" else share == 1
 
 
-# --- 10. improvement, conditioned on the optimality score ---
+# --- 11. improvement, conditioned on the optimality score ---
 def improve(run: Run, i: int) -> None:
     """Train the policy of round i on all windows at their score, or on successes (hg-dagger).
 
@@ -887,6 +911,7 @@ def improve(run: Run, i: int) -> None:
     successes = [n for n, (_, episode) in enumerate(experience) if episode.success]
     with_failures = args.guided and args.imitate == "all"
     chosen = range(len(experience)) if with_failures else successes
+
     scores = None
     if args.guided:
         optimality = run.load(f"critic_{i}.pt")["optimality"]
@@ -907,8 +932,10 @@ def expert_steps(experience: Experience) -> np.ndarray:
     """Steps of demonstrations and of the operator, bool (M,): what HG-DAgger imitated at first."""
     flags = []
     for source, episode in experience:
-        demonstrated = np.ones(len(episode.actions), dtype=bool)
-        flags.append(demonstrated if source == DEMONSTRATED else collection.flags_of(episode))
+        if source == DEMONSTRATED:
+            flags.append(np.ones(len(episode.actions), dtype=bool))
+        else:
+            flags.append(collection.flags_of(episode))
     return np.concatenate(flags)
 
 
@@ -938,7 +965,7 @@ def learn(run: Run, i: int, policy: DiffusionPolicy, data: Windows) -> None:
     run.store(f"policy_{i}.pt", checkpoint)
 
 
-# --- 11. policy: diffusion of chunks that may begin with known actions ---
+# --- 12. policy: diffusion of chunks that may begin with known actions ---
 LEVELS = 50  # noise levels in training
 EMBEDDING = 128  # sines and cosines of the optimality score
 WAVELENGTHS = 10_000.0  # the longest over the shortest of them
@@ -965,14 +992,16 @@ class DiffusionPolicy(nn.Module):
         self.args = args
         self.guided = guided
         self.shape = (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
-        features = state + IMAGE_FEATURES if args.sees else state
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
+        features = state + IMAGE_FEATURES if args.uses_camera else state
         self.denoiser = MlpDenoiser(features + EMBEDDING, args.chunk, action, args)
+
         self.scheduler = DDIMScheduler(
             LEVELS, beta_schedule="squaredcos_cap_v2", prediction_type=args.prediction
         )
         self.scheduler.set_timesteps(args.sampling_steps)
         self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))  # (H, H)
+
         self.register_buffer("mean", torch.ones(state))
         self.register_buffer("std", torch.ones(state))
         self.register_buffer("centre", torch.ones(action))
@@ -1006,6 +1035,7 @@ class DiffusionPolicy(nn.Module):
         device = chunk.device
         batch = (len(chunk),)
         action = self.normalised(chunk)  # (B, H, action)
+
         k = torch.randint(0, LEVELS, batch).to(device)
         noise = torch.randn(action.shape).to(device)
         given = self.draw_prefix(batch).to(device)  # (B, H)
@@ -1059,9 +1089,10 @@ class DiffusionPolicy(nn.Module):
         horizon = self.args.chunk
         state = palm_features(obs, self.args).to(device)
         image = torch.empty(0)
-        if self.args.sees:
+        if self.args.uses_camera:
             image = torch.as_tensor(obs["image"]).to(device)
         features = self.condition(state, image)
+
         unknown = horizon - prefix.shape[1]
         prefix = F.pad(prefix, (0, 0, 0, unknown)).to(device)  # (N, H, action)
         given = (torch.arange(horizon) < known[:, None])[..., None].to(device)  # (N, H, 1)
@@ -1072,12 +1103,13 @@ class DiffusionPolicy(nn.Module):
             chunk = torch.where(given, first, chunk)
             predicted = self.denoise(chunk, k.to(device), features)
             chunk = self.scheduler.step(predicted, k, chunk).prev_sample
+
         chunk = torch.where(given, first, chunk) * self.reach + self.centre
         smooth = self.smoother.to(device) @ chunk
         return torch.where(given, prefix, smooth).cpu()
 
 
-# --- 12. networks and training ---
+# --- 13. networks and training ---
 # Copied from baselines/dexflywheel.py: mlp
 def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
@@ -1164,10 +1196,10 @@ def fit(
     if saved:
         for name, part in parts.items():
             part.load_state_dict(saved[name])
+    first_step = saved.get("step", 0)
 
     kind_of_device = torch.device(args.device).type
     low_precision = args.precision == "bf16"
-    first_step = saved.get("step", 0)
     for step in run.bar(f"{title} {i}", first_step, steps):
         with torch.autocast(kind_of_device, torch.bfloat16, enabled=low_precision):
             value = loss()
@@ -1184,7 +1216,7 @@ def fit(
     ema.copy_to(parameters)
 
 
-# --- 13. evaluation ---
+# --- 14. evaluation ---
 def tested(policy: DiffusionPolicy, args: Args, env) -> ChunkExecutor:
     """A policy that acts as tests ask for."""
     latency = args.eval_latency or args.latency
@@ -1224,7 +1256,7 @@ def open_policy(state: dict, args: Args, name: str) -> tuple:
     return tested(policy, args, env), env
 
 
-# --- 14. run folder and checkpoints ---
+# --- 15. run folder and checkpoints ---
 class Run(Progress):
     # Copied from baselines/dexmimicgen.py: Run.__init__
     def __init__(self, args: Args):
@@ -1276,7 +1308,7 @@ def build_policy(state: dict, args: Args) -> DiffusionPolicy:
     return policy.to(args.device).eval().requires_grad_(False)
 
 
-# --- 15. entry point ---
+# --- 16. entry point ---
 def main(args: Args) -> int:
     check_device(args.device)
     torch.set_num_threads(args.threads)

@@ -71,7 +71,8 @@ class ScriptedOperator:
     def __init__(self, env: RobotEnv, gate: Gate | None = None, seed: int = 0) -> None:
         self.env = env
         self.gate = gate or Gate()
-        self.expert = make_expert(env, style=TEACHER_STYLES.get(env.task.name), seed=seed)
+        style = TEACHER_STYLES.get(env.task.name)
+        self.expert = make_expert(env, style=style, seed=seed)
         self._rng = np.random.default_rng(seed)
 
         n = env.num_envs
@@ -101,11 +102,15 @@ class ScriptedOperator:
         knocked = low & (moved > self.gate.knocked)
 
         fell = low & np.maximum.accumulate(~low)
-        recent = np.convolve(fell, np.ones(self.gate.dropped))[: len(low)]  # such steps of the last
-        dropped = recent >= self.gate.dropped - ROUNDING
+        window = np.ones(self.gate.dropped)
+        recently = np.convolve(fell, window)[: len(low)]  # how many of the last steps
+        dropped = recently >= self.gate.dropped - ROUNDING
+
         last_gain = int(np.argmax(stage == stage.max()))
         wrong = np.flatnonzero(knocked | dropped)
-        return min(last_gain, int(wrong[0])) if len(wrong) else last_gain
+        if not len(wrong):
+            return last_gain
+        return min(last_gain, int(wrong[0]))
 
     def reset(self, mask: np.ndarray) -> None:
         """Episodes begin in the worlds of `mask`, from whatever stage they are in."""
@@ -119,19 +124,32 @@ class ScriptedOperator:
         """Say where it commands the next step, bool (N,)."""
         stage = self._stage()
         self._watch(stage)
-        known = self._lost_at != NEVER
-        warning = np.maximum(self._lost_at - self.gate.foresight, 0) + 1
-        due = known & (self._steps == warning)
-        noticed = (due | self._trouble()) & self.armed & ~held & (self._delay < 0)
-        low, high = self.gate.delay
-        delays = self._rng.integers(low, high + 1, len(held))
-        self._delay = np.where(noticed, delays, np.maximum(self._delay - 1, -1))
+        takes_over = self._takes_over(held)
+        hands_back = self._hands_back(held, stage)
+        self._since[hands_back] = 0  # the policy gets the whole patience again
+        return (held & ~hands_back) | takes_over
 
+    def _takes_over(self, held: np.ndarray) -> np.ndarray:
+        """Notice what is wrong or known to come, and say where the delay is over, bool (N,)."""
+        known = self._lost_at != NEVER
+        warning = np.maximum(self._lost_at - self.gate.foresight, 0)
+        due = known & (self._steps == warning + 1)
+        free = self.armed & ~held & (self._delay < 0)
+        noticed = free & (due | self._trouble())
+
+        low, high = self.gate.delay
+        drawn = self._rng.integers(low, high + 1, len(held))
+        counted_down = np.maximum(self._delay - 1, -1)
+        self._delay = np.where(noticed, drawn, counted_down)
+        return self._delay == 0
+
+    def _hands_back(self, held: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        """Say where it has helped for long enough, the first time in an episode, bool (N,)."""
         helped = held & (stage > self._from) & (stage >= self._best)
         self._helped = np.where(helped, self._helped + 1, 0)
-        done = (self._helped >= self.gate.handback) & (self._times < 2) & ~known
-        self._since[done] = 0  # the policy gets the whole patience again
-        return (held & ~done) | (self._delay == 0)
+        long_enough = self._helped >= self.gate.handback
+        known = self._lost_at != NEVER
+        return long_enough & (self._times < 2) & ~known
 
     def _watch(self, stage: np.ndarray) -> None:
         """Count the steps of the episode, without a new best stage, and below what was lifted."""
