@@ -57,14 +57,6 @@ CONTROL_MODE = "ee_pose"
 # The variants, and by which indicator each turns advantages into optimality scores, if at all
 INDICATOR_OF = {"bc": None, "hg-dagger": None, "recap": "binary", "dexpie": "sigmoid"}
 
-# Layout of the observation groups (dexfw_envs/tasks/groups.py)
-JOINTS = 19  # of an arm and its hand
-FINGERS = 12  # joints of a hand
-# Of an arm: angles, speeds, again those of the fingers, position and quaternion of the palm
-PROPRIO = (JOINTS, JOINTS, FINGERS, FINGERS, 3, 4)
-ARM = sum(PROPRIO)
-OBJECT = 13  # of an object: position, quaternion, linear and angular velocity
-
 COLLECTION_WORLDS = 8  # most worlds of a collection
 SPARE_SCENES = 0.25  # share of scenes beyond those needed, since the expert may fail in some
 VIDEO_SIZE = 320  # side of a video's picture where the policy sees none [px]
@@ -302,6 +294,7 @@ from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.evaluation.calibration import calibrations, shares, split_by_scene
 from dexfw_envs.experts import TEACHER_STYLES
 from dexfw_envs.files import atomic_write_json
+from dexfw_envs.observation import HAND_JOINTS, arm_count, read_objects, read_proprio
 from dexfw_envs.runs.checkpoints import check_header, load_checkpoint
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.progress import Progress, check_finished
@@ -624,34 +617,31 @@ def palm_features(obs: Observation, args: Args, whole: bool = False) -> torch.Te
             `action_space` "absolute" the palms' places in the world are told too.
         whole: Tell these, the objects' turns and velocities, and the fingers' speeds.
     """
-    count, numbers = obs["proprio"].shape
-    objects = obs["object"].reshape(count, -1, OBJECT)
+    shown = obs["object"]
     if args.uses_camera:
-        objects = objects[:, :0]
-    arms = numbers // ARM
-    ends = arms * np.cumsum(PROPRIO[:-1])
-    parts = np.split(obs["proprio"], ends, axis=1)
-    _, _, fingers, speeds, position, quaternion = parts
-
-    position = position.reshape(-1, arms, 3)  # of the palms in the table frame [m]
-    rotation = matrix_from_quat(quaternion.reshape(-1, arms, 4))  # palm to table, (N, A, 3, 3)
+        shown = shown[:, :0]
+    objects = read_objects(shown)
+    arms = read_proprio(obs["proprio"])
+    palm = arms.palm_position  # in the table frame [m], (N, A, 3)
+    rotation = matrix_from_quat(arms.palm_quaternion)  # palm to table, (N, A, 3, 3)
     vertical = rotation[..., 2, :]  # in the palm's frame
 
     # From every palm to all objects and palms, in that palm's frame
-    places = np.concatenate([objects[..., :3], position], axis=1)  # (N, K + A, 3)
-    offset = places[:, None] - position[:, :, None]  # (N, A, K + A, 3)
+    places = np.concatenate([objects.position, palm], axis=1)  # (N, K + A, 3)
+    offset = places[:, None] - palm[:, :, None]  # (N, A, K + A, 3)
     seen = (rotation[:, :, None] * offset[..., None]).sum(axis=3)
     turned = rotation[:, :, None].swapaxes(3, 4) @ rotation[:, None]  # (N, A, A, 3, 3)
-    near_palm = ramps(seen[:, :, :-arms])
-    near_table = ramps(objects[..., 2])
-    height = position[..., 2]
     axes = turned[..., :2]  # of the other palms: x and y say it all
+    near_palm = ramps(seen[:, :, : -arms.arms])
+    near_table = ramps(objects.position[..., 2])
 
+    fingers = arms.hand_position
+    height = palm[..., 2]
     columns = [fingers, vertical, height, seen, axes, near_palm, near_table]
     if whole or args.action_space == "absolute":
-        columns += [position, rotation[..., :2]]
+        columns += [palm, rotation[..., :2]]
     if whole:
-        columns += [objects, speeds]
+        columns += [objects.rows, arms.hand_velocity]
 
     flat = [torch.as_tensor(column).flatten(1) for column in columns]
     return torch.cat(flat, dim=1).float()
@@ -721,8 +711,7 @@ def critic_state(obs: Observation, args: Args) -> torch.Tensor:
     """What the critic sees beside images, (n, D)."""
     state = palm_features(obs, args, whole=True)  # begins with finger joints, ends with speeds
     if not args.critic_hand:
-        arms = obs["proprio"].shape[1] // ARM
-        fingers = arms * FINGERS
+        fingers = arm_count(obs["proprio"]) * HAND_JOINTS
         state[:, :fingers] = 0.0
         state[:, -fingers:] = 0.0
     if not args.critic_touch:
