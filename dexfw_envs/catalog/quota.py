@@ -54,7 +54,8 @@ class CollectionQuota:
                 "a quota needs scenarios and limits of at least 1, got "
                 f"{len(scenarios)} scenarios, {max_tries} tries, {max_successes} successes"
             )
-        self.max_tries, self.max_successes = max_tries, max_successes
+        self.max_tries = max_tries
+        self.max_successes = max_successes
         self._scenes = [_Scene(scenario) for scenario in scenarios]
 
     def next_try(self, rng: np.random.Generator) -> tuple[int, Scenario] | None:
@@ -158,7 +159,8 @@ class CollectionQuota:
         scenarios = [Scenario.from_json(scene["scenario"]) for scene in data["scenes"]]
         quota = cls(scenarios, data["max_tries"], data["max_successes"])
         for scene, saved in zip(quota._scenes, data["scenes"], strict=True):
-            scene.tries, scene.kept = saved["tries"], list(saved["kept"])
+            scene.tries = saved["tries"]
+            scene.kept = list(saved["kept"])
         return quota
 
     def _wants_try(self, scene: _Scene) -> bool:

@@ -189,7 +189,8 @@ def _minimum(function: Callable[[float], float], low: float, high: float) -> flo
     """Where a function with one valley is lowest (golden-section search)."""
     ratio = (math.sqrt(5) - 1) / 2
     while high - low > 1e-8:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        left = high - ratio * (high - low)
+        right = low + ratio * (high - low)
         if function(left) < function(right):
             high = right
         else:

@@ -84,7 +84,8 @@ def training_combinations(
     Their surroundings and pose cells are those of the iteration, or of the row `scenes` before it.
     """
     row = iteration if scenes is None else scenes
-    around, cells = surroundings_for(task, row), poses_for(task, row)
+    around = surroundings_for(task, row)
+    cells = poses_for(task, row)
     tests = {*held_out(task, "T_OEP"), *held_out(task, "T_VAL")}
     known = [c for c in combinations(task, iteration) if c[1] in around and c[2] in cells]
     return tuple(c for c in known if c not in tests)
@@ -133,7 +134,8 @@ def make_scenario(
     Raises:
         ValueError: If the task, object, surroundings or pose cell does not exist.
     """
-    entry, spec = curriculum(task), get_object(object_id)
+    entry = curriculum(task)
+    spec = get_object(object_id)
     get_surroundings(surroundings_id)
     if pose_index not in range(len(entry.cells)):
         raise ValueError(

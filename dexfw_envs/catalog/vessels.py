@@ -41,7 +41,8 @@ def _walls(
 def _hull(foot: float, rim: float, height: float, sides: int) -> list[Part]:
     """Solids around a cup: cylinders one on the other, or a box around four walls."""
     count = min(3, 1 + int((rim - foot) / STEP))
-    piece, parts = height / count, []
+    piece = height / count
+    parts = []
     for k in range(count):
         radius = foot + (rim - foot) * (k + 0.5 * (count > 1)) / count
         part = cylinder(2 * radius, piece, k * piece)
@@ -62,12 +63,17 @@ def _vessel(
     sides: int = 8,
 ) -> ObjectSpec:
     """Build a vessel of `size`: diameter of its walls at the bottom and at the rim, height [m]."""
-    foot, rim, height = size[0] / 2, size[1] / 2, size[2]
+    foot = size[0] / 2
+    rim = size[1] / 2
+    height = size[2]
     wall, bottom = THICKNESS[category]
     if category == "cup":
-        base, role, hull = cylinder(2 * foot, bottom), "lining", _hull(foot, rim, height, sides)
+        base = cylinder(2 * foot, bottom)
+        role = "lining"
+        hull = _hull(foot, rim, height, sides)
     else:
-        base, role = cylinder(rim, bottom), "wall"
+        base = cylinder(rim, bottom)
+        role = "wall"
         hull = [dataclasses.replace(base, role="hull")]
     floor = dataclasses.replace(base, role=role)
     parts = (floor, *_walls(foot, rim, height, wall, sides, role), *hull)

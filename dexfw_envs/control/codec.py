@@ -49,7 +49,8 @@ class PoseCodec:
         self.nominal = np.array([mount.nominal_quaternion for mount in robot.mounts])
         self._turn = np.array([[mount.rotation_unit] for mount in robot.mounts])  # (A, 1)
         lower, upper = robot.hand.driven_limits()
-        self._middle, self._half = (upper + lower) / 2, (upper - lower) / 2
+        self._middle = (upper + lower) / 2
+        self._half = (upper - lower) / 2
 
     @property
     def size(self) -> int:

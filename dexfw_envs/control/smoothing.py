@@ -22,5 +22,6 @@ def local_lines(steps: int, sigma: float) -> np.ndarray:
     apart = np.arange(steps) - np.arange(steps, dtype=float)[:, None]
     line = np.stack([np.ones_like(apart), apart], axis=-1)  # (steps, steps, 2)
     weighted = line * np.exp(-0.5 * (apart / sigma) ** 2)[..., None]
-    normal, right = weighted.swapaxes(1, 2) @ line, weighted.swapaxes(1, 2)
+    normal = weighted.swapaxes(1, 2) @ line
+    right = weighted.swapaxes(1, 2)
     return np.linalg.solve(normal, right)[:, 0].astype(np.float32)

@@ -26,7 +26,8 @@ class Tries:
     """
 
     def __init__(self, quota: CollectionQuota, rng: np.random.Generator):
-        self.quota, self.rng = quota, rng
+        self.quota = quota
+        self.rng = rng
         self.scenes: list[int] = []  # scene of each try
         self.retry: list[bool] = []  # whether that scene had been tried before
 
@@ -92,7 +93,8 @@ def gather(
         if keep_failure:
             keep_failure(episode)
     chosen = [kept[i] for i in sorted(tries.quota.choose(count, rng))]
-    won, begun = tries.quota.successes, tries.quota.tries
+    won = tries.quota.successes
+    begun = tries.quota.tries
     report: dict[str, Any] = {"tries": begun, "successes": won, "success": won / begun}
     report["scenes"] = begun - sum(tries.retry)
     report["first"] = sum(not tries.retry[index] for index in kept)

@@ -24,7 +24,8 @@ TRIES = 10  # of the expert in a scene, each with a jitter of its own
 
 def fixed_scenes(task: str, count: int) -> list[Scenario]:
     """Return `count` times the first object in the first surroundings and pose cell."""
-    item, around = objects_for(task, 1)[0], surroundings_for(task, 1)[0]
+    item = objects_for(task, 1)[0]
+    around = surroundings_for(task, 1)[0]
     return [make_scenario(task, item, around, 0, seed=0)] * count
 
 
@@ -38,16 +39,15 @@ def spread_scenes(task: str, count: int) -> list[Scenario]:
         ValueError: The task has fewer objects.
     """
     last = iterations(task)
-    items, around, cells = (
-        objects_for(task, last),
-        surroundings_for(task, last),
-        poses_for(task, last),
-    )
+    items = objects_for(task, last)
+    around = surroundings_for(task, last)
+    cells = poses_for(task, last)
     if not 1 <= count <= len(items):
         raise ValueError(f"{task} has {len(items)} objects, {count} different ones are asked for")
     scenes = []
     for k in range(count):
-        item, cell = items[k * len(items) // count], cells[k % len(cells)]
+        item = items[k * len(items) // count]
+        cell = cells[k % len(cells)]
         turn = k * len(around) // count
         free = [a for a in (*around[turn:], *around[:turn])
                 if (item, a, cell) in training_combinations(task, last)]  # fmt: skip

@@ -119,7 +119,8 @@ class _Envs:
 
     def fitting(self, episode: StoredEpisode) -> DexVectorEnv:
         """Return the env for an episode, or raise `EpisodeMismatch` if there is none."""
-        key, known = (episode.env_id, episode.control_mode), [item.env_id for item in TASKS]
+        key = (episode.env_id, episode.control_mode)
+        known = [item.env_id for item in TASKS]
         if key[0] not in known or key[1] not in CONTROL_MODES:
             raise EpisodeMismatch(
                 f"{episode.identifier} is of {key[0]!r} with control mode {key[1]!r}; "

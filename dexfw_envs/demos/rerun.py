@@ -48,7 +48,8 @@ def check_fits(env: RobotEnv, episode: StoredEpisode) -> None:
             size of state.
     """
     where = episode.identifier
-    mode, here = env.controller.mode, metadata.version("mujoco")
+    mode = env.controller.mode
+    here = metadata.version("mujoco")
     assert env.spec is not None
     check_origin(vars(episode), where, env_id=env.spec.id, control_mode=mode)
     if not episode.states.shape[1]:
@@ -88,7 +89,8 @@ def replay_states(env: RobotEnv, episodes: Iterable[StoredEpisode]) -> list[Outc
 def _by_state(env: RobotEnv, episode: StoredEpisode) -> Outcome:
     check_fits(env, episode)
     frames = len(episode.states)
-    same, met = np.ones(frames, dtype=bool), np.zeros(frames, dtype=bool)
+    same = np.ones(frames, dtype=bool)
+    met = np.zeros(frames, dtype=bool)
     hold = np.zeros(frames, dtype=int)
     for start in range(0, frames, env.num_envs):
         rows = np.arange(start, min(start + env.num_envs, frames))
@@ -136,11 +138,13 @@ def _act(env: RobotEnv, batch: list[StoredEpisode]) -> list[Outcome]:
     states = _padded([episode.states for episode in filled], steps + 1)
     env.set_state_vectors(states[:, 0], [episode.scenario for episode in filled])
     same = np.ones(states.shape[:2], dtype=bool)
-    success, gap = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs)
+    success = np.zeros(env.num_envs, dtype=bool)
+    gap = np.zeros(env.num_envs)
     for step in range(steps):
         info = env.step(actions[:, step])[-1]
         going = step < length
-        now, then = env.state_vectors(), states[:, step + 1]
+        now = env.state_vectors()
+        then = states[:, step + 1]
         same[:, step + 1] = _same_bits(now, then) | ~going
         gap = np.maximum(gap, np.where(going, np.abs(now - then).max(axis=1), 0.0))
         success |= (step < length + HELD) & info["success"]

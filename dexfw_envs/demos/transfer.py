@@ -50,14 +50,16 @@ def transfer(
         "own" and "objects" as `evaluation.summary` has them (success, n, 95 % Wilson interval,
         per object), with the reasons of failure; and what it takes to repeat this.
     """
-    demonstration, options = load_seed(task), EditOptions(noise=noise)
+    demonstration = load_seed(task)
+    options = EditOptions(noise=noise)
     steps = demonstration.length + SPARE_STEPS
     env = DexVectorEnv(
         task, num_envs, autoreset_mode="disabled", max_episode_steps=steps, threads=threads
     )
     found = {}
     for name, where in (("own", OWN), ("objects", "objects")):
-        rng, bar = np.random.default_rng(seed), f"replay on {where}"
+        rng = np.random.default_rng(seed)
+        bar = f"replay on {where}"
         scenarios = split(task, where, episodes, seed)
         made = augment(
             env, [demonstration], scenarios, rng, options, failures=True, progress=bar
@@ -89,7 +91,8 @@ def write_transfer(found: Mapping[str, Any], root: str | Path = "results/replay"
 
 def transfer_table(found: Mapping[str, Any]) -> str:
     """Return success on the demonstration's own object, on all, and on each, in Markdown."""
-    own, every = found["own"], found["objects"]
+    own = found["own"]
+    every = found["objects"]
     [item] = own["per_object"]
     rows = [
         (f"`{item}`, where it was demonstrated (`{own['split']}`)", own),

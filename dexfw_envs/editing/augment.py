@@ -174,8 +174,10 @@ class EditingPolicy:
             raise ValueError("no sources to edit")
         for source in sources:
             _check_fits(source, env)
-        self.env, self.sources = env, tuple(sources)
-        self.options, self.choose = options or EditOptions(), choose or choose_nearest()
+        self.env = env
+        self.sources = tuple(sources)
+        self.options = options or EditOptions()
+        self.choose = choose or choose_nearest()
         self.entropy = int(rng.integers(2**63))
         self.chosen: list[int] = []  # source of each episode so far
         self.plans: list[Array | Editor | None] = [None] * env.num_envs
@@ -242,11 +244,15 @@ class Augmentation:
     """The running generation: iterate for the episodes, read `tally` at any time."""
 
     def __init__(self, policy: EditingPolicy, scenarios: Iterable[Any], failures: bool, **run: Any):
-        self.policy, self.scenarios, self.failures, self.run = policy, scenarios, failures, run
+        self.policy = policy
+        self.scenarios = scenarios
+        self.failures = failures
+        self.run = run
         self.tally = Tally()
 
     def __iter__(self) -> Iterator[Episode]:
-        env, sources = self.policy.env, self.policy.sources
+        env = self.policy.env
+        sources = self.policy.sources
         for episode in run_episodes(env, self.policy, self.scenarios, **self.run):
             reason = failure_reason(episode, env.codec)
             self.tally = self.tally + Tally.of(reason)
@@ -299,7 +305,8 @@ def augment(
 
 def _motion(episode: Any, env: RobotEnv) -> Motion:
     """Cut an episode, which must be of the env's own task."""
-    label, task = getattr(episode, "identifier", ""), episode.scenario.task
+    label = getattr(episode, "identifier", "")
+    task = episode.scenario.task
     if task != env.task.name:
         raise ValueError(f"demonstration {label!r} of {task} cannot be edited for {env.task.name}")
     return read_motion(episode, env.codec, label=label)

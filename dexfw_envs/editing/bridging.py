@@ -81,7 +81,8 @@ class Noise:
     """
 
     def __init__(self, width: int, options: EditOptions, rng: np.random.Generator):
-        self.width, self.rng = width, rng
+        self.width = width
+        self.rng = rng
         half = int(np.ceil(3.0 * options.noise_steps)) if options.noise == "smooth" else 0
         kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / options.noise_steps) ** 2)
         self.kernel = kernel / np.linalg.norm(kernel) * (options.noise != "none")
@@ -161,7 +162,8 @@ def warp(
     """Slide the approach from the motion `before` to the motion `after` of its reference."""
     body = _recorded(source, arm, subtask)
     anchor = body.rows(np.array([subtask.lead]))
-    old, new = anchor.moved(before), anchor.moved(after)
+    old = anchor.moved(before)
+    new = anchor.moved(after)
     way = np.linalg.norm(new.position - old.position)
     turn = tf.quat_multiply(tf.quat_conjugate(old.quaternion), new.quaternion)
     angle = np.linalg.norm(tf.rotvec_from_quat(turn))

@@ -135,7 +135,8 @@ def cut_at_exchange(source: Motion) -> Segmentation:
     """
     _check_arms(source)
     target = source.objects[:, 0, :3]
-    contact, lifted = first_motion(target), first_contact(target[:, 2] > target[0, 2] + LIFTED)
+    contact = first_motion(target)
+    lifted = first_contact(target[:, 2] > target[0, 2] + LIFTED)
     if contact is None or lifted is None:
         raise ValueError(f"object 0 was never lifted by {LIFTED} m: no handover to cut at")
     gap = np.linalg.norm(source.measured[..., :3] - target[:, None], axis=-1)  # (T+1, 2)
@@ -149,7 +150,8 @@ def cut_at_exchange(source: Motion) -> Segmentation:
         lifted, met + parted, lead=met - lifted, kind="coordination", scheme="replay", link=1
     )
     leaving = Subtask(met + parted, source.steps, scheme="replay")
-    grasp, wait = Subtask(0, lifted, 0, lead=lead), Subtask(0, lifted, scheme="replay")
+    grasp = Subtask(0, lifted, 0, lead=lead)
+    wait = Subtask(0, lifted, scheme="replay")
     return ((grasp, meeting, leaving), (wait, meeting, leaving))
 
 
@@ -159,7 +161,8 @@ def _check_arms(source: Motion) -> None:
 
 
 def _pregrasp(source: Motion, arm: int, contact: int) -> int:
-    hand, target = source.measured[:, arm, :3], source.objects[:, 0, :3]
+    hand = source.measured[:, arm, :3]
+    target = source.objects[:, 0, :3]
     distance = float(np.linalg.norm(hand[contact] - target[contact])) + CLEARANCE
     return pregrasp_step(hand, target, contact, distance)
 

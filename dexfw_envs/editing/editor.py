@@ -46,7 +46,9 @@ class ArmQueue:
         options: EditOptions,
         rng: np.random.Generator,
     ):
-        self.source, self.arm, self.options = source, arm, options
+        self.source = source
+        self.arm = arm
+        self.options = options
         self.subtasks = source.segments[arm]
         self.index = -1  # of the subtask in the queue
         seen = source.measured[0, arm]
@@ -89,7 +91,9 @@ class ArmQueue:
             piece = straight(self.source, self.arm, subtask, self.last, motion, self.options)
         self.last = piece.rows(slice(-1, None))
         self.queue = piece.disturbed(self.noise.draw(len(piece.noisy)), self.options)
-        self.index, self.cursor, self.motion = self.index + 1, 0, motion
+        self.index += 1
+        self.cursor = 0
+        self.motion = motion
         return self.queue
 
     def pop(self) -> None:
@@ -117,7 +121,8 @@ class Editor:
     ):
         if start.shape != (source.arms, 7):
             raise ValueError(f"start has shape {start.shape}, need {(source.arms, 7)}")
-        self.source, self.options = source, options
+        self.source = source
+        self.options = options
         arms = zip(range(source.arms), start, rng.spawn(source.arms), strict=True)
         self.arms = [ArmQueue(source, arm, pose, options, child) for arm, pose, child in arms]
         self.shared: dict[int, Pose] = {}  # by the index of arm 0's coordination subtask

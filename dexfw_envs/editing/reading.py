@@ -81,7 +81,8 @@ def read_motions(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) ->
     Raises:
         ValueError: None of them can be cut.
     """
-    found, reasons = [], []
+    found = []
+    reasons = []
     for episode in episodes:
         try:
             found.append(read_motion(episode, codec, smoothing=smoothing))

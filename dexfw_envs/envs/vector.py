@@ -130,11 +130,15 @@ class DexVectorEnv(gym.vector.VectorEnv):
         checks.choice("info_mode", info_mode, INFO_MODES)
         checks.count("num_envs", num_envs)
         item = entry(task)
-        self.task, self.num_envs, self.info_mode = item.make(), num_envs, info_mode
+        self.task = item.make()
+        self.num_envs = num_envs
+        self.info_mode = info_mode
         self.autoreset_mode = checks.autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.spec = gym.spec(item.env_id)
-        self.reward_mode, self.render_mode, self.image_size = reward_mode, render_mode, image_size
+        self.reward_mode = reward_mode
+        self.render_mode = render_mode
+        self.image_size = image_size
         self.camera = item.camera if camera is None else camera
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
         self.max_episode_steps = checks.count("max_episode_steps", steps)

@@ -57,7 +57,8 @@ class DamagedEpisode(ValueError):
 
     def __init__(self, path: str | Path, reason: str):
         super().__init__(f"damaged episode file {path}: {reason}")
-        self.path, self.reason = Path(path), reason
+        self.path = Path(path)
+        self.reason = reason
 
 
 class EpisodeMismatch(ValueError):

@@ -78,11 +78,13 @@ class EpisodeStore:
             raise NotADirectoryError(f"an episode store is a folder, {self.folder} is a file")
         self.damaged: dict[str, str] = {}
         self._only = None if only is None else frozenset(only)
-        self.env_id, self.control_mode = env_id, control_mode
+        self.env_id = env_id
+        self.control_mode = control_mode
         first = next(self._rows(), None)
         if first is not None:
             check_origin(first, self.folder, env_id=env_id, control_mode=control_mode)
-            self.env_id, self.control_mode = first["env_id"], first["control_mode"]
+            self.env_id = first["env_id"]
+            self.control_mode = first["control_mode"]
 
     def __len__(self) -> int:
         return len(self.ids())

@@ -56,7 +56,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
     Returns:
         None where all are positive, or none.
     """
-    scores, positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    scores = np.asarray(scores, dtype=float)
+    positive = np.asarray(positive, dtype=bool)
     count = int(positive.sum())
     if count in (0, len(positive)):
         return None
@@ -87,7 +88,8 @@ def calibration(
     """
 
     def of(chosen: np.ndarray) -> dict[str, Any]:
-        v, r = values[chosen], returns[chosen]
+        v = values[chosen]
+        r = returns[chosen]
         return {
             "frames": len(v),
             "explained_variance": explained_variance(v, r),

@@ -243,7 +243,8 @@ def _identity(env: EpisodeEnv | gymnasium.Env) -> dict[str, Any]:
 
 
 def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
-    scenario, text = episode.scenario, episode.scenario.to_json()
+    scenario = episode.scenario
+    text = episode.scenario.to_json()
     if drawn:
         text = reference(text, labels["split"], labels["seed"], episode.index)
     return {
@@ -268,7 +269,10 @@ class _Film:
     """Films the first episodes; called by `run_episodes` after every reset and step."""
 
     def __init__(self, env: EpisodeEnv, scenarios: Sequence[Scenario], count: int, folder: Path):
-        self.env, self.scenarios, self.count, self.folder = env, scenarios, count, folder
+        self.env = env
+        self.scenarios = scenarios
+        self.count = count
+        self.folder = folder
         self.fps = float(env.metadata.get("render_fps", 20))
         self.writers: dict[int, Any] = {}
 

@@ -35,7 +35,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     if n == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    p, scale = successes / n, 1 + z**2 / n
+    p = successes / n
+    scale = 1 + z**2 / n
     centre = (p + z**2 / (2 * n)) / scale
     half = z / scale * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low = 0.0 if successes == 0 else float(centre - half)
@@ -44,7 +45,8 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 
 
 def _rate(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    successes, n = sum(bool(record["success"]) for record in records), len(records)
+    successes = sum(bool(record["success"]) for record in records)
+    n = len(records)
     low, high = wilson(successes, n)
     return {"success": successes / n, "n": n, "low": low, "high": high}
 

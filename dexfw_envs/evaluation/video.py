@@ -94,7 +94,9 @@ class VideoWriter:
 
     def _open_stream(self, height: int, width: int) -> Any:
         stream = self._file.add_stream("libx264", rate=self._fps)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.height = height
+        stream.width = width
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # same frames, same bytes
         stream.options = self._options
         return stream

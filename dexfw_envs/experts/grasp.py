@@ -108,14 +108,17 @@ class GraspExpert:
     def __init__(self, env: RobotEnv, style: Style | None = None, seed: int = 0) -> None:
         if env.task.name != "Grasp":
             raise ValueError(f"GraspExpert cannot act in task {env.task.name!r}; it knows 'Grasp'")
-        self.env, self.style, self.seed = env, style or Style(), seed
+        self.env = env
+        self.style = style or Style()
+        self.seed = seed
         n = env.num_envs
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
         self._missing = np.zeros(n, dtype=int)  # steps a lifted object has been out of touch
         self._pauses = np.zeros((n, 4), dtype=int)
         self._tempo = np.ones(n)
-        self._position, self._velocity = np.zeros((n, 3)), np.zeros((n, 3))
+        self._position = np.zeros((n, 3))
+        self._velocity = np.zeros((n, 3))
         self._quaternion = np.zeros((n, 4))
         self._hand = np.zeros((n, 6))
         self._grip = np.zeros((n, 6))
@@ -127,7 +130,8 @@ class GraspExpert:
 
     def reset(self, mask: np.ndarray) -> None:
         """Begin new episodes in the worlds of `mask`, from whatever stage they are in."""
-        world, command = self.env.world, self.env.controller
+        world = self.env.world
+        command = self.env.controller
         for k in np.flatnonzero(mask):
             scenario = self.env.scenarios[k]
             assert scenario is not None, "worlds are reset before their expert"
@@ -169,8 +173,10 @@ class GraspExpert:
 
     def _grasp_pose(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the palm pose that grasps the object where it is now: (N, 3), (N, 4)."""
-        world, approach = self.env.world, self.style.approach
-        centre, turn = world.object_position[:, 0], world.object_quaternion[:, 0]
+        world = self.env.world
+        approach = self.style.approach
+        centre = world.object_position[:, 0]
+        turn = world.object_quaternion[:, 0]
         half = np.array([item.resting_height if item else 0.0 for item in self._items])
         pairs = zip(self._items, turn, strict=True)
         yaw = np.array([_grasp_yaw(item, q) if item else 0.0 for item, q in pairs])
@@ -192,7 +198,8 @@ class GraspExpert:
 
     def _advance_stages(self, grasp: np.ndarray) -> None:
         self._clock += 1
-        world, stage = self.env.world, self.stage.copy()
+        world = self.env.world
+        stage = self.stage.copy()
         off = np.linalg.norm(self._position - self._pregrasp(grasp), axis=1)
         gap = np.linalg.norm(self._position - grasp, axis=1)
         ready = self._clock > self._pauses[np.arange(len(stage)), np.minimum(stage, 3)]

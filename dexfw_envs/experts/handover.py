@@ -56,7 +56,8 @@ class HandoverExpert:
                 f"HandoverExpert cannot act in task {env.task.name!r}; it knows 'Handover'"
             )
         n = env.num_envs
-        self.env, self.style = env, style or Style()
+        self.env = env
+        self.style = style or Style()
         self.motion = PalmMotion(env, self.style, seed)
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
@@ -102,11 +103,14 @@ class HandoverExpert:
         """Return palms at the object and before it, (N, 2, 3) each, and their turns (N, 2, 4)."""
         world = self.env.world
         n = world.worlds
-        grasp, aside, quaternion = np.zeros((n, 2, 3)), np.zeros((n, 2, 3)), np.zeros((n, 2, 4))
+        grasp = np.zeros((n, 2, 3))
+        aside = np.zeros((n, 2, 3))
+        quaternion = np.zeros((n, 2, 4))
         quaternion[..., 0] = 1.0
         for k, item in enumerate(self._items):
             if item is not None:
-                centre, turn = world.object_position[k, 0], world.object_quaternion[k, 0]
+                centre = world.object_position[k, 0]
+                turn = world.object_quaternion[k, 0]
                 grasp[k], aside[k], quaternion[k] = _grips(item, centre, turn)
         return grasp, aside, quaternion
 
@@ -114,7 +118,9 @@ class HandoverExpert:
 
     def _advance_stages(self, grasp: np.ndarray, aside: np.ndarray) -> None:
         self._clock += 1
-        stage, clock, here = self.stage.copy(), self._clock, self.motion.position
+        stage = self.stage.copy()
+        clock = self._clock
+        here = self.motion.position
         ready = clock > self._pauses[np.arange(len(stage)), stage]
         off = np.linalg.norm(here - aside, axis=-1)
         gap = np.linalg.norm(here - grasp, axis=-1)
@@ -146,7 +152,8 @@ class HandoverExpert:
         self._clock[worlds] = 0
         self._missing[worlds] = 0
         self._base[worlds] = self.motion.position[worlds]
-        now, start = self.env.world.object_position[:, 0], self.env.memory.start_position[:, 0]
+        now = self.env.world.object_position[:, 0]
+        start = self.env.memory.start_position[:, 0]
         if stage == LEAVE:  # what was fetched again may have slid in the hands
             sunk = KEPT_HEIGHT - (now - start)[worlds, 2]
             self._base[worlds, LEFT, 2] += np.maximum(sunk, 0.0)
@@ -156,7 +163,8 @@ class HandoverExpert:
             self._way[worlds] = (there - now)[worlds]
 
     def _goals(self, grasp: np.ndarray, aside: np.ndarray) -> np.ndarray:
-        stage, goal = self.stage, self._base.copy()
+        stage = self.stage
+        goal = self._base.copy()
         goal[stage == REACH, RIGHT] = aside[stage == REACH, RIGHT]
         goal[stage == ADVANCE, RIGHT] = grasp[stage == ADVANCE, RIGHT]
         bring = stage == BRING
@@ -191,7 +199,8 @@ def _grips(
     up = axes[:, 2] * (1.0 if axes[2, 2] >= 0 else -1.0)
     ahead = _ahead(item, axes, up)
     across = np.cross(up, ahead)  # to the left
-    body, back = item.parts[0], tf.quat_conjugate(turn)
+    body = item.parts[0]
+    back = tf.quat_conjugate(turn)
     half = body.size[2] if body.kind == "box" else body.size[1]
     apart = np.clip(half - EDGE, *APART)
     middle = centre + body.position[2] * axes[:, 2]

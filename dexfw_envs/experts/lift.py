@@ -44,7 +44,8 @@ class LiftExpert:
         if env.task.name != "Lift":
             raise ValueError(f"LiftExpert cannot act in task {env.task.name!r}; it knows 'Lift'")
         n = env.num_envs
-        self.env, self.style = env, style or Style()
+        self.env = env
+        self.style = style or Style()
         self.motion = PalmMotion(env, self.style, seed)
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
@@ -82,10 +83,13 @@ class LiftExpert:
     def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return palms on the faces (N, 2, 3), ways out (N, 2, 3) and orientations (N, 2, 4)."""
         world = self.env.world
-        centre, turn = world.object_position[:, 0], world.object_quaternion[:, 0]
+        centre = world.object_position[:, 0]
+        turn = world.object_quaternion[:, 0]
         n = len(centre)
-        place, outward = np.zeros((n, 2, 3)), np.zeros((n, 2, 3))
-        yaw, roll = np.zeros(n), np.zeros(n)
+        place = np.zeros((n, 2, 3))
+        outward = np.zeros((n, 2, 3))
+        yaw = np.zeros(n)
+        roll = np.zeros(n)
         for k, item in enumerate(self._items):
             if item is not None:
                 yaw[k] = heading(item.category, turn[k])
@@ -96,7 +100,8 @@ class LiftExpert:
 
     def _advance_stages(self, place: np.ndarray, outward: np.ndarray) -> None:
         self._clock += 1
-        world, stage = self.env.world, self.stage.copy()
+        world = self.env.world
+        stage = self.stage.copy()
         ready = self._clock > self._pauses[np.arange(len(stage)), stage]
         beside = np.linalg.norm(self.motion.position - place - GAP * outward, axis=-1) < 0.02
         self._enter(PRESS, (stage == APPROACH) & beside.all(axis=1) & ready)
@@ -142,7 +147,9 @@ def _place(
     height = max(centre[2] + ABOVE_CENTRE, LOWEST)
     roll = ROLL if centre[2] + top > height + THUMB_TOP else 0.0
     if item.category == "ball":
-        height, half, roll = centre[2] - half[0] * np.sin(ROLL), half * np.cos(ROLL), ROLL
+        height = centre[2] - half[0] * np.sin(ROLL)
+        half = half * np.cos(ROLL)
+        roll = ROLL
     place = centre + AHEAD * ahead + half[:, None] * outward
     place[:, 2] = height
     return roll, place, outward

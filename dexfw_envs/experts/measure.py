@@ -63,7 +63,8 @@ class Watch:
     """
 
     def __init__(self, expert: Any) -> None:
-        self.expert, self.env = expert, expert.env
+        self.expert = expert
+        self.env = expert.env
         self.shoves: list[float] = []
         self._waits = np.ones(expert.env.num_envs, dtype=bool)
 
@@ -74,7 +75,8 @@ class Watch:
 
     def act(self, observation: Observation) -> np.ndarray:
         """Return the expert's actions."""
-        world, memory = self.env.world, self.env.memory
+        world = self.env.world
+        memory = self.env.memory
         lifted = self._waits & (self.env.task.stage(world, memory) >= LIFTED)
         moved = world.object_position[lifted, 0, :2] - memory.start_position[lifted, 0, :2]
         self.shoves += np.linalg.norm(moved, axis=1).tolist()

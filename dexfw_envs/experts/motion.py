@@ -31,11 +31,17 @@ class PalmMotion:
     """
 
     def __init__(self, env: RobotEnv, style: Style, seed: int) -> None:
-        n, arms = env.num_envs, env.task.needs.robot.arms
-        self.env, self.style, self.seed = env, style, seed
-        self.position, self._velocity = np.zeros((n, arms, 3)), np.zeros((n, arms, 3))
-        self.quaternion, self.hand = np.zeros((n, arms, 4)), np.zeros((n, arms, 6))
-        self.tempo, self._wander = np.ones(n), np.zeros((n, arms, 3))
+        n = env.num_envs
+        arms = env.task.needs.robot.arms
+        self.env = env
+        self.style = style
+        self.seed = seed
+        self.position = np.zeros((n, arms, 3))
+        self._velocity = np.zeros((n, arms, 3))
+        self.quaternion = np.zeros((n, arms, 4))
+        self.hand = np.zeros((n, arms, 6))
+        self.tempo = np.ones(n)
+        self._wander = np.zeros((n, arms, 3))
         self._generators = [np.random.default_rng(seed) for _ in range(n)]
         self._limits = env.task.needs.robot.hand.driven_limits()
 

@@ -42,7 +42,9 @@ class PourExpert:
     def __init__(self, env: RobotEnv, style: Style | None = None, seed: int = 0) -> None:
         if env.task.name != "Pour":
             raise ValueError(f"PourExpert cannot act in task {env.task.name!r}; it knows 'Pour'")
-        self.env, self.style, n = env, style or Style(), env.num_envs
+        self.env = env
+        self.style = style or Style()
+        n = env.num_envs
         self.motion = PalmMotion(env, self.style, seed)
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
@@ -93,7 +95,8 @@ class PourExpert:
     def _grasp_position(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the palm position that grasps the cup (N, 3) and the way of the fingers (3,)."""
         world = self.env.world
-        cup, opening = world.object_position[:, CUP], world.object_opening[:, CUP]
+        cup = world.object_position[:, CUP]
+        opening = world.object_opening[:, CUP]
         foot, rim, floor, top = opening.T
         below = cup[:, 2] - self._stand[:, CUP]
         tall = top + self._stand[:, CUP]
@@ -110,7 +113,8 @@ class PourExpert:
         """Return the palm position that brings the cup's lip over the bowl at the tilt, (N, 3)."""
         world = self.env.world
         foot, rim, _, top = world.object_opening[:, CUP].T
-        sine, cosine = np.sin(self._tilt), np.cos(self._tilt)
+        sine = np.sin(self._tilt)
+        cosine = np.cos(self._tilt)
         lip = top * cosine - rim * sine
         heel = -self._stand[:, CUP] * cosine - foot * sine
         bowl = world.object_position[:, BOWL]
@@ -129,7 +133,8 @@ class PourExpert:
         return cup - tf.quat_rotate(self.motion.quaternion[:, 0], held)
 
     def _goal(self, grasp: np.ndarray, fingers: np.ndarray, carry: np.ndarray) -> np.ndarray:
-        stage, goal = self.stage[:, None], grasp.copy()
+        stage = self.stage[:, None]
+        goal = grasp.copy()
         goal = np.where(stage == APPROACH, grasp - RETREAT * fingers, goal)
         goal = np.where(stage == CLOSE, self.motion.position[:, 0], goal)
         goal = np.where(stage == RAISE, self._base + (0.0, 0.0, RISE + 0.03), goal)
@@ -146,7 +151,8 @@ class PourExpert:
 
     def _advance_stages(self, grasp: np.ndarray, fingers: np.ndarray, carry: np.ndarray) -> None:
         self._clock += 1
-        world, stage = self.env.world, self.stage.copy()
+        world = self.env.world
+        stage = self.stage.copy()
         position = self.motion.position[:, 0]
         ready = self._clock > self._pauses[np.arange(len(stage)), stage]
         behind = np.linalg.norm(position - grasp + RETREAT * fingers, axis=1)

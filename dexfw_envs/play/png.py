@@ -95,7 +95,9 @@ def _header(image: np.ndarray, colours: int) -> bytes:
 def _control(number: int, picture: np.ndarray, fps: float) -> bytes:
     """How long a frame stays, and that it is laid over the one before."""
     height, width = picture.shape[:2]
-    left, top, dispose = 0, 0, 0
+    left = 0
+    top = 0
+    dispose = 0
     delay = round(MILLISECONDS / fps)
     size = (number, width, height, left, top)
     return struct.pack(">IIIIIHHBB", *size, delay, MILLISECONDS, dispose, OVER)

@@ -134,7 +134,8 @@ def write_film(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
 
 def _smaller(image: np.ndarray) -> np.ndarray:
     """Average blocks of pixels: (h, w, 3) to (h / FINER, w / FINER, 3)."""
-    height, width = image.shape[0] // FINER, image.shape[1] // FINER
+    height = image.shape[0] // FINER
+    width = image.shape[1] // FINER
     blocks = image.reshape(height, FINER, width, FINER, 3)
     return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
 

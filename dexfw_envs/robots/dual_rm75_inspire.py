@@ -39,7 +39,9 @@ def dual_rm75_inspire() -> RobotSpec:
 def _mount(side: str, y: float) -> Mount:
     """Mount an arm on the side of the column that lies along y (-1 or 1)."""
     # Base: z out of the column and down, x down and inwards; quarter turns give the factor.
-    half, tilt, scale = (radians(90.0) + HANG) / 2, FINGERS_DOWN / 2, sqrt(0.5)
+    half = (radians(90.0) + HANG) / 2
+    tilt = FINGERS_DOWN / 2
+    scale = sqrt(0.5)
     base = (cos(half), -y * sin(half), sin(half), y * cos(half))
     nominal = (cos(tilt), y * cos(tilt), sin(tilt), -y * sin(tilt))
     return Mount(

@@ -32,11 +32,14 @@ def inspire() -> HandSpec:
     thumb proximal = 1.33 pitch - 0.08, thumb distal = 0.5 thumb proximal). Force: 10 N at a
     fingertip 8 cm from the knuckle is 0.8 Nm; 1.2 Nm allows the thumb's 15 N.
     """
-    names, lower, upper = ["thumb_yaw", "thumb_pitch"], [0.0, 0.0], [1.31, 0.48]
+    names = ["thumb_yaw", "thumb_pitch"]
+    lower = [0.0, 0.0]
+    upper = [1.31, 0.48]
     names += ["thumb_proximal", "thumb_distal"]
     lower += [-0.10, -0.05]
     upper += [0.60, 0.30]
-    driven, couplings = [0, 1], [(2, 1, -0.08, 1.33), (3, 1, -0.04, 0.665)]
+    driven = [0, 1]
+    couplings = [(2, 1, -0.08, 1.33), (3, 1, -0.04, 0.665)]
     for finger in FINGERS[1:]:
         root = len(names)
         names += [f"{finger}_proximal", f"{finger}_distal"]

@@ -32,25 +32,29 @@ class ArmKinematics:
     """Kinematics of one mounted arm, from its base to the palm."""
 
     def __init__(self, robot: RobotSpec, mount: Mount) -> None:
-        self.arm, self.mount = robot.arm, mount
+        self.arm = robot.arm
+        self.mount = mount
         self._alpha = [(float(np.cos(alpha)), float(np.sin(alpha))) for _, alpha, _ in self.arm.dh]
         base = tf.matrix_from_quat(np.array(mount.base_quaternion))
         x, y, z = base.T[:, :, None]
         self._base = _Frame(x, y, z, np.array(mount.base_position)[:, None])
         self._palm_matrix = tf.matrix_from_quat(np.array(mount.palm_quaternion))
         self._palm_offset = np.array(mount.palm_offset) + (0.0, 0.0, robot.arm.flange)
-        self.lower, self.upper = np.array(robot.arm.lower), np.array(robot.arm.upper)
+        self.lower = np.array(robot.arm.lower)
+        self.upper = np.array(robot.arm.upper)
         self.home = np.array(mount.home)
 
     def _chain(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, _Frame]:
         """Return joint axes and origins, each (3, 7, N), and the palm frame, for q (N, 7)."""
         angles = np.ascontiguousarray(q.T)
-        cosines, sines = np.cos(angles), np.sin(angles)
+        cosines = np.cos(angles)
+        sines = np.sin(angles)
         axes, origins = np.empty((2, 3, self.arm.joints, q.shape[0]))
         frame = self._base
         for i, (a, _, d) in enumerate(self.arm.dh):
             frame = _next_frame(frame, a, self._alpha[i], d, cosines[i], sines[i])
-            axes[:, i], origins[:, i] = frame.z, frame.origin
+            axes[:, i] = frame.z
+            origins[:, i] = frame.origin
         x, y, z = (_combined(frame, column) for column in self._palm_matrix.T)
         palm = _Frame(x, y, z, frame.origin + _combined(frame, self._palm_offset))
         return axes, origins, palm

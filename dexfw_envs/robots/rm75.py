@@ -74,6 +74,7 @@ def _inertia_about_centre(
     xx, xy, xz, yy, yz, zz = about_origin
     tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     tensor = 1e-6 * (tensor - mass * (c @ c * np.eye(3) - np.outer(c, c)))
-    rows, columns = (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)
+    rows = (0, 1, 2, 0, 0, 1)
+    columns = (0, 1, 2, 1, 2, 2)
     i = [float(value) for value in tensor[rows, columns]]
     return (i[0], i[1], i[2], i[3], i[4], i[5])

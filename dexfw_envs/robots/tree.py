@@ -75,7 +75,8 @@ class Tree:
         """Return position (3,) and quaternion (4,) of every link at joint angles [rad]."""
         poses = {self.links[0].name: (np.zeros(3), np.array(IDENTITY))}
         for joint in self.joints:
-            place, turn = np.array(joint.position), np.array(joint.quaternion)
+            place = np.array(joint.position)
+            turn = np.array(joint.quaternion)
             if joint.axis is not None:
                 angle = angles.get(joint.name, 0.0)
                 turn = tf.quat_multiply(turn, tf.quat_from_rotvec(angle * np.array(joint.axis)))
@@ -110,12 +111,14 @@ def _tuple(values: np.ndarray) -> tuple:
 
 
 def _add_arm(tree: Tree, arm: ArmSpec, mount: Mount) -> None:
-    side, parent = f"{mount.side}_", f"{mount.side}_base"
+    side = f"{mount.side}_"
+    parent = f"{mount.side}_base"
     zero = Inertial(TINY_MASS, (0.0, 0.0, 0.0), (1e-7,) * 3 + (0.0,) * 3)
     offsets = [_offset(row) for row in arm.dh]
     tips = [*offsets[1:], np.array([0.0, 0.0, arm.flange])]
     tree.links.append(Link(parent, zero, _arm_parts(offsets[0], ARM_RADII[0]), collides=False))
-    place, turn = mount.base_position, mount.base_quaternion
+    place = mount.base_position
+    turn = mount.base_quaternion
     tree.joints.append(Joint(f"{side}mount", ROOT, parent, place, turn))
     for i in range(arm.joints):
         name = f"{side}link{i + 1}"
@@ -144,7 +147,8 @@ def _arm_parts(tip: np.ndarray, radius: float) -> tuple[Part, ...]:
 
 
 def _add_hand(tree: Tree, robot: RobotSpec, mount: Mount) -> None:
-    hand, side = robot.hand, f"{mount.side}_"
+    hand = robot.hand
+    side = f"{mount.side}_"
     half = hand_geometry.PALM_HALF_SIZE
     box = Part("box", half, (0.0, 0.0, -half[2]))
     mass = hand_geometry.PALM_MASS + hand_geometry.WRIST_MASS
@@ -173,7 +177,8 @@ def _mirror(side: str) -> float:
 
 
 def _add_thumb(tree: Tree, hand: HandSpec, side: str) -> None:
-    mirror, (x, y, z) = _mirror(side), hand_geometry.THUMB_ROOT
+    mirror = _mirror(side)
+    (x, y, z) = hand_geometry.THUMB_ROOT
     folded = tf.quat_from_rotvec(np.array([-mirror, 0.0, 0.0]) * hand_geometry.THUMB_FOLD)
     yaw = Link(f"{side}thumb_base", Inertial(TINY_MASS, (0.0,) * 3, (1e-7,) * 3 + (0.0,) * 3))
     tree.links.append(yaw)
@@ -183,7 +188,8 @@ def _add_thumb(tree: Tree, hand: HandSpec, side: str) -> None:
             np.array([x, mirror * y, z]), folded, (-mirror, 0.0, 0.0),
         )
     )  # fmt: skip
-    parent, root = yaw.name, np.zeros(3)
+    parent = yaw.name
+    root = np.zeros(3)
     names = ("pitch", "proximal", "distal")
     for name, length in zip(names, hand_geometry.THUMB_LENGTHS, strict=True):
         tip = np.array(hand_geometry.THUMB_ALONG) * length
@@ -216,7 +222,8 @@ def _inertial(part: Part, density: float) -> Inertial:
     moments = np.diag(diagonal_inertia((Part(part.kind, part.size),), mass))
     turn = tf.matrix_from_quat(np.array(part.quaternion))
     tensor = turn @ moments @ turn.T
-    rows, columns = (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)
+    rows = (0, 1, 2, 0, 0, 1)
+    columns = (0, 1, 2, 1, 2, 2)
     return Inertial(mass, part.position, _tuple(tensor[rows, columns]))
 
 

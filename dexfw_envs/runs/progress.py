@@ -78,14 +78,19 @@ class Progress:
     """
 
     def __init__(self, folder: RunFolder, seed: int, save_seconds: float, tracked: bool):
-        self.folder, self.path = folder, folder.path
-        self.seed, self._run_seed, self.save_seconds = seed, seed, save_seconds
+        self.folder = folder
+        self.path = folder.path
+        self.seed = seed
+        self._run_seed = seed
+        self.save_seconds = save_seconds
         kept = self.load(STATE) if STATE in folder.checkpoints() else {}
         self.done: dict[str, float] = kept.get("done", {})
         self._state: dict[str, Any] = kept.get("state", {})
-        self._stage, self._seconds = kept.get("stage", ""), kept.get("seconds", 0.0)
+        self._stage = kept.get("stage", "")
+        self._seconds = kept.get("seconds", 0.0)
         self.ends: dict[str, dict[str, float]] = kept.get("ends", {})
-        size, checksum = kept.get("metrics", 0), kept.get("metrics_checksum")
+        size = kept.get("metrics", 0)
+        checksum = kept.get("metrics_checksum")
         self.metrics = MetricsLog(self.path, size, tracked, folder.config, checksum)
         if self.metrics.mended:
             self._adopt_mended()
@@ -119,7 +124,9 @@ class Progress:
         import torch
 
         if name != self._stage:
-            self._stage, self._seconds, self._state = name, 0.0, {}
+            self._stage = name
+            self._seconds = 0.0
+            self._state = {}
         self._began = time.monotonic() - self._seconds
         self.seed = zlib.crc32(f"{self._run_seed} {name}".encode())
         torch.manual_seed(self.seed)
@@ -132,7 +139,8 @@ class Progress:
         self.metrics.sync()
         self.ends[name] = {"seconds": self.done[name], "metrics": self.metrics.size}
         atomic_write_json(self.path / STAGES, self.ends)
-        self._stage, self._state = "", {}
+        self._stage = ""
+        self._state = {}
         self._write({}, 0.0)
 
     def restore(self) -> dict[str, Any]:

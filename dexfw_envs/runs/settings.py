@@ -337,6 +337,7 @@ def check_made_with(
 
 
 def _warn_of_other_code(run: folder.RunFolder) -> None:
-    before, now = run.provenance.get("commit"), provenance.commit()
+    before = run.provenance.get("commit")
+    now = provenance.commit()
     if before != now:
         print(f"warning: the run began at commit {before}, this is {now}", file=sys.stderr)

@@ -28,7 +28,8 @@ class EpisodeMemory:
     @classmethod
     def empty(cls, worlds: int, objects: int, marks: int = 0) -> EpisodeMemory:
         """Return the memory of N worlds before their first reset."""
-        start, kept = np.zeros((worlds, objects, 3)), np.zeros((worlds, marks))
+        start = np.zeros((worlds, objects, 3))
+        kept = np.zeros((worlds, marks))
         return cls(start, np.zeros(worlds), np.zeros(worlds), kept)
 
     def begin(self, mask: np.ndarray, world: WorldState) -> None:

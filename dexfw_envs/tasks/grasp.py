@@ -62,7 +62,8 @@ class GraspTask:
         """
         tips = world.fingertip_position[:, 0, :3] - world.object_position[:, :1]
         distance = np.sqrt((tips * tips).sum(axis=2)).sum(axis=1)
-        height, start = world.object_position[:, 0, 2], memory.start_position[:, 0, 2]
+        height = world.object_position[:, 0, 2]
+        start = memory.start_position[:, 0, 2]
         return {
             "approach": closeness(distance, margin=0.05, rate=5.0),
             "lift": 100.0 * height_progress(height, start, RAISE),

@@ -112,7 +112,8 @@ class HandoverTask:
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the ingredients of success at this instant, each bool (N,)."""
         rise = objects.rise(world, memory)
-        distance, touch = _palm_distance(world), world.hand_object_contact[:, :, 0]
+        distance = _palm_distance(world)
+        touch = world.hand_object_contact[:, :, 0]
         return {
             "carried": memory.marks[:, 0] > 0,
             "raised": rise > RAISE,
@@ -133,7 +134,8 @@ class HandoverTask:
 
     def stage(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
         """Return the index into `stages` of every world, (N,)."""
-        right, left = world.hand_object_contact[:, RIGHT, 0], world.hand_object_contact[:, LEFT, 0]
+        right = world.hand_object_contact[:, RIGHT, 0]
+        left = world.hand_object_contact[:, LEFT, 0]
         rise = objects.rise(world, memory)
         free = ~world.object_support_contact[:, 0]
         carried = np.where(rise > RAISE, 3, 2)

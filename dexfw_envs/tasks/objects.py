@@ -26,7 +26,8 @@ def speed(world: WorldState, index: int = 0) -> np.ndarray:
 
 def upward(world: WorldState, index: int = 0) -> np.ndarray:
     """Upward part of an object's z axis, 1 as it stands at the start, (N,)."""
-    x, y = world.object_quaternion[:, index, 1], world.object_quaternion[:, index, 2]
+    x = world.object_quaternion[:, index, 1]
+    y = world.object_quaternion[:, index, 2]
     return 1.0 - 2.0 * (x * x + y * y)
 
 

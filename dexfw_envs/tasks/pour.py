@@ -77,8 +77,10 @@ class PourTask:
         """
         tips = world.fingertip_position[:, 0] - world.object_position[:, :1]
         distance = np.sqrt((tips * tips).sum(axis=2))
-        thumb, finger = distance[:, 0], distance[:, 1:].mean(axis=1)
-        height, start = world.object_position[:, CUP, 2], memory.start_position[:, CUP, 2]
+        thumb = distance[:, 0]
+        finger = distance[:, 1:].mean(axis=1)
+        height = world.object_position[:, CUP, 2]
+        start = memory.start_position[:, CUP, 2]
         met = np.logical_and.reduce(list(self.success(world, memory).values()))
         nearest = np.where(self._spilled(world), np.inf, _from_bowl(world)).min(axis=1)
         return {
@@ -102,7 +104,8 @@ class PourTask:
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the shares of balls `poured` into the bowl and `spilled` beside it, each (N,)."""
-        poured, spilled = self._poured(world), self._spilled(world)
+        poured = self._poured(world)
+        spilled = self._spilled(world)
         return {"poured": poured.mean(axis=1), "spilled": spilled.mean(axis=1)}
 
     def _poured(self, world: WorldState) -> np.ndarray:

@@ -38,7 +38,9 @@ def add_robot(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
 
 
 def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBody:
-    arm, mount, pre = robot.arm, robot.mounts[index], prefix(robot, index)
+    arm = robot.arm
+    mount = robot.mounts[index]
+    pre = prefix(robot, index)
     body = spec.worldbody.add_body(
         name=f"{pre}base", pos=mount.base_position, quat=mount.base_quaternion
     )
@@ -194,7 +196,8 @@ def _add_phalanx(body: mujoco.MjsBody, name: str, tip: np.ndarray, radius: float
 
 
 def _add_finger(palm: mujoco.MjsBody, hand: HandSpec, pre: str, row: int) -> None:
-    name, g = FINGERS[1 + row], hand_geometry
+    name = FINGERS[1 + row]
+    g = hand_geometry
     root = (g.FINGER_ROOT_X, _side(pre) * g.FINGER_ROOTS[row], g.FINGER_ROOT_Z)
     body = palm
     for link, length in zip(("proximal", "distal"), g.FINGER_LENGTHS, strict=True):
@@ -206,7 +209,8 @@ def _add_finger(palm: mujoco.MjsBody, hand: HandSpec, pre: str, row: int) -> Non
 
 
 def _add_thumb(palm: mujoco.MjsBody, hand: HandSpec, pre: str) -> None:
-    g, side = hand_geometry, _side(pre)
+    g = hand_geometry
+    side = _side(pre)
     x, y, z = g.THUMB_ROOT
     along = np.array(g.THUMB_ALONG)
     folded = tf.quat_from_rotvec(np.array([-side, 0.0, 0.0]) * g.THUMB_FOLD)

@@ -62,7 +62,8 @@ def _set_options(spec: mujoco.MjSpec, timestep: float) -> None:
     visual.headlight.specular = (0.0, 0.0, 0.0)
     visual.quality.shadowsize = 1024
     visual.quality.offsamples = 0
-    visual.global_.offwidth, visual.global_.offheight = 1280, 960
+    visual.global_.offwidth = 1280
+    visual.global_.offheight = 960
     visual.map.znear = 0.01
 
 
@@ -104,7 +105,8 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
 def _add_columns(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
     """Stand the robot on a column, for show only; that of two arms carries the head."""
     base = np.mean([mount.base_position for mount in robot.mounts], axis=0)
-    top, radius = base[2] if robot.arms == 1 else HEAD[2], COLUMN_RADII[robot.arms]
+    top = base[2] if robot.arms == 1 else HEAD[2]
+    radius = COLUMN_RADII[robot.arms]
     look = {"rgba": (0.30, 0.32, 0.35, 1.0), "contype": 0, "conaffinity": 0}
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,

@@ -67,7 +67,9 @@ class MujocoBackend:
         self._substeps = physics_steps(timestep)
         checks.count("threads", threads)
         checks.positive("friction_scale", friction_scale)
-        self.needs, self.robot, self.num_worlds = needs, needs.robot, num_worlds
+        self.needs = needs
+        self.robot = needs.robot
+        self.num_worlds = num_worlds
         self.friction_scale = friction_scale
         self.model = build_model(needs, timestep)
         self._threads = min(threads, num_worlds)
@@ -116,10 +118,16 @@ class MujocoBackend:
         self._resting = resting
 
     def _bind(self) -> None:
-        model, robot, bind = self.model, self.needs.robot, self.batch.bind
-        self._qpos, self._qvel, self._ctrl = bind("qpos"), bind("qvel"), bind("ctrl")
-        self._time, self._sensors = bind("time"), bind("sensordata")
-        self._site_position, self._body_quaternion = bind("site_xpos"), bind("xquat")
+        model = self.model
+        robot = self.needs.robot
+        bind = self.batch.bind
+        self._qpos = bind("qpos")
+        self._qvel = bind("qvel")
+        self._ctrl = bind("ctrl")
+        self._time = bind("time")
+        self._sensors = bind("sensordata")
+        self._site_position = bind("site_xpos")
+        self._body_quaternion = bind("xquat")
         pre = [prefix(robot, arm) for arm in range(robot.arms)]
         arm_names = [[f"{p}joint{i + 1}" for i in range(robot.arm.joints)] for p in pre]
         hand_names = [[f"{p}{name}" for name in robot.hand.joint_names] for p in pre]
@@ -180,9 +188,11 @@ class MujocoBackend:
         return self.friction_scale * scenario.value("friction")
 
     def _write_object(self, world: int, index: int, object_id: str, scenario: Scenario) -> None:
-        size, mass = scenario.value("size"), scenario.value("mass")
+        size = scenario.value("size")
+        mass = scenario.value("mass")
         rows = scaled_fields(object_fields(object_id, self.needs.parts), size, mass)
-        geoms, body = self._object_geoms[index], self._object_body[index]
+        geoms = self._object_geoms[index]
+        body = self._object_body[index]
         for name in GEOM_FIELDS:
             self._fields[name][world, geoms] = rows[name]
         for name in BODY_FIELDS:
@@ -191,7 +201,8 @@ class MujocoBackend:
         self._openings[world, index] = np.multiply(get_object(object_id).opening, size)
 
     def _write_surroundings(self, world: int, scenario: Scenario) -> None:
-        around, fields = get_surroundings(scenario.surroundings), self._fields
+        around = get_surroundings(scenario.surroundings)
+        fields = self._fields
         rolling = get_object(scenario.objects[0]).rolling
         friction = (around.table_friction * self._friction_of(scenario), 0.01, rolling)
         table = self.model.geom("table").id
@@ -228,7 +239,8 @@ class MujocoBackend:
         for index, pose in enumerate(scenario.object_poses):
             self._qpos[world, self._object_q[index]] = pose
         if self.needs.contents:
-            vessel, count = np.array(scenario.object_poses[0]), self.needs.contents
+            vessel = np.array(scenario.object_poses[0])
+            count = self.needs.contents
             floor = self._openings[world, 0, 2]
             self._qpos[world, self._content_q] = start_places(floor, vessel, count, noise)
 
@@ -263,7 +275,8 @@ class MujocoBackend:
 
     def world(self) -> WorldState:
         """Read the state of all worlds, as copies."""
-        pose, twist = self._qpos[:, self._object_q], self._qvel[:, self._object_v]
+        pose = self._qpos[:, self._object_q]
+        twist = self._qvel[:, self._object_v]
         quaternion = pose[..., 3:7]
         palm = self._body_quaternion[:, self._palms]
         force = self._sensors[:, self._force]
@@ -336,7 +349,8 @@ class MujocoBackend:
         self.batch.forward(ids)
         self.batch.state[ids] = states[:, :size]  # forward overwrites the solver's warm start
         self._restored_sensors(ids, states[:, size:-1])
-        self._fault[ids], self._resting[ids] = states[:, -1] > 0, False
+        self._fault[ids] = states[:, -1] > 0
+        self._resting[ids] = False
 
     def _restored_sensors(self, ids: np.ndarray, sensors: np.ndarray) -> None:
         self._sensors.flags.writeable = True

@@ -58,7 +58,8 @@ class FaultLog:
         states = self.dumps[world] = np.stack([state[world] for state in self._history])
         if self.folder is None:
             return
-        text, buffer = scenario.to_json() if scenario else "", io.BytesIO()
+        text = scenario.to_json() if scenario else ""
+        buffer = io.BytesIO()
         np.savez(buffer, states=states, world=world, scenario=text)
         self._written += 1
         try:

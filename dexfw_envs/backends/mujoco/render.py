@@ -23,7 +23,8 @@ class Painter:
         self.context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
-        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._option = mujoco.MjvOption()
+        self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._names = [model.camera(i).name for i in range(model.ncam)]
         self._model: Any = None
@@ -59,8 +60,10 @@ class OffscreenRenderer:
     def __init__(
         self, model: mujoco.MjModel, height: int, width: int, shadows: bool = False
     ) -> None:
-        self.height, self.width = height, width
-        self._model, self._shadows = model, shadows
+        self.height = height
+        self.width = width
+        self._model = model
+        self._shadows = shadows
         self._lock = threading.Lock()
         try:
             self._open()

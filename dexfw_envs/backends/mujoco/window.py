@@ -34,7 +34,8 @@ class Window:
     def __init__(self, model: mujoco.MjModel, period: float) -> None:
         self._window: Any = _open()
         self._painter = Painter(model)
-        self._period, self._next = period, 0.0
+        self._period = period
+        self._next = 0.0
 
     def show(self, batch: Batch, camera: str) -> None:
         """Draw the world as a named camera sees it now."""

@@ -24,7 +24,9 @@ class Arms:
     """
 
     def __init__(self, simulator: Any, robot: RobotSpec, readers: Sequence[ArmReader]) -> None:
-        self._simulator, self.robot, self.readers = simulator, robot, list(readers)
+        self._simulator = simulator
+        self.robot = robot
+        self.readers = list(readers)
         self._kinematics = [ArmKinematics(robot, mount) for mount in robot.mounts]
 
     def set_friction(self, world: int) -> None:
@@ -41,7 +43,8 @@ class Arms:
             self._simulator.set_gains(world, reader.names.robot, self._gains(reader))
 
     def _gains(self, reader: ArmReader) -> dict[str, tuple[float, float, float]]:
-        arm, hand = self.robot.arm, self.robot.hand
+        arm = self.robot.arm
+        hand = self.robot.hand
         rows = zip(reader.names.arm_joints, arm.stiffness, arm.damping, arm.effort, strict=True)
         gains = {name: (kp, kv, effort) for name, kp, kv, effort in rows}
         fingers = (hand.stiffness, hand.damping, hand.effort)

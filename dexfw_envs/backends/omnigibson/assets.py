@@ -85,7 +85,8 @@ def write_all(folder: Path) -> list[Path]:
     """Write all files into a folder, the manifest last; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    dual, single = dual_rm75_inspire(), panda_inspire()
+    dual = dual_rm75_inspire()
+    single = panda_inspire()
     for item in OBJECTS.values():
         write_object(item, folder / f"{item.id}.usda")
     for around in SURROUNDINGS:

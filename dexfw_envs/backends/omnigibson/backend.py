@@ -73,7 +73,9 @@ class OmniGibsonBackend:
         if threads is not None:
             checks.count("threads", threads)
         checks.positive("friction_scale", friction_scale)
-        self.needs, self.num_worlds, self._gains = needs, num_worlds, gains
+        self.needs = needs
+        self.num_worlds = num_worlds
+        self._gains = gains
         plan = make_plan(needs.robot, robot)
         chosen = USUAL_CAMERAS[needs.robot.arms] if cameras is None else tuple(cameras)
         self.settings = Settings(file_folder(files), timestep, chosen, friction_scale)
@@ -88,7 +90,8 @@ class OmniGibsonBackend:
         self._open(plan, config)
 
     def _open(self, plan: Plan, config: dict[str, Any]) -> None:
-        n, needs = self.num_worlds, self.needs
+        n = self.num_worlds
+        needs = self.needs
         ids = self._session.take(self, (config, needs.robot), n)
         stocks = [self._session.stocks[index] for index in ids]
         self.simulator = Share(self._session.simulator, ids)
@@ -102,7 +105,8 @@ class OmniGibsonBackend:
             for world in range(n)
         ]
         self._targets = np.zeros((n, needs.robot.arms, 13))
-        self._time, self._fault = np.zeros(n), np.zeros(n, dtype=bool)
+        self._time = np.zeros(n)
+        self._fault = np.zeros(n, dtype=bool)
         self._scenarios: list[Scenario | None] = [None] * n
         self._kept: list[Row] = []
         self._stale = True  # whether pictures lag behind what was set
@@ -164,7 +168,8 @@ class OmniGibsonBackend:
         }
         self._scenes.load(world, things, self._arms.states(world, row.joints, row.rates))
         self._scenarios[world] = scenario
-        self._targets[world], self._time[world] = row.targets, row.time
+        self._targets[world] = row.targets
+        self._time[world] = row.time
         self._fault[world] = row.fault
         self._hold(world, row.joints)
 
@@ -195,7 +200,8 @@ class OmniGibsonBackend:
     def _row(self, world: int) -> Row:
         joints, rates = self._arms.joints(world)
         objects = self._scenes.bodies(world, self.needs)
-        time, fault = float(self._time[world]), bool(self._fault[world])
+        time = float(self._time[world])
+        fault = bool(self._fault[world])
         return Row(joints, rates, self._targets[world].copy(), objects, time, fault)
 
     def world(self) -> WorldState:
@@ -203,7 +209,8 @@ class OmniGibsonBackend:
         self._session.enter(self)
         worlds = range(self.num_worlds)
         rows = [self._row(world) for world in worlds]
-        joints, rates = np.array([r.joints for r in rows]), np.array([r.rates for r in rows])
+        joints = np.array([r.joints for r in rows])
+        rates = np.array([r.rates for r in rows])
         things = np.array([row.objects for row in rows])
         objects, contents = np.split(things, [self.needs.objects], axis=1)
         place, turn = self._arms.palms(joints[..., :7])
@@ -228,7 +235,8 @@ class OmniGibsonBackend:
         )
 
     def _contacts_of(self, world: int) -> dict[str, np.ndarray]:
-        names, objects = self._scenes.in_play(world), self.needs.objects
+        names = self._scenes.in_play(world)
+        objects = self.needs.objects
         if names:
             return self._contacts[world].read(names[:objects], self._scenes.table(world))
         return no_contacts(self.needs.robot.arms, objects)

@@ -86,7 +86,8 @@ class HandFrames:
         Raises:
             ValueError: The fingers do not lie as in a hand: names or order are not as assumed.
         """
-        knuckles, ahead = self.proximal[1:], self.distal[1:]
+        knuckles = self.proximal[1:]
+        ahead = self.distal[1:]
         self._check_order()
         x = _unit((ahead - knuckles).mean(axis=0))
         across = knuckles[3] - knuckles[0] if self.right_handed else knuckles[0] - knuckles[3]

@@ -80,7 +80,8 @@ def measure(simulator: Any, plan: Plan, asked: RobotSpec) -> tuple[RobotSpec, li
     Returns:
         The robot that is there, and one reader per arm.
     """
-    robot, readers = plan.robot, []
+    robot = plan.robot
+    readers = []
     for index, names in enumerate(plan.arms):
         joints = simulator.joint_names(0, names.robot)
         lower, upper = simulator.joint_limits(0, names.robot)

@@ -35,7 +35,9 @@ class Session:
     """
 
     def __init__(self, simulator: Any, timestep: float, headless: bool) -> None:
-        self.simulator, self.timestep, self.headless = simulator, timestep, headless
+        self.simulator = simulator
+        self.timestep = timestep
+        self.headless = headless
         self.stocks: list[Stock] = []
         self._kinds: list[tuple[dict[str, Any], RobotSpec]] = []
         self._owners: list[Owner | None] = []
@@ -91,7 +93,8 @@ class Share:
     """An owner's part of the simulator: its worlds are numbered from 0."""
 
     def __init__(self, simulator: Any, ids: list[int]) -> None:
-        self._simulator, self._ids = simulator, ids
+        self._simulator = simulator
+        self._ids = ids
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the facade that takes the owner's number of a world."""

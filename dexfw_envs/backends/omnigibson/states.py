@@ -55,7 +55,8 @@ class Row:
     @classmethod
     def from_vector(cls, vector: np.ndarray, needs: SceneNeeds) -> Row:
         """Read what `to_vector` wrote."""
-        arms, things = needs.robot.arms, needs.objects + needs.contents
+        arms = needs.robot.arms
+        things = needs.objects + needs.contents
         shapes = ((arms, JOINTS), (arms, JOINTS), (arms, 13), (things, 13))
         ends = np.cumsum([rows * columns for rows, columns in shapes])
         parts = np.split(vector[: ends[-1]], ends[:-1])
@@ -128,7 +129,8 @@ def edited(
         root["pos"] = tensor(to_scene(placement.position))
         root["ori"] = tensor(to_xyzw(placement.quaternion))
         velocity = np.zeros(6) if placement.velocity is None else placement.velocity
-        root["lin_vel"], root["ang_vel"] = tensor(velocity[:3]), tensor(velocity[3:])
+        root["lin_vel"] = tensor(velocity[:3])
+        root["ang_vel"] = tensor(velocity[3:])
         registry[name] = {**entry, "root_link": root}
     for name, (position, velocity) in robots.items():
         still = {"joint_pos": tensor(position), "joint_vel": tensor(velocity)}

@@ -56,7 +56,8 @@ class Scenes:
     """
 
     def __init__(self, simulator: Any, settings: Settings, stocks: Sequence[Stock]) -> None:
-        self._simulator, self._settings = simulator, settings
+        self._simulator = simulator
+        self._settings = settings
         self._scenes = [_Scene(stock.parked) for stock in stocks]
 
     def missing(self, ids: np.ndarray, scenarios: Sequence[Scenario]) -> bool:
@@ -103,7 +104,8 @@ class Scenes:
 
     def choose(self, world: int, scenario: Scenario, contents: int) -> list[str]:
         """Put a scenario's table and light in place; return what is in play: objects, contents."""
-        scene, around = self._scenes[world], get_surroundings(scenario.surroundings)
+        scene = self._scenes[world]
+        around = get_surroundings(scenario.surroundings)
         scene.table = table_name(scenario.surroundings)
         objects = [object_name(name, slot) for slot, name in enumerate(scenario.objects)]
         scene.in_play = [*objects, *(f"content{index}" for index in range(contents))]

@@ -121,7 +121,8 @@ def _sides(robot: RobotSpec) -> list[str]:
 def _pose_elements(robot: RobotSpec) -> Iterator[Element]:
     for side, mount in zip(_sides(robot), robot.mounts, strict=True):
         for axis, centre in zip("xyz", mount.nominal_position, strict=True):
-            low, high = centre - POSITION_UNIT, centre + POSITION_UNIT
+            low = centre - POSITION_UNIT
+            high = centre + POSITION_UNIT
             yield Element(f"{side}palm position {axis}", "m", low, high)
         for axis in "xyz":
             turn = mount.rotation_unit

@@ -74,7 +74,9 @@ class _Writer:
     """Takes the episodes one after the other; the meta files are written last."""
 
     def __init__(self, selection: Selection, folder: Path, pictures: Recorded | Drawn | None):
-        self.selection, self.folder, self.pictures = selection, folder, pictures
+        self.selection = selection
+        self.folder = folder
+        self.pictures = pictures
         left_out = ("states", "image")
         self.exported = {k: f for k, f in selection.features.items() if k not in left_out}
         for feature in self.exported.values():

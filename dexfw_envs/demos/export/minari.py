@@ -121,7 +121,8 @@ def _write_episodes(selection: Selection, path: Path) -> tuple[int, int]:
 
     Minari's own writer opens the file by its name, and would not survive a full disk.
     """
-    count, steps = 0, 0
+    count = 0
+    steps = 0
     with Hdf5Output(path, track_order=True) as output:
         for episode in selection.episodes():
             group = output.file.create_group(f"episode_{count}")

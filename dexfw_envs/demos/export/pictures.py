@@ -64,7 +64,8 @@ class Drawn:
         self.env = DexVectorEnv(
             selection.env_id, control_mode=mode, autoreset_mode="disabled", **options
         )
-        self.name, self.shape = camera, (size, size, 3)
+        self.name = camera
+        self.shape = (size, size, 3)
 
     def frames(self, episode: StoredEpisode) -> Iterator[np.ndarray]:
         """Yield the picture before each step, (height, width, 3) uint8.

@@ -30,7 +30,8 @@ def write(selection: Selection, path: Path) -> int:
         selection: What to write.
         path: The file.
     """
-    total, count = 0, 0
+    total = 0
+    count = 0
     masks: dict[str, list[str]] = {}
     names = {key: f"obs/{key}" for key in selection.groups}
     names |= {key: key for key in ("actions", "rewards", "states")}
@@ -56,9 +57,11 @@ def _write_demo(group: h5py.Group, episode: StoredEpisode) -> None:
     for key, value in episode.observations.items():
         group.create_dataset(f"obs/{key}", data=value[:-1], **_packing(value))
         group.create_dataset(f"next_obs/{key}", data=value[1:], **_packing(value))
-    group["actions"], group["rewards"] = episode.actions, episode.rewards
+    group["actions"] = episode.actions
+    group["rewards"] = episode.rewards
     group["dones"] = ends(episode)[0].astype(np.int64)
-    group["states"], group["final_state"] = episode.states[:-1], episode.states[-1]
+    group["states"] = episode.states[:-1]
+    group["final_state"] = episode.states[-1]
     group.attrs["num_samples"] = episode.length
     group.attrs.update(labels(episode))
 

@@ -27,7 +27,8 @@ class DataFiles:
     """Parquet files of frames; each episode lies in one, as a row group."""
 
     def __init__(self, folder: Path):
-        self._folder, self._number = folder, -1
+        self._folder = folder
+        self._number = -1
         self._path = folder
         self._writer: Any = None
 
@@ -75,8 +76,11 @@ class VideoFiles:
     """Videos of one camera; the frames of each episode lie in one, without a gap."""
 
     def __init__(self, folder: Path, key: str, fps: int):
-        self.key, self._folder, self._fps = key, folder, fps
-        self._number, self._frames = -1, 0
+        self.key = key
+        self._folder = folder
+        self._fps = fps
+        self._number = -1
+        self._frames = 0
         self._shape = (0, 0, 3)
         self._writer: VideoWriter | None = None
 
@@ -85,7 +89,8 @@ class VideoFiles:
         writer = self._writer
         if writer is None or writer.size >= VIDEO_FILE_MB * 2**20:
             writer = self._open()
-        first, pixels = self._frames, Pixels()
+        first = self._frames
+        pixels = Pixels()
         for frame in frames:
             writer.add(frame)
             pixels.add(frame)
@@ -102,7 +107,8 @@ class VideoFiles:
 
     def _open(self) -> VideoWriter:
         self.close()
-        self._number, self._frames = self._number + 1, 0
+        self._number += 1
+        self._frames = 0
         chunk, file = divmod(self._number, CHUNK_FILES)
         path = VIDEO_PATH.format(video_key=self.key, chunk_index=chunk, file_index=file)
         self._writer = VideoWriter(self._folder / path, self._fps, key_frames=_KEY_FRAME_STEPS)
@@ -110,7 +116,8 @@ class VideoFiles:
 
     def close(self) -> None:
         """Finish the file under way."""
-        writer, self._writer = self._writer, None
+        writer = self._writer
+        self._writer = None
         if writer is not None and self._frames:
             writer.close()
         elif writer is not None:

@@ -196,7 +196,8 @@ def object_name(object_id: str, slot: int) -> str:
 
 def table_entry(settings: Settings, surroundings_id: str, place: np.ndarray) -> dict[str, Any]:
     """Return the entry of a table at a place in the table frame [m]."""
-    name, pose = table_name(surroundings_id), placed(place, np.array(IDENTITY))
+    name = table_name(surroundings_id)
+    pose = placed(place, np.array(IDENTITY))
     return _checked(_usd(settings, name, name, pose, fixed_base=True))
 
 

@@ -190,7 +190,8 @@ def _reached(
     robot: RobotSpec, mount: Mount, pose: tuple[np.ndarray, np.ndarray], near: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Search joint angles from many starts; return the best (7,) and how far off it is [m]."""
-    lower, upper = np.array(robot.arm.lower), np.array(robot.arm.upper)
+    lower = np.array(robot.arm.lower)
+    upper = np.array(robot.arm.upper)
     near = np.clip(near, lower, upper)
     starts = np.random.default_rng(0).uniform(lower, upper, (STARTS, robot.arm.joints))
     starts[0] = near

@@ -36,8 +36,11 @@ class OmniGibson(RobotCalls):
         from omnigibson.scenes.scene_base import Scene
         from omnigibson.utils.usd_utils import RigidContactAPI as contacts
 
-        self._og, self._torch, self._registry = og, torch, registry
-        self._contacts, self._position_control = contacts, control_type.POSITION
+        self._og = og
+        self._torch = torch
+        self._registry = registry
+        self._contacts = contacts
+        self._position_control = control_type.POSITION
         self.version: str = og.__version__
         for name, value in self._macros(headless).items():
             _set_macro(gm, name, value)
@@ -84,7 +87,8 @@ class OmniGibson(RobotCalls):
         import omnigibson.lazy as lazy
 
         sim = self._og.sim
-        path, (side, height) = f"/World/scene_{index}", GRAIN
+        path = f"/World/scene_{index}"
+        side, height = GRAIN
         lazy.pxr.UsdGeom.Xform.Define(sim.stage, path)
         grain = lazy.pxr.UsdGeom.Cube.Define(sim.stage, f"{path}/grain")
         grain.CreateSizeAttr(side)
@@ -149,7 +153,8 @@ class OmniGibson(RobotCalls):
             entry: Of the configuration's "objects".
         """
         rest = {k: v for k, v in entry.items() if k not in ("type", "position", "orientation")}
-        registry, env = self._registry, self.worlds[world]
+        registry = self._registry
+        env = self.worlds[world]
         scene = env.scene
         thing = registry[entry["type"]](**copy.deepcopy(rest))
         scene.add_object(thing)
@@ -177,7 +182,8 @@ class OmniGibson(RobotCalls):
         """Read an object: position [m], xyzw, linear [m/s] and angular velocity [rad/s], (13,)."""
         thing = self._thing(world, name)
         position, orientation = thing.get_position_orientation(frame="scene")
-        linear, angular = thing.get_linear_velocity(), thing.get_angular_velocity()
+        linear = thing.get_linear_velocity()
+        angular = thing.get_angular_velocity()
         return np.concatenate([array(v) for v in (position, orientation, linear, angular)])
 
     def body_path(self, world: int, name: str) -> str:
@@ -215,7 +221,8 @@ class OmniGibson(RobotCalls):
         env = self.worlds[world]
         camera = env.external_sensors[name]
         if (camera.image_height, camera.image_width) != (height, width):
-            camera.image_height, camera.image_width = height, width
+            camera.image_height = height
+            camera.image_width = width
             self.render()
         aperture = 2.0 * camera.focal_length * float(np.tan(fovy / 2.0)) * width / height
         if abs(camera.horizontal_aperture - aperture) > 1e-3:

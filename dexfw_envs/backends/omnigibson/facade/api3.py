@@ -35,7 +35,8 @@ class _World:
     """One scene of a batched environment, in the shape of an environment of 1.1.1."""
 
     def __init__(self, env: Any, index: int) -> None:
-        self._env, self._index = env, index
+        self._env = env
+        self._index = index
 
     @property
     def scene(self) -> Any:

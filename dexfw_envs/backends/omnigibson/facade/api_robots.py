@@ -81,7 +81,8 @@ class RobotCalls:
             friction: Static and dynamic.
             rule: How PhysX combines it with that of what is touched: "average", "min", "max".
         """
-        thing, env = self._thing(world, name), self.worlds[world]
+        thing = self._thing(world, name)
+        env = self.worlds[world]
         scene = env.scene
         material = self._physics_material(f"{scene.prim_path}/friction_{name}", friction, rule)
         for link_name in thing.links if links is None else links:

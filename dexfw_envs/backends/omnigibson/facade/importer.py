@@ -91,7 +91,8 @@ def robot_definition(robot: RobotSpec) -> Yaml:
 
 def lowest_point(tree: Tree) -> float:
     """Return the height of a robot's lowest point [m] with all joints at zero."""
-    poses, heights = tree.link_poses({}), []
+    poses = tree.link_poses({})
+    heights = []
     for link in tree.links:
         place, turn = poses[link.name]
         down = tf.quat_rotate(tf.quat_conjugate(turn), np.array([0.0, 0.0, -1.0]))

@@ -42,7 +42,8 @@ class Machine:
 def look() -> Machine:
     """Read what is installed here, importing none of it."""
     folder = package_folder()
-    isaac, version = os.environ.get("ISAAC_PATH"), _version("omnigibson")
+    isaac = os.environ.get("ISAAC_PATH")
+    version = _version("omnigibson")
     return Machine(
         python=sys.version_info[:2],
         omnigibson=version,

@@ -52,10 +52,12 @@ def _turned(outline: np.ndarray, tip: float | None = None) -> Mesh:
     angle = 2.0 * np.pi * np.arange(AROUND) / AROUND
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     rings = [np.column_stack([r * circle, np.full(AROUND, h)]) for r, h in outline]
-    points, last = np.concatenate(rings), len(rings) - 1
+    points = np.concatenate(rings)
+    last = len(rings) - 1
     faces: list[tuple[int, ...]] = []
     for ring in range(last):
-        low, high = AROUND * ring, AROUND * (ring + 1)
+        low = AROUND * ring
+        high = AROUND * (ring + 1)
         for k in range(AROUND):
             n = (k + 1) % AROUND
             faces.append((low + k, low + n, high + n, high + k))
@@ -64,7 +66,8 @@ def _turned(outline: np.ndarray, tip: float | None = None) -> Mesh:
         faces.append(tuple(range(AROUND - 1, -1, -1)))
         faces.append(tuple(range(top, top + AROUND)))
         return Mesh(points, tuple(faces))
-    south, north = len(points), len(points) + 1
+    south = len(points)
+    north = len(points) + 1
     points = np.concatenate([points, [[0.0, 0.0, -tip], [0.0, 0.0, tip]]])
     for k in range(AROUND):
         n = (k + 1) % AROUND

@@ -61,7 +61,8 @@ class File:
 
     def __init__(self, path: Path, name: str) -> None:
         self.usd = pxr()
-        self.path, self.root = path, f"/{name}"
+        self.path = path
+        self.root = f"/{name}"
         self.stage = self.usd.Usd.Stage.CreateNew(str(path))
         self.usd.UsdGeom.SetStageUpAxis(self.stage, self.usd.UsdGeom.Tokens.z)
         self.usd.UsdGeom.SetStageMetersPerUnit(self.stage, 1.0)
@@ -147,7 +148,9 @@ class File:
 
     def look(self, name: str, rgb: Vec3, texture: str | None = None) -> str:
         """Add a coloured or textured material; return its path."""
-        path, sdf, gf = f"{self.root}/Looks/{name}", self.usd.Sdf, self.usd.Gf
+        path = f"{self.root}/Looks/{name}"
+        sdf = self.usd.Sdf
+        gf = self.usd.Gf
         material = self.usd.UsdShade.Material.Define(self.stage, path)
         shader = self.usd.UsdShade.Shader.Define(self.stage, f"{path}/Shader")
         shader.SetSourceAsset(sdf.AssetPath("OmniPBR.mdl"), "mdl")
@@ -206,7 +209,8 @@ def write_object(item: ObjectSpec, path: Path) -> None:
 
 def write_content(path: Path) -> None:
     """Write one ball of a vessel's contents: smooth, as in the MuJoCo model."""
-    file, part = File(path, "object"), Part("sphere", (BALL_RADIUS, 0.0, 0.0))
+    file = File(path, "object")
+    part = Part("sphere", (BALL_RADIUS, 0.0, 0.0))
     link = file.link("base_link")
     file.mass(link, BALL_MASS, (0.0, 0.0, 0.0), diagonal_inertia((part,), BALL_MASS))
     file.part(link, "part0", part, file.look("colour", BALL_RGB), file.grip("grip", 0.0, "min"))
@@ -219,7 +223,8 @@ def write_table(around: Surroundings, path: Path) -> None:
     if around.table_texture != "flat":
         texture = f"{path.stem}.png"
         write_png(path.parent / texture, texture_pixels(around))
-    file, part = File(path, "object"), Part("box", TABLE_HALF_SIZE)
+    file = File(path, "object")
+    part = Part("box", TABLE_HALF_SIZE)
     link = file.link("base_link")
     look = file.look("top", around.table_rgba[:3], texture and f"./{texture}")
     file.part(link, "top", part, look, file.grip("grip", around.table_friction, TABLE_RULE))
@@ -241,7 +246,8 @@ def _map_texture(file: File, path: str, half: Vec3) -> None:
 def write_column(robot: RobotSpec, path: Path) -> None:
     """Write what the robot stands on, for show only; that of two arms carries the head."""
     file = File(path, "object")
-    look, link = file.look("colour", COLUMN_RGB), file.link("base_link")
+    look = file.look("colour", COLUMN_RGB)
+    link = file.link("base_link")
     base = np.mean([mount.base_position for mount in robot.mounts], axis=0)
     top = base[2] if robot.arms == 1 else HEAD[2]
     size = (COLUMN_RADII[robot.arms], (top - FLOOR) / 2, 0.0)

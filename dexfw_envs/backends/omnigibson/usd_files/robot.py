@@ -24,7 +24,8 @@ def write_robot(tree: Tree, path: Path) -> None:
     file = File(path, "robot")
     looks = {"arm": file.look("arm", ARM_RGB), "hand": file.look("hand", HAND_RGB)}
     grip = file.grip("grip", HAND_FRICTION, "max")
-    poses, paths = tree.link_poses({}), {}
+    poses = tree.link_poses({})
+    paths = {}
     for link in tree.links:
         place, turn = poses[link.name]
         paths[link.name] = file.link(link.name, place, turn)
@@ -52,13 +53,16 @@ def _principal(inertial: Inertial) -> tuple[float, tuple, np.ndarray, np.ndarray
 
 
 def _add_joint(file: File, joint: Joint, paths: dict[str, str]) -> None:
-    physics, parent, child = file.usd.UsdPhysics, paths[joint.parent], paths[joint.child]
+    physics = file.usd.UsdPhysics
+    parent = paths[joint.parent]
+    child = paths[joint.child]
     kind = physics.FixedJoint if joint.axis is None else physics.RevoluteJoint
     prim = kind.Define(file.stage, f"{parent}/{joint.name}")
     prim.CreateBody0Rel().SetTargets([parent])
     prim.CreateBody1Rel().SetTargets([child])
     turn = _x_to(joint.axis) if joint.axis is not None else np.array([1.0, 0.0, 0.0, 0.0])
-    gf, first = file.usd.Gf, tf.quat_multiply(np.array(joint.quaternion), turn)
+    gf = file.usd.Gf
+    first = tf.quat_multiply(np.array(joint.quaternion), turn)
     prim.CreateLocalPos0Attr(gf.Vec3f(*joint.position))
     prim.CreateLocalRot0Attr(gf.Quatf(*(float(v) for v in first)))
     prim.CreateLocalPos1Attr(gf.Vec3f(0.0, 0.0, 0.0))
@@ -69,7 +73,9 @@ def _add_joint(file: File, joint: Joint, paths: dict[str, str]) -> None:
 
 def _drive(file: File, prim: object, joint: Joint) -> None:
     """Add limits and a position drive; USD counts angles in degrees."""
-    degree, physics, kinds = np.pi / 180.0, file.usd.UsdPhysics, file.usd.Sdf.ValueTypeNames
+    degree = np.pi / 180.0
+    physics = file.usd.UsdPhysics
+    kinds = file.usd.Sdf.ValueTypeNames
     prim.CreateAxisAttr("X")  # type: ignore[attr-defined]
     prim.CreateLowerLimitAttr(float(joint.lower / degree))  # type: ignore[attr-defined]
     prim.CreateUpperLimitAttr(float(joint.upper / degree))  # type: ignore[attr-defined]
