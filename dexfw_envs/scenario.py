@@ -53,6 +53,7 @@ class Scenario:
             _check_text(name, getattr(self, name))
         if isinstance(self.objects, str) or len(self.objects) == 0:
             raise ValueError(f"objects must be a non-empty tuple of ids, got {self.objects!r}")
+
         for object_id in self.objects:
             _check_text("objects", object_id)
         if len(self.object_poses) != len(self.objects):
@@ -60,6 +61,7 @@ class Scenario:
                 f"{len(self.objects)} objects need as many object_poses, "
                 f"got {len(self.object_poses)}"
             )
+
         settle = object.__setattr__
         settle(self, "objects", tuple(str(name) for name in self.objects))
         settle(self, "object_poses", tuple(_pose(pose) for pose in self.object_poses))
@@ -93,16 +95,19 @@ class Scenario:
             data = json.loads(text)
         except (TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a scenario in JSON: {error}") from error
+
         if not isinstance(data, dict):
             raise ValueError(f"not a scenario in JSON: an object is needed, got {data!r}")
         fields = [field.name for field in dataclasses.fields(cls)]
         missing = [name for name in fields if name not in data and name != "variation"]
         unknown = sorted(set(data) - set(fields))
+
         if missing or unknown:
             raise ValueError(
                 f"scenario has missing fields {missing} and unknown fields {unknown}; "
                 f"it has exactly the fields {fields}"
             )
+
         return cls(**data)
 
 

@@ -52,6 +52,7 @@ def quat_multiply(a: ArrayLike, b: ArrayLike) -> Array:
     bx = b[..., 1]
     by = b[..., 2]
     bz = b[..., 3]
+
     return np.stack(
         [
             aw * bw - ax * bx - ay * by - az * bz,
@@ -120,6 +121,7 @@ def quat_from_matrix(matrix: ArrayLike) -> Array:
     xy = m[..., 0, 1] + m[..., 1, 0]
     xz = m[..., 0, 2] + m[..., 2, 0]
     yz = m[..., 1, 2] + m[..., 2, 1]
+
     # Each row is 4 * q[row] * q; the one with the largest diagonal loses no precision.
     rows = np.stack(
         [
@@ -133,6 +135,7 @@ def quat_from_matrix(matrix: ArrayLike) -> Array:
     best = np.argmax(np.diagonal(rows, axis1=-2, axis2=-1), axis=-1)
     q = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
     q = quat_normalize(q)
+
     return np.where(q[..., :1] < 0.0, -q, q)
 
 

@@ -103,6 +103,7 @@ def make(
     parts = centred(parts)
     quaternion = lying_quaternion(parts) if lying else UPRIGHT
     friction, rolling = SURFACES[surface]
+
     return ObjectSpec(
         id=object_id,
         label=object_id.replace("_", " "),

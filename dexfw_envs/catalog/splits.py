@@ -118,6 +118,7 @@ def _even_choice(pool: Sequence[Combination], count: int) -> list[Combination]:
         left.remove(narrow[0])
         for axis, uses in enumerate(used):
             uses[narrow[0][axis]] += 1
+
     return chosen
 
 
@@ -141,6 +142,7 @@ def make_scenario(
         raise ValueError(
             f"unknown pose cell {pose_index!r}; {task} has cells 0 to {len(entry.cells) - 1}"
         )
+
     # The stream differs from the one that the reset opens with the bare seed.
     rng = np.random.default_rng([seed, 1])
     jitter = rng.uniform(-1.0, 1.0, 3) * entry.jitter
@@ -151,6 +153,7 @@ def make_scenario(
     pose = (*place, height, *turn)
     others = receivers_of(task, object_id)
     poses = (pose, *(_beside(entry, name, rng) for name in others))
+
     return Scenario(task, (object_id, *others), surroundings_id, pose_index, poses, seed)
 
 

@@ -75,9 +75,11 @@ def _vessel(
         base = cylinder(rim, bottom)
         role = "wall"
         hull = [dataclasses.replace(base, role="hull")]
+
     floor = dataclasses.replace(base, role=role)
     parts = (floor, *_walls(foot, rim, height, wall, sides, role), *hull)
     opening = (foot + (rim - foot) * bottom / height, rim, bottom, height)
+
     return make(object_id, category, parts, mass, surface, rgb, source, opening=opening)
 
 

@@ -69,6 +69,7 @@ class PoseCodec:
                 f"an ee_pose action of {self.arms} arm(s) has {self.size} numbers, "
                 f"got shape {a.shape}"
             )
+
         a = per_arm(a)
         turn = tf.quat_from_rotvec(a[..., PALM_ROTATION] * self._turn)
         return Targets(

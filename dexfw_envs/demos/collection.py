@@ -84,6 +84,7 @@ def gather(
     tries = Tries(CollectionQuota(places, max_successes=per_scene), rng)
     kept: dict[Any, Episode] = {}
     failures: Counter[str] = Counter()
+
     for episode in produce(tries):
         tries.quota.record(tries.scenes[episode.index], episode.success, episode.index)
         if episode.success:
@@ -92,6 +93,7 @@ def gather(
         failures[episode.failure] += 1
         if keep_failure:
             keep_failure(episode)
+
     chosen = [kept[i] for i in sorted(tries.quota.choose(count, rng))]
     won = tries.quota.successes
     begun = tries.quota.tries
@@ -100,6 +102,7 @@ def gather(
     report["first"] = sum(not tries.retry[index] for index in kept)
     report["failures"] = dict(failures.most_common())
     motions = [(episode.jerk, episode.length) for episode in chosen]
+
     return chosen, report | (motion_ratios(motions, task) if chosen else {})
 
 
@@ -128,6 +131,7 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
         "objects_handled": sum(row["success"] > 0 for row in found["per_object"].values()),
         "failures": dict(lost.most_common()),
     }
+
     return counts | found | motion_ratios([(row["jerk"], row["length"]) for row in won], task)
 
 

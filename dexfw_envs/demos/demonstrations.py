@@ -44,6 +44,7 @@ def spread_scenes(task: str, count: int) -> list[Scenario]:
     cells = poses_for(task, last)
     if not 1 <= count <= len(items):
         raise ValueError(f"{task} has {len(items)} objects, {count} different ones are asked for")
+
     scenes = []
     for k in range(count):
         item = items[k * len(items) // count]
@@ -52,6 +53,7 @@ def spread_scenes(task: str, count: int) -> list[Scenario]:
         free = [a for a in (*around[turn:], *around[:turn])
                 if (item, a, cell) in training_combinations(task, last)]  # fmt: skip
         scenes.append(make_scenario(task, item, free[0], cell, seed=k))
+
     return scenes
 
 
@@ -92,12 +94,14 @@ def demonstrate(
             if episode.success:
                 k = left[episode.index]
                 found[k] = dataclasses.replace(episode, index=k)
+
     if len(found) < count:
         lost = [scene.objects[0] for k, scene in enumerate(scenes) if k not in found]
         raise RuntimeError(
             f"the expert gave {len(found)} of {count} demonstrations of {env.task.name}; "
             f"it failed {TRIES} times each with {', '.join(lost)}"
         )
+
     return [found[k] for k in sorted(found)][:count]
 
 

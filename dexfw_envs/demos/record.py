@@ -68,6 +68,7 @@ def main(args: Args) -> None:
     path = args.output
     if path.suffix != ".h5":
         raise ValueError(f"--output {path}: an episode file ends in .h5")
+
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists already; name a new --output or remove it")
     episode = record(args.task, args.seed)

@@ -79,6 +79,7 @@ def replay(paths: Sequence[str | Path], num_envs: int = 32, threads: int = 2) ->
     reasons: dict[str, dict[str, str]] = {"refused": {}, "damaged": {}}
     states: list[Outcome] = []
     actions: list[Outcome] = []
+
     for files in counted([*batches(every, num_envs)], f"replay, {num_envs} at a time"):
         ready: dict[DexVectorEnv, list[StoredEpisode]] = {}
         for path in files:
@@ -92,6 +93,7 @@ def replay(paths: Sequence[str | Path], num_envs: int = 32, threads: int = 2) ->
         for env, episodes in ready.items():
             states += replay_states(env, episodes)
             actions += replay_actions(env, episodes)
+
     envs.close()
     return _report(states, actions) | reasons
 
@@ -126,6 +128,7 @@ class _Envs:
                 f"{episode.identifier} is of {key[0]!r} with control mode {key[1]!r}; "
                 f"this version has {known} with {CONTROL_MODES}"
             )
+
         if key not in self.made:
             self.made[key] = DexVectorEnv(
                 key[0],
@@ -134,6 +137,7 @@ class _Envs:
                 autoreset_mode="disabled",
                 **self.options,
             )
+
         check_fits(self.made[key], episode)
         return self.made[key]
 
@@ -185,6 +189,7 @@ def main(args: Args) -> int:
         path = write_transfer(found)
         print(json.dumps(found) if args.json else f"{transfer_table(found)}written to {path}")
         return 0
+
     found = replay(args.paths or [seed_path(args.task)], args.num_envs, args.threads)
     print(json.dumps(found) if args.json else _lines(found))
     return int(found["state"] != 1.0 or found["action"] != 1.0 or bool(found["damaged"]))

@@ -52,15 +52,18 @@ def check_fits(env: RobotEnv, episode: StoredEpisode) -> None:
     here = metadata.version("mujoco")
     assert env.spec is not None
     check_origin(vars(episode), where, env_id=env.spec.id, control_mode=mode)
+
     if not episode.states.shape[1]:
         raise EpisodeMismatch(
             f"{where} has no states, as its backend cannot restore them: it cannot be replayed"
         )
+
     if episode.mujoco_version != here:
         made = episode.mujoco_version or "none"
         raise EpisodeMismatch(
             f"{where} was made by mujoco {made!r} and replays exactly only there; here is {here!r}"
         )
+
     width = env.state_vectors().shape[1]
     if episode.states.shape[1] != width:
         raise EpisodeMismatch(
@@ -92,6 +95,7 @@ def _by_state(env: RobotEnv, episode: StoredEpisode) -> Outcome:
     same = np.ones(frames, dtype=bool)
     met = np.zeros(frames, dtype=bool)
     hold = np.zeros(frames, dtype=int)
+
     for start in range(0, frames, env.num_envs):
         rows = np.arange(start, min(start + env.num_envs, frames))
         worlds = np.arange(env.num_envs) < len(rows)
@@ -103,9 +107,11 @@ def _by_state(env: RobotEnv, episode: StoredEpisode) -> Outcome:
         terms = env.task.success(env.world, env.memory)
         met[rows] = (np.logical_and.reduce(list(terms.values())) & ~env.world.fault)[worlds]
         hold[rows] = env.memory.hold[worlds]
+
     same[1:] &= hold[1:] == np.where(met[1:], hold[:-1] + 1, 0)
     success = bool(hold.max() >= env.task.hold_steps)
     same[-1] &= success == episode.success and hold.max() == episode.hold
+
     return _outcome(episode, np.flatnonzero(~same), success)
 
 
@@ -140,6 +146,7 @@ def _act(env: RobotEnv, batch: list[StoredEpisode]) -> list[Outcome]:
     same = np.ones(states.shape[:2], dtype=bool)
     success = np.zeros(env.num_envs, dtype=bool)
     gap = np.zeros(env.num_envs)
+
     for step in range(steps):
         info = env.step(actions[:, step])[-1]
         going = step < length
@@ -148,6 +155,7 @@ def _act(env: RobotEnv, batch: list[StoredEpisode]) -> list[Outcome]:
         same[:, step + 1] = _same_bits(now, then) | ~going
         gap = np.maximum(gap, np.where(going, np.abs(now - then).max(axis=1), 0.0))
         success |= (step < length + HELD) & info["success"]
+
     found = zip(batch, ~same, success, gap, strict=False)  # worlds beyond the batch repeat it
     return [_outcome(e, np.flatnonzero(row), bool(won), float(d)) for e, row, won, d in found]
 

@@ -57,6 +57,7 @@ def transfer(
         task, num_envs, autoreset_mode="disabled", max_episode_steps=steps, threads=threads
     )
     found = {}
+
     for name, where in (("own", OWN), ("objects", "objects")):
         rng = np.random.default_rng(seed)
         bar = f"replay on {where}"
@@ -65,11 +66,13 @@ def transfer(
             env, [demonstration], scenarios, rng, options, failures=True, progress=bar
         )  # fmt: skip
         found[name] = {"split": where, **_outcomes(made)}
+
     env.close()
     asked = {"task": task, "episodes": episodes, "seed": seed, "noise": noise}
     flags = " ".join(f"--{flag} {value}" for flag, value in asked.items())
     command = f"python -m dexfw_envs.demos.replay --objects {flags}"
     facts = {"env_id": entry(task).env_id, "demonstration": demonstration.source}
+
     return asked | facts | found | provenance() | {"command": command}
 
 
@@ -104,4 +107,5 @@ def transfer_table(found: Mapping[str, Any]) -> str:
         for name, row in rows
     ]
     head = "| Object | Replay success | 95 % interval | Episodes |\n| --- | --- | --- | --- |\n"
+
     return head + "".join(lines).replace("%", " %")

@@ -53,6 +53,7 @@ def verify(path: str | Path, rebuild: bool = False) -> dict[str, Any]:
         sound, bad = _read_all(store)
         if rebuild:
             store.rebuild_manifest()
+
     kinds = Counter(f"{episode.env_id}, control mode {episode.control_mode}" for episode in sound)
     reasons = Counter(episode.failure for episode in sound if not episode.success)
     return {
@@ -81,6 +82,7 @@ def _read_all(store: EpisodeStore) -> tuple[list[_Outcome], dict[str, str]]:
         else:
             names = [field.name for field in fields(_Outcome)]
             sound.append(_Outcome(**{name: getattr(episode, name) for name in names}))
+
     return sound, bad
 
 

@@ -91,6 +91,7 @@ def failure_reason(episode: Episode, codec: Any) -> str:
         return ""
     if episode.failure == "fault" or len(episode.actions) == 0:
         return episode.failure or "timeout"
+
     objects = read_objects(np.asarray(episode.observations["object"], float))
     height = objects.position[..., 2]
     rise = (height - height[0]).max(axis=1)
@@ -98,6 +99,7 @@ def failure_reason(episode: Episode, codec: Any) -> str:
         if _out_of_reach(episode, codec):
             return "out_of_reach"
         return "knocked_off" if episode.failure in ("dropped", "spilled") else "never_grasped"
+
     fell = episode.failure == "dropped" or rise[-1] < 0.5 * rise.max()
     return "dropped" if fell else episode.failure or "timeout"
 
@@ -211,6 +213,7 @@ class EditingPolicy:
                 actions.append(self.env.codec.encode(plan.step(objects[world])))
             else:
                 actions.append(plan[min(self.cursor[world], len(plan) - 1)])
+
         self.cursor += 1
         return np.clip(np.stack(actions), -1.0, 1.0)
 

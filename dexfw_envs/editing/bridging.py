@@ -169,6 +169,7 @@ def warp(
     angle = np.linalg.norm(tf.rotvec_from_quat(turn))
     needed = MIN_JERK_PEAK * max(way / options.warp_speed, angle / options.warp_turn)
     steps = max(subtask.lead, int(np.ceil(needed - 1e-6)))
+
     # Where the approach has to be slowed down, the recorded steps are read at fractions.
     at = np.arange(steps) * (subtask.lead / max(steps, 1))
     low = np.floor(at).astype(int)
@@ -176,6 +177,7 @@ def warp(
     lead = body.rows(low).blend(following, at - low)
     weight = min_jerk(np.arange(steps) / max(steps, 1))
     bent = lead.moved(before).blend(lead.moved(after), weight)
+
     return Piece.join([bent, body.rows(slice(subtask.lead, None)).moved(after)])
 
 

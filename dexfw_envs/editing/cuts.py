@@ -139,12 +139,14 @@ def cut_at_exchange(source: Motion) -> Segmentation:
     lifted = first_contact(target[:, 2] > target[0, 2] + LIFTED)
     if contact is None or lifted is None:
         raise ValueError(f"object 0 was never lifted by {LIFTED} m: no handover to cut at")
+
     gap = np.linalg.norm(source.measured[..., :3] - target[:, None], axis=-1)  # (T+1, 2)
     near = gap[lifted:, LEFT].min() + CLEARANCE
     met = lifted + int(np.argmax(gap[lifted:, LEFT] < near))
     parted = first_contact(gap[met:, RIGHT] > gap[met, RIGHT] + CLEARANCE)
     if parted is None or not lifted < met < met + parted < source.steps:
         raise ValueError("object 0 never changed hands: no handover to cut at")
+
     lead = min(_pregrasp(source, RIGHT, contact), lifted - 1)
     meeting = Subtask(
         lifted, met + parted, lead=met - lifted, kind="coordination", scheme="replay", link=1
@@ -152,6 +154,7 @@ def cut_at_exchange(source: Motion) -> Segmentation:
     leaving = Subtask(met + parted, source.steps, scheme="replay")
     grasp = Subtask(0, lifted, 0, lead=lead)
     wait = Subtask(0, lifted, scheme="replay")
+
     return ((grasp, meeting, leaving), (wait, meeting, leaving))
 
 

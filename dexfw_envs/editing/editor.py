@@ -89,11 +89,13 @@ class ArmQueue:
             piece = warp(self.source, self.arm, subtask, self.motion, motion, self.options)
         else:
             piece = straight(self.source, self.arm, subtask, self.last, motion, self.options)
+
         self.last = piece.rows(slice(-1, None))
         self.queue = piece.disturbed(self.noise.draw(len(piece.noisy)), self.options)
         self.index += 1
         self.cursor = 0
         self.motion = motion
+
         return self.queue
 
     def pop(self) -> None:

@@ -40,12 +40,15 @@ class Motion:
             "objects": (steps + 1, self.objects.shape[1], 7),
             "measured": (steps + 1, arms, 7),
         }
+
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, need {shape}")
+
         if not self.segments:
             whole = ((Subtask(0, steps, reference=0),),) * arms
             object.__setattr__(self, "segments", whole)
+
         check_segments(self.segments, steps, arms, self.objects.shape[1])
 
     @property

@@ -88,6 +88,7 @@ def read_motions(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) ->
             found.append(read_motion(episode, codec, smoothing=smoothing))
         except ValueError as error:
             reasons.append(str(error))
+
     if not episodes:
         raise ValueError("no episodes to make motions of: none succeeded")
     if not found:
@@ -95,6 +96,7 @@ def read_motions(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) ->
     if reasons:
         told = f"{len(reasons)} of {len(episodes)} episodes cannot be cut and are left out"
         warnings.warn(f"{told}: {', '.join(sorted({*reasons}))}", stacklevel=2)
+
     return found
 
 

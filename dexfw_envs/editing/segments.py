@@ -107,12 +107,15 @@ def _check_link(segments: Segmentation, arm: int, index: int) -> None:
     subtask = segments[arm][index]
     if len(segments) != 2:
         raise ValueError(f"kind {subtask.kind!r} needs two arms, there are {len(segments)}")
+
     other = segments[1 - arm]
     if subtask.link is None or not 0 <= subtask.link < len(other):
         raise ValueError(f"link {subtask.link}: the other arm has {len(other)} subtasks")
+
     partner = other[subtask.link]
     if subtask.kind == "sequential":
         return
+
     # Partners must end together, and a shared transform needs one scheme and one reference.
     mine = ("coordination", subtask.stop, subtask.scheme, subtask.reference, index)
     if (partner.kind, partner.stop, partner.scheme, partner.reference, partner.link) != mine:

@@ -55,13 +55,16 @@ def restore(env: CopiedEnv, state: dict[str, Any]) -> dict[str, np.ndarray]:
     texts = state["scenarios"]
     if len(texts) != env.num_envs:
         raise ValueError(f"a state of {len(texts)} worlds cannot be set in {env.num_envs}")
+
     if not all(texts):
         raise ValueError("the state was read before the first reset; there is nothing to restore")
     scenarios = [Scenario.from_json(text) for text in texts]
     observation = env.set_state_vectors(state["vectors"], scenarios)
+
     for generator, text in zip(env.generators, state["generators"], strict=True):
         generator.bit_generator.state = json.loads(text)
     env.forget_seeds()
+
     return observation
 
 

@@ -144,6 +144,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
         self.is_varied = variation is not None
+
         if variation is not None:
             self.sampler = varied_sampler(self.sampler, ranges_of(variation))
         self._observer = Observer(self.task, obs_mode, image_size)
@@ -154,14 +155,17 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self._set_spaces()
         self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
         self.scenarios: list[Scenario | None] = [None] * num_envs
+
         # Worlds of the next-step mode whose next episode begins with the step to come, (N,).
         self._ended = np.zeros(num_envs, dtype=bool)
         self.generators: list[np.random.Generator] = []
         self._seeds: list[int] = []
+
         for _ in range(num_envs):
             generator, drawn = seeding.np_random()
             self.generators.append(generator)
             self._seeds.append(drawn)
+
         self.world: WorldState = self.backend.world()
 
     def make_worlds(self) -> Backend:
@@ -255,10 +259,12 @@ class DexVectorEnv(gym.vector.VectorEnv):
         worlds = np.flatnonzero(mask)
         if given is None:
             given = [self.sampler(self.generators[world]) for world in worlds]
+
         check_scenarios(given, len(worlds), self.task)
         self.link.check(given)
         for world, scenario in zip(worlds, given, strict=True):
             self.scenarios[world] = scenario
+
         self.backend.reset(mask, given)
         self.world = self.backend.world()
         self.controller.reset(mask, self.world.arm_position)
@@ -364,6 +370,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
             reward_terms = self._reward_terms()
         if success_terms is None:
             success_terms = self.task.success(self.world, self.memory)
+
         success = self.memory.hold >= self.task.hold_steps
         info = {
             "reward_terms": reward_terms,
@@ -377,9 +384,11 @@ class DexVectorEnv(gym.vector.VectorEnv):
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
         }
+
         if self.info_mode == "full":
             info["scenario"] = self._scenario_array()
             info["failure"] = np.array(FAILURES, dtype=object)[failure]
+
         return info
 
     def _scenario_array(self) -> np.ndarray:
@@ -509,6 +518,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
         check_scenarios(scenarios, int(mask.sum()), self.task)
         sizes = [part.shape[1] for part in self._state_parts()]
         expected = (int(mask.sum()), sum(sizes))
+
         if states.shape != expected:
             raise ValueError(f"states have shape {states.shape}, expected {expected}")
         self.link.check(scenarios)
@@ -517,12 +527,14 @@ class DexVectorEnv(gym.vector.VectorEnv):
         self.controller.set_state(mask, command)
         self.memory.set_state(mask, memory)
         self.link.set_state(mask, link, scenarios)
+
         for world, scenario in zip(np.flatnonzero(mask), scenarios, strict=True):
             self.scenarios[world] = scenario
         self.world = self.backend.world()
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             _, terminated, truncated, _ = self._verdict()
             self._ended[mask] = (terminated | truncated)[mask]
+
         return self._observe()
 
     def get_state(self) -> dict[str, Any]:

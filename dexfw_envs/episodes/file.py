@@ -133,10 +133,12 @@ def make_header(
         "info": json.dumps(episode.info, default=json_form),
     }
     values |= {name: getattr(episode, name) for name in HEADER_FIELDS if name not in values}
+
     if len(values["info"]) > _MAX_INFO:
         raise ValueError(f"info takes {len(values['info'])} characters, allowed {_MAX_INFO}")
     if not env_id or not control_mode:
         raise ValueError(f"env_id {env_id!r} and control_mode {control_mode!r} must be given")
+
     return {name: kind(values[name]) for name, kind in HEADER_FIELDS.items()}
 
 
@@ -163,6 +165,7 @@ def save_episode(path: str | Path, episode: Any, **origin: Any) -> None:
         if not key or set(key) & set("/."):
             raise ValueError(f"an observation key is a plain name without / and ., got {key!r}")
         arrays[f"observations/{key}"] = np.asarray(value)
+
     _check_shapes(arrays, header["length"])
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", userblock_size=_USER_BLOCK) as file:
@@ -170,6 +173,7 @@ def save_episode(path: str | Path, episode: Any, **origin: Any) -> None:
         file.attrs.update(header)
         for name, array in arrays.items():
             _write_array(file, name, array)
+
     content = buffer.getbuffer()
     content[:_USER_BLOCK] = _seal(content)
     atomic_write_bytes(path, content)
@@ -236,6 +240,7 @@ def load_episode(
             header["info"] = dict(json.loads(header["info"]))
         except _UNREADABLE as error:
             raise DamagedEpisode(path, str(error)) from error
+
     arrays |= {"observations": observations, "identifier": Path(path).stem}
     return StoredEpisode(**arrays, **header)
 

@@ -161,9 +161,11 @@ class EpisodeStore:
         }
         header = make_header(episode, **origin)
         identifier = self.identifier(header["index"], source=source, seed=seed, config=config)
+
         if not self._holds(identifier, header["scenario"]):
             save_episode(self.path(identifier), episode, **origin)
             self._note(_row(identifier, header))
+
         return identifier
 
     def load(self, identifier: str, observation_keys: Sequence[str] | None = None) -> StoredEpisode:
@@ -250,16 +252,19 @@ class EpisodeStore:
         path = self.path(identifier)
         if not os.path.lexists(path):
             return False
+
         try:
             stored = load_header(path)["scenario"]
         except DamagedEpisode as error:
             self._report(identifier, error)
             return False
+
         if stored != scenario:
             raise ValueError(
                 f"{identifier} already holds an episode of another scenario; give the collection "
                 "a config, seed or index that tells it from the older one"
             )
+
         return True
 
     def _note(self, row: Mapping[str, Any]) -> None:
@@ -285,6 +290,7 @@ class EpisodeStore:
             lines = (self.folder / MANIFEST).read_bytes().splitlines()
         except OSError:  # none, or none that can be read: the files tell the same
             return rows
+
         for line in lines:
             try:
                 row = json.loads(line)
@@ -295,6 +301,7 @@ class EpisodeStore:
                     rows[row["id"]] = {name: row[name] for name in ("id", *HEADER_FIELDS)}
             except (ValueError, AttributeError):
                 continue
+
         return rows
 
     def _row_of_file(self, identifier: str) -> dict[str, Any] | None:

@@ -83,6 +83,7 @@ def evaluate(
         raise ValueError("give either split or scenarios")
     if not isinstance(env, str) and env_options:
         raise ValueError(f"env_options {sorted(env_options)} need an env id, got a finished env")
+
     _check_policy(policy)
     with ExitStack() as stack:
         if isinstance(env, str):
@@ -104,6 +105,7 @@ def evaluate(
         start = time.perf_counter()
         finished = _run(batch, policy, chosen, progress, videos, Path(video_folder))
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
+
     drawn = split is not None and not displacement and variation is None
     return [_record(episode, labels, drawn) for episode in finished]
 
@@ -180,6 +182,7 @@ def _batch_of(env: EpisodeEnv | gymnasium.Env) -> EpisodeEnv:
                 f"it by gymnasium.make_vec(..., max_episode_steps={limit})"
             )
         return inner.batch
+
     if isinstance(env, gymnasium.Env) or any(not hasattr(env, name) for name in NEEDED):
         raise ValueError(_foreign(str(env)))
     return env
@@ -247,6 +250,7 @@ def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
     text = episode.scenario.to_json()
     if drawn:
         text = reference(text, labels["split"], labels["seed"], episode.index)
+
     return {
         **labels,
         "episode": episode.index,

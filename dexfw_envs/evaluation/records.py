@@ -186,13 +186,16 @@ def write_records(
     labels["command"] = provenance.current_command() if command is None else command
     labels |= {} if seed is None else {"seed": seed}
     rows = [_complete({**record, **labels}) for record in records]
+
     if not rows:
         raise ValueError("no records to write")
     if others := {row["task"] for row in rows} - {task}:
         raise ValueError(f"records of task {sorted(others)} cannot be written as task {task!r}")
+
     path = Path(root) / method / task / f"{name or _file_name(rows[0])}.parquet"
     files.sweep(path.parent, older_than=files.A_DAY)
     _write_parquet(path, rows)
+
     return path
 
 
@@ -208,6 +211,7 @@ def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
     schema = arrow.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
     sink = arrow.BufferOutputStream()
     table = arrow.Table.from_pylist(rows, schema)
+
     # Half of so small a file would be statistics of every column, a second form of the schema, and
     # dictionaries of columns that hardly repeat a value.
     options: dict[str, Any] = {
@@ -219,10 +223,12 @@ def _write_parquet(path: Path, rows: Sequence[Record]) -> None:
         name for name in COLUMNS if name not in ("episode", "scenario", "jerk", "measures")
     ]
     options |= {"compression": "zstd", "use_dictionary": repeating}
+
     with arrow.parquet.ParquetWriter(sink, schema, **options) as writer:
         writer.write_table(table)
         if hasattr(writer, "add_key_value_metadata"):  # older versions of pyarrow write none
             writer.add_key_value_metadata({CHECKSUM: _checksum(rows)})
+
     files.atomic_write_bytes(path, sink.getvalue().to_pybytes())
 
 
@@ -244,6 +250,7 @@ def read_record_file(path: str | Path) -> list[Record]:
     except Exception as error:  # of whatever kind: damaged bytes may mean anything
         reason = str(error).partition("\n")[0]
         raise OSError(f"damaged file of records {path}: {reason}") from error
+
     if missing := [name for name in COLUMNS if name not in (*present, *OLDER)]:
         raise ValueError(f"{path} lacks the columns {missing}")
     return [{name: row.get(name, OLDER.get(name)) for name in COLUMNS} for row in rows]
@@ -296,6 +303,7 @@ def read_records(
             if owner != path:
                 raise ValueError(f"{owner} and {path} hold the same episodes; remove one")
         records += rows
+
     return records
 
 

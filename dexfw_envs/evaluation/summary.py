@@ -34,6 +34,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
     if n == 0:
         return 0.0, 1.0
+
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p = successes / n
     scale = 1 + z**2 / n
@@ -41,6 +42,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     half = z / scale * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low = 0.0 if successes == 0 else float(centre - half)
     high = 1.0 if successes == n else float(centre + half)
+
     return low, high
 
 

@@ -43,6 +43,7 @@ class VideoWriter:
             raise ValueError(f"a video's name must end in .mp4, got {self.path.name}")
         if not fps > 0:
             raise ValueError(f"fps must be positive, got {fps}")
+
         self._av = extras.load("av", "videos need")
         self._fps = Fraction(fps).limit_denominator(1000)
         self._temporary = temporary_name(self.path)
@@ -54,6 +55,7 @@ class VideoWriter:
             )
         except OSError as error:
             raise explained(error, self.path) from error
+
         self._stream: Any = None
         self._options = {"crf": "23", "preset": "veryfast"}
         if key_frames is not None:
@@ -124,6 +126,7 @@ class VideoWriter:
         if self._stream is None:
             self.discard()
             raise ValueError(f"no frame was added to {self.path}")
+
         self.path = Path(path) if path is not None else self.path
         try:
             self._encode(None)
@@ -135,6 +138,7 @@ class VideoWriter:
         except OSError as error:
             self.discard()
             raise explained(error, self.path) from error
+
         return self.path
 
     def discard(self) -> None:

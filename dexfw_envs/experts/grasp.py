@@ -139,6 +139,7 @@ class GraspExpert:
             self._items[k] = get_object(scenario.objects[0])
             self._tempo[k] = 1.0 + rng.uniform(-self.style.timing, self.style.timing)
             self._pauses[k] = rng.integers(0, self.style.pause + 1, 4)
+
         self._position[mask] = command.position[mask, 0]
         self._quaternion[mask] = command.quaternion[mask, 0]
         self._hand[mask] = command.joints[mask, 0, 7:]
@@ -180,6 +181,7 @@ class GraspExpert:
         half = np.array([item.resting_height if item else 0.0 for item in self._items])
         pairs = zip(self._items, turn, strict=True)
         yaw = np.array([_grasp_yaw(item, q) if item else 0.0 for item, q in pairs])
+
         # Flatter over low objects, so that straight fingers clear the table on the way in.
         room = np.clip((2 * half - 0.001) / FINGER_REACH, 0.0, 1.0)
         tilt = np.clip(np.arcsin(room), *approach.tilts)
@@ -192,6 +194,7 @@ class GraspExpert:
         ahead = np.where(half < LOW, *approach.ahead)[:, None]
         clearance = np.where(half < LOW, *approach.clearance)
         position = centre - ahead * fingers - (half + clearance)[:, None] * normal
+
         return position, tf.quat_from_matrix(axes)
 
     # --- what to do next
@@ -203,6 +206,7 @@ class GraspExpert:
         off = np.linalg.norm(self._position - self._pregrasp(grasp), axis=1)
         gap = np.linalg.norm(self._position - grasp, axis=1)
         ready = self._clock > self._pauses[np.arange(len(stage)), np.minimum(stage, 3)]
+
         # An object that rolls ahead is followed for a while, then grasped where it is.
         touching = world.hand_object_contact[:, 0, 0]
         arrived = (gap < 0.012) | (self._clock > 60)
@@ -250,6 +254,7 @@ class GraspExpert:
         turning = (self.stage <= ADVANCE)[:, None]
         turned = tf.quat_slerp(self._quaternion, quaternion, 0.12 * self._tempo)
         self._quaternion = np.where(turning, turned, self._quaternion)
+
         for k, rng in enumerate(self._generators):
             kick = rng.normal(0.0, self.style.tremor, 3)
             self._wander[k] = 0.95 * self._wander[k] + 0.3 * kick

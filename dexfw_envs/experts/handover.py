@@ -55,6 +55,7 @@ class HandoverExpert:
             raise ValueError(
                 f"HandoverExpert cannot act in task {env.task.name!r}; it knows 'Handover'"
             )
+
         n = env.num_envs
         self.env = env
         self.style = style or Style()
@@ -78,6 +79,7 @@ class HandoverExpert:
             assert scenario is not None, "worlds are reset before their expert"
             self._items[k] = get_object(scenario.objects[0])
             self._pauses[k] = self.motion.pauses(k, 9)
+
         self._grip[mask] = self.motion.hand[mask]
         touch = self.env.world.hand_object_contact[:, :, 0]
         free = ~self.env.world.object_support_contact[:, 0]
@@ -85,6 +87,7 @@ class HandoverExpert:
         at_it = np.linalg.norm(self.motion.position - self._grasps()[0], axis=-1)[:, RIGHT] < NEAR
         start = np.where(at_it & touch[:, RIGHT], CLOSE, REACH)
         stage = np.where(free & touch.any(axis=1), stage, start)
+
         for value in (REACH, CLOSE, BRING, TAKE, LEAVE):
             self._enter(value, mask & (stage == value))
 
@@ -124,16 +127,19 @@ class HandoverExpert:
         ready = clock > self._pauses[np.arange(len(stage)), stage]
         off = np.linalg.norm(here - aside, axis=-1)
         gap = np.linalg.norm(here - grasp, axis=-1)
+
         for arm, reach_stage in ((RIGHT, REACH), (LEFT, MEET)):
             self._enter(reach_stage + 1, (stage == reach_stage) & (off[:, arm] < 0.02))
             slid = (gap[:, arm] < 0.012) | (clock > 60)
             self._enter(reach_stage + 2, (stage == reach_stage + 1) & slid & ready)
+
         closed = ready & (clock > CLOSING_STEPS)
         for arm, closing in ((RIGHT, CLOSE), (LEFT, TAKE)):
             done = (stage == closing) & closed
             reached = self.env.world.hand_position[:, arm, self._driven]
             self._grip[done, arm] = reached[done] + self.style.margin
             self._enter(closing + 1, done)
+
         brought = np.linalg.norm(here[:, RIGHT] - self._base[:, RIGHT] - self._way, axis=-1) < 0.02
         self._enter(MEET, (stage == BRING) & brought)
         self._enter(LEAVE, (stage == OPEN) & (clock > OPENING_STEPS))
@@ -154,9 +160,11 @@ class HandoverExpert:
         self._base[worlds] = self.motion.position[worlds]
         now = self.env.world.object_position[:, 0]
         start = self.env.memory.start_position[:, 0]
+
         if stage == LEAVE:  # what was fetched again may have slid in the hands
             sunk = KEPT_HEIGHT - (now - start)[worlds, 2]
             self._base[worlds, LEFT, 2] += np.maximum(sunk, 0.0)
+
         if stage == BRING:
             height = start[:, 2] + BRING_HEIGHT
             there = np.stack([*(np.full_like(height, value) for value in EXCHANGE), height], axis=1)
@@ -176,6 +184,7 @@ class HandoverExpert:
         leave = stage == LEAVE
         back = np.where((self._clock < 8)[:, None], AWAY * (1.0, 0.2, 1.0), AWAY)
         goal[leave, RIGHT] = (self._base[:, RIGHT] + back)[leave]
+
         return goal
 
     def _hand_goals(self) -> np.ndarray:
@@ -217,6 +226,7 @@ def _grips(
     frames = [
         np.stack([f, np.cross(n, f), n], axis=1) for f, n in zip(fingers, normal, strict=True)
     ]
+
     return grasp, aside, tf.quat_from_matrix(np.stack(frames))
 
 

@@ -90,10 +90,12 @@ class LiftExpert:
         outward = np.zeros((n, 2, 3))
         yaw = np.zeros(n)
         roll = np.zeros(n)
+
         for k, item in enumerate(self._items):
             if item is not None:
                 yaw[k] = heading(item.category, turn[k])
                 roll[k], place[k], outward[k] = _place(item, centre[k], turn[k], yaw[k])
+
         return place, outward, palm_quaternion(yaw, np.full(n, PITCH), roll)
 
     # --- what to do next
@@ -146,10 +148,12 @@ def _place(
     top = reach(item.parts, tf.quat_rotate(back, np.array([0.0, 0.0, 1.0])))
     height = max(centre[2] + ABOVE_CENTRE, LOWEST)
     roll = ROLL if centre[2] + top > height + THUMB_TOP else 0.0
+
     if item.category == "ball":
         height = centre[2] - half[0] * np.sin(ROLL)
         half = half * np.cos(ROLL)
         roll = ROLL
+
     place = centre + AHEAD * ahead + half[:, None] * outward
     place[:, 2] = height
     return roll, place, outward

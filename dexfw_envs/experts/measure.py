@@ -104,6 +104,7 @@ def measure(args: Args) -> dict[str, Any]:
     facts = {"task": args.task, "env_id": entry(args.task).env_id, **what}
     median, most = np.quantile(expert.shoves, [0.5, 0.9]).round(4)
     found = summary(records) | {"reasons": dict(reasons), "shoved": [median, most]}
+
     return facts | found | provenance() | {"command": command}
 
 
@@ -128,6 +129,7 @@ def told(found: Mapping[str, Any]) -> str:
     )
     reasons = ", ".join(f"{name} {count}" for name, count in found["reasons"].items())
     failures = f"; failed: {missed} ({reasons})" if lost else ""
+
     return (
         f"{100 * found['success']:.1f} % [{low}, {high}] of {found['n']} episodes, evenly over all "
         f"{len(found['per_object'])} objects, in scenes that are not held out{failures}; objects "

@@ -81,9 +81,11 @@ class PalmMotion:
         self.quaternion = tf.quat_slerp(self.quaternion, quaternion, share)
         step = np.clip(hand - self.hand, -HAND_STEP, HAND_STEP) * self.tempo[:, None, None]
         self.hand = np.clip(self.hand + step, *self._limits)
+
         for k, rng in enumerate(self._generators):
             kick = rng.normal(0.0, self.style.tremor, self._wander.shape[1:])
             self._wander[k] = 0.95 * self._wander[k] + 0.3 * kick
+
         targets = Targets(self.position + self._wander, self.quaternion, self.hand)
         return np.clip(self.env.codec.encode(targets), -1.0, 1.0)
 

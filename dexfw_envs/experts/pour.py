@@ -66,6 +66,7 @@ class PourExpert:
             assert scenario is not None, "worlds are reset before their expert"
             self._stand[k] = [get_object(name).resting_height for name in scenario.objects]
             self._pauses[k] = self.motion.pauses(int(k), 6)
+
         self._clock[mask] = self._missing[mask] = 0
         closed = world.hand_position[:, 0, self._driven[2:]].mean(axis=1) > 0.4
         held = closed & world.hand_object_contact[:, 0, CUP]
@@ -107,6 +108,7 @@ class PourExpert:
         place = cup.copy()
         place[:, 2] = below + height
         place[:, 1] -= radius + CLEARANCE
+
         return place - (radius + THUMB)[:, None] * fingers, fingers
 
     def _carry_position(self) -> np.ndarray:
@@ -130,6 +132,7 @@ class PourExpert:
         palm = world.end_effector_quaternion[:, 0]
         held = world.object_position[:, CUP] - world.end_effector_position[:, 0]
         held = tf.quat_rotate(tf.quat_conjugate(palm), held)
+
         return cup - tf.quat_rotate(self.motion.quaternion[:, 0], held)
 
     def _goal(self, grasp: np.ndarray, fingers: np.ndarray, carry: np.ndarray) -> np.ndarray:

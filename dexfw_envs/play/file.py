@@ -80,10 +80,12 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], Arrays]:
         raise  # it may be as good as any
     except (ValueError, KeyError, TypeError, EOFError, OSError, zlib.error, *_ZIP) as error:
         raise ValueError(f"damaged: {path} is no policy file for the player") from error
+
     if not isinstance(header, dict) or any(name not in header for name in NEEDED):
         raise ValueError(f"damaged: the header of {path} lacks one of {NEEDED}")
     if header["format"] != FORMAT:
         raise ValueError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+
     return header, arrays
 
 

@@ -55,6 +55,7 @@ def write_animation(path: str | Path, frames: Sequence[np.ndarray], fps: float) 
     repeats = 0  # without end
     parts = [_header(frames[0], RGBA), _chunk(b"acTL", struct.pack(">II", len(frames), repeats))]
     number = 0  # of the chunks that are numbered
+
     for index, picture in enumerate(_changes(frames)):
         parts.append(_chunk(b"fcTL", _control(number, picture, fps)))
         number += 1
@@ -64,6 +65,7 @@ def write_animation(path: str | Path, frames: Sequence[np.ndarray], fps: float) 
             continue
         parts.append(_chunk(b"fdAT", struct.pack(">I", number) + data))
         number += 1
+
     parts.append(_chunk(b"IEND"))
     atomic_write_bytes(path, SIGNATURE + b"".join(parts))
 

@@ -80,9 +80,11 @@ class PlayedPolicy:
             share = np.where(first, np.float32(1.0), self._fade)
             self._queue[due] = before + share * (planned - before)
             self._left[due] = self._execute
+
         action = self._queue[:, 0].copy()
         self._queue[:, :-1] = self._queue[:, 1:].copy()
         self._left -= 1
+
         return action
 
 
@@ -110,6 +112,7 @@ class _Base:
         if state.shape[1] != wanted:
             seen = state.shape[1]
             raise ValueError(f"{self._for}: the policy sees {wanted} numbers of it, got {seen}")
+
         state = np.clip((state - arrays["base/mean"]) / arrays["base/std"], -LIMIT, LIMIT)
         chunk = np.zeros((len(state), self.chunk * self.action), np.float32)
         steps = (arrays[f"schedule/{name}"] for name in ("level", "alpha", "alpha_before"))
@@ -118,6 +121,7 @@ class _Base:
             noise = (chunk - np.sqrt(alpha) * predicted) / np.sqrt(1 - alpha)
             clean = np.clip(predicted, -1.0, 1.0)
             chunk = np.sqrt(before) * clean + np.sqrt(1 - before) * noise
+
         actions = chunk.reshape(-1, self.chunk, self.action)
         return self._smoother @ (actions * arrays["base/reach"] + arrays["base/centre"])
 

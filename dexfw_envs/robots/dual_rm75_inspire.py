@@ -44,6 +44,7 @@ def _mount(side: str, y: float) -> Mount:
     scale = sqrt(0.5)
     base = (cos(half), -y * sin(half), sin(half), y * cos(half))
     nominal = (cos(tilt), y * cos(tilt), sin(tilt), -y * sin(tilt))
+
     return Mount(
         side=side,
         base_position=(COLUMN[0], COLUMN[1] + y * SHOULDER[0], SHOULDER[1]),

@@ -40,6 +40,7 @@ def inspire() -> HandSpec:
     upper += [0.60, 0.30]
     driven = [0, 1]
     couplings = [(2, 1, -0.08, 1.33), (3, 1, -0.04, 0.665)]
+
     for finger in FINGERS[1:]:
         root = len(names)
         names += [f"{finger}_proximal", f"{finger}_distal"]
@@ -47,6 +48,7 @@ def inspire() -> HandSpec:
         upper += [1.34, 1.27]
         driven.append(root)
         couplings.append((root + 1, root, -0.167, 1.064))
+
     return HandSpec(
         name="inspire",
         joint_names=tuple(names),

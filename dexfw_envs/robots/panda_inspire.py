@@ -29,6 +29,7 @@ def panda_inspire() -> RobotSpec:
         nominal_position=(-0.10, 0.0, 0.20),
         nominal_quaternion=(0.0, cos(PALM_TILT / 2), 0.0, -sin(PALM_TILT / 2)),
     )
+
     return RobotSpec(
         name="panda_inspire",
         arm=panda(),

@@ -120,6 +120,7 @@ def _add_arm(tree: Tree, arm: ArmSpec, mount: Mount) -> None:
     place = mount.base_position
     turn = mount.base_quaternion
     tree.joints.append(Joint(f"{side}mount", ROOT, parent, place, turn))
+
     for i in range(arm.joints):
         name = f"{side}link{i + 1}"
         inertial = Inertial(arm.masses[i], arm.centres[i], arm.inertias[i])
@@ -160,6 +161,7 @@ def _add_hand(tree: Tree, robot: RobotSpec, mount: Mount) -> None:
     names = (f"{side}wrist", f"{side}link{robot.arm.joints}", f"{side}palm")
     tree.joints.append(Joint(*names, place, mount.palm_quaternion))
     _add_thumb(tree, hand, side)
+
     for row, finger in enumerate(FINGERS[1:]):
         y = _mirror(side) * hand_geometry.FINGER_ROOTS[row]
         root = np.array([hand_geometry.FINGER_ROOT_X, y, hand_geometry.FINGER_ROOT_Z])
@@ -191,6 +193,7 @@ def _add_thumb(tree: Tree, hand: HandSpec, side: str) -> None:
     parent = yaw.name
     root = np.zeros(3)
     names = ("pitch", "proximal", "distal")
+
     for name, length in zip(names, hand_geometry.THUMB_LENGTHS, strict=True):
         tip = np.array(hand_geometry.THUMB_ALONG) * length
         parent = _add_phalanx(tree, hand, side, parent, f"thumb_{name}", root, tip, (0.0, 1.0, 0.0))

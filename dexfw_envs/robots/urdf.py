@@ -99,11 +99,13 @@ def _shapes(part: Part) -> list[tuple[str, dict[str, str], tuple[float, ...]]]:
         return [("box", {"size": _numbers(2.0 * np.array(part.size))}, part.position)]
     if part.kind == "sphere":
         return [("sphere", {"radius": radius}, part.position)]
+
     length = {"radius": radius, "length": _numbers((2.0 * part.size[1],))}
     if part.kind == "cylinder":
         return [("cylinder", length, part.position)]
     if part.kind != "capsule":
         raise ValueError(f"URDF has no {part.kind}; robots are made of boxes, capsules, spheres")
+
     axis = tf.quat_rotate(np.array(part.quaternion), np.array([0.0, 0.0, part.size[1]]))
     ends = [tuple(np.array(part.position) + sign * axis) for sign in (-1.0, 1.0)]
     return [
@@ -118,12 +120,14 @@ def _add_joint(root: Element, joint: Joint, mimic: bool) -> None:
     _origin(element, joint.position, joint.quaternion)
     ElementTree.SubElement(element, "parent", link=joint.parent)
     ElementTree.SubElement(element, "child", link=joint.child)
+
     if joint.axis is None:
         return
     ElementTree.SubElement(element, "axis", xyz=_numbers(joint.axis))
     names = ("lower", "upper", "velocity", "effort")
     limits = {name: _numbers((getattr(joint, name),)) for name in names}
     ElementTree.SubElement(element, "limit", limits)
+
     if mimic and joint.follows is not None:
         leader, offset, ratio = joint.follows
         numbers = {"multiplier": _numbers((ratio,)), "offset": _numbers((offset,))}

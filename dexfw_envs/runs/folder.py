@@ -186,10 +186,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"no run at {folder}: it has no {CONFIG}")
+
     document = read_json(path)
     kinds = {"config": dict, "provenance": dict}
     if not isinstance(document, dict):
         raise ValueError(f"damaged file {path}: it does not hold the settings of a run")
+
     found = {name: document.get(name) for name in kinds}
     if not all(isinstance(found[name], kind) for name, kind in kinds.items()):
         raise ValueError(f"damaged file {path}: it lacks {' or '.join(kinds)}")
@@ -198,6 +200,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"damaged file {path}: its settings have another checksum; if they were changed on "
             'purpose, take out its "checksum"'
         )
+
     return found
 
 

@@ -57,12 +57,14 @@ class MetricsLog:
         self._ends: list[int] = []  # of the same rows now
         self.size = self._cut_back(size)
         self.checksum = zlib.crc32(self.path.read_bytes())
+
         if not self.mended and checksum not in (None, self.checksum):
             print(
                 f"warning: {self.path} was altered: its rows are whole, but some differ from what "
                 "was written",
                 file=sys.stderr,
             )
+
         self._board = _tensorboard(self.path.parent / BOARD)
         self._wandb = _wandb(self.path.parent.name, config or {}) if tracked else None
         for _, line in _whole_rows(self.path.read_bytes()):
@@ -133,6 +135,7 @@ class MetricsLog:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, self.size)  # half a row
             raise explained(error, self.path) from error
+
         self._show(int(step), row)
 
     def sync(self) -> None:

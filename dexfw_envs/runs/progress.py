@@ -92,6 +92,7 @@ class Progress:
         size = kept.get("metrics", 0)
         checksum = kept.get("metrics_checksum")
         self.metrics = MetricsLog(self.path, size, tracked, folder.config, checksum)
+
         if self.metrics.mended:
             self._adopt_mended()
         self._saved = time.monotonic()

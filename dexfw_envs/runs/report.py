@@ -81,6 +81,7 @@ def measure(
             won = [(record["jerk"], record["length"]) for record in found if record["success"]]
             motion = motion_ratios(won, args.task)
             rows.append({**labels, "split": split, **summary(found), **motion})
+
     for trouble in troubles:
         print(f"warning: no videos of iteration {iteration}: {trouble}", file=sys.stderr)
     return rows
@@ -149,6 +150,7 @@ def print_success(rows: Sequence[Row], console: Console | None = None) -> None:
     measures = list(dict.fromkeys(name for row in rows for name in row.get("measures", {})))
     for name in ("iteration", "split", "policy", "success %", "n", "jerk", "duration", *measures):
         table.add_column(name, justify="left" if name in ("split", "policy") else "right")
+
     for row in rows:
         rate, low, high = (f"{100 * row[name]:.1f}" for name in ("success", "low", "high"))
         ratios = (f"{row[name]:.2f}" for name in ("jerk", "duration"))
@@ -156,10 +158,12 @@ def print_success(rows: Sequence[Row], console: Console | None = None) -> None:
         means = (row.get("measures", {}).get(name) for name in measures)
         shown = ("" if mean is None else f"{mean:.2f}" for mean in means)
         table.add_row(*labels, f"{rate} [{low}, {high}]", str(row["n"]), *ratios, *shown)
+
     console = console or Console()
     console.print(table)
     if len({(row["iteration"], row["policy"]) for row in rows}) < 2:
         return  # one policy, no wheel
+
     console.print(
         f"the wheel {'turns' if wheel_turned(rows) else 'does NOT turn'}: last combined "
         "against first base of the first split, beyond both intervals"
@@ -186,6 +190,7 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
             [row["iteration"] for row in line], rate, yerr=[below, above],
             label=f"{split} {policy}", linestyle=style, marker="o", capsize=3,
         )  # fmt: skip
+
     axes.set(xlabel="iteration", ylabel="success [%]", ylim=(0, 102), title=title)
     axes.set_xticks(sorted({row["iteration"] for row in rows}))
     axes.grid(alpha=0.3)
@@ -193,4 +198,5 @@ def plot_success(rows: Sequence[Row], path: str | Path, title: str = "") -> Path
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     atomic_write_bytes(path, image.getbuffer())
+
     return Path(path)

@@ -100,6 +100,7 @@ class HandoverTask:
         off_table = ~world.object_support_contact[:, 0]
         alone = touch[:, LEFT] & ~touch[:, RIGHT] & off_table
         gone = np.clip((_palm_distance(world)[:, RIGHT] - 0.05) / 0.15, 0.0, 1.0)
+
         return {
             "right_close": np.where(alone, 1.0, closeness(distance[:, RIGHT], 0.08, 10.0)),
             "lift": 3.0 * height,

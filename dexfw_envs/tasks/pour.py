@@ -83,6 +83,7 @@ class PourTask:
         start = memory.start_position[:, CUP, 2]
         met = np.logical_and.reduce(list(self.success(world, memory).values()))
         nearest = np.where(self._spilled(world), np.inf, _from_bowl(world)).min(axis=1)
+
         return {
             "success": 5.0 * met,
             "grasp": 2.5 * (closeness(thumb, 0.0, 8.0) + closeness(finger, 0.0, 8.0)),

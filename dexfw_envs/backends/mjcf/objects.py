@@ -62,11 +62,13 @@ def object_fields(object_id: str, slots: int) -> dict[str, np.ndarray]:
         inertia=item.inertia,
     )
     body.add_freejoint()
+
     for slot in range(slots):
         _add_part(body, item, slot)
     model = spec.compile()
     fields = {name: np.array(getattr(model, name)) for name in GEOM_FIELDS}
     fields |= {name: np.array(getattr(model, name)[1]) for name in BODY_FIELDS}
+
     return fields
 
 
@@ -99,6 +101,7 @@ def _add_part(body: mujoco.MjsBody, item: ObjectSpec, slot: int) -> None:
             rgba=(0, 0, 0, 0),
         )
         return
+
     part = item.parts[slot]
     body.add_geom(
         type=KINDS[part.kind],

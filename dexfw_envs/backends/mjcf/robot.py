@@ -44,6 +44,7 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBod
     body = spec.worldbody.add_body(
         name=f"{pre}base", pos=mount.base_position, quat=mount.base_quaternion
     )
+
     for i, (a, alpha, d) in enumerate(arm.dh):
         offset = np.array([a, -np.sin(alpha) * d, np.cos(alpha) * d])
         _add_link(body, robot, pre if i else "", offset, ARM_RADII[i])
@@ -66,6 +67,7 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBod
             damping=1.0,
         )
         _add_servo(spec, f"{pre}joint{i + 1}", arm.stiffness[i], arm.damping[i], arm.effort[i])
+
     _add_link(body, robot, pre, np.array([0.0, 0.0, arm.flange]), ARM_RADII[-1])
     return body.add_body(name=f"{pre}flange", pos=(0.0, 0.0, arm.flange), gravcomp=1.0)
 
@@ -93,6 +95,7 @@ def _add_link(
         if two:
             return
         tip = np.array([0.0, 0.0, 1e-3])
+
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
         fromto=(0.0, 0.0, 0.0, *tip),
@@ -114,11 +117,13 @@ def _add_hand(
     palm.add_site(name=f"{pre}end_effector", size=(0.004, 0, 0), rgba=(0, 0, 0, 0))
     _add_palm_geoms(palm, mount, pre)
     _add_thumb(palm, hand, pre)
+
     for row in range(4):
         _add_finger(palm, hand, pre, row)
     for index in hand.driven:
         name = f"{pre}{hand.joint_names[index]}"
         _add_servo(spec, name, hand.stiffness, hand.damping, hand.effort)
+
     for follower, leader, offset, ratio in hand.couplings:
         spec.add_equality(
             type=mujoco.mjtEq.mjEQ_JOINT,
@@ -220,10 +225,12 @@ def _add_thumb(palm: mujoco.MjsBody, hand: HandSpec, pre: str) -> None:
     _add_joint(body, hand, pre, "thumb_yaw", (-side, 0, 0))
     _add_joint(body, hand, pre, "thumb_pitch", (0, 1, 0))
     root = np.zeros(3)
+
     for link, length in zip(("metacarpal", "proximal", "distal"), g.THUMB_LENGTHS, strict=True):
         if link != "metacarpal":
             body = body.add_body(name=f"{pre}thumb_{link}", pos=root, gravcomp=1.0)
             _add_joint(body, hand, pre, f"thumb_{link}", (0, 1, 0))
         root = along * length
         _add_phalanx(body, f"{pre}thumb_{link}", root, g.THUMB_RADIUS, THUMB)
+
     body.add_site(name=f"{pre}thumb_tip", pos=root, size=(0.003, 0, 0), rgba=(0, 0, 0, 0))

@@ -53,6 +53,7 @@ def _set_options(spec: mujoco.MjSpec, timestep: float) -> None:
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = IMPRATIO
     option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
+
     # Bounding trees depend on the object's shape; without the mid-phase no model field does.
     option.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     spec.memory = 4 * 2**20
@@ -114,6 +115,7 @@ def _add_columns(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
         size=(radius, (top - FLOOR) / 2, 0.0),
         **look,
     )
+
     if robot.arms == 2:
         spec.worldbody.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX, pos=HEAD, size=HEAD_HALF_SIZE, **look
@@ -131,6 +133,7 @@ def _add_materials(spec: mujoco.MjSpec) -> None:
         height=384,
     )
     spec.add_material(name="flat", specular=MATT, rgba=(1, 1, 1, 1))
+
     for name, builtin, repeat in (
         ("checker", mujoco.mjtBuiltin.mjBUILTIN_CHECKER, 8),
         ("gradient", mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, 1),
@@ -162,6 +165,7 @@ def _add_object_slot(spec: mujoco.MjSpec, index: int, parts: int) -> None:
         inertia=(1e-4, 1e-4, 1e-4),
     )
     body.add_freejoint(name=f"object{index}")
+
     for slot in range(parts):
         body.add_geom(
             name=f"object{index}_{slot}",
@@ -199,6 +203,7 @@ def _add_sensors(spec: mujoco.MjSpec, needs: SceneNeeds) -> None:
             )
         for finger in FINGERS:
             _add_force(spec, f"{pre}{finger}_force", f"{pre}{finger}_distal")
+
     for index in range(needs.objects):
         for support in SUPPORTS:
             _add_contact(
@@ -207,9 +212,11 @@ def _add_sensors(spec: mujoco.MjSpec, needs: SceneNeeds) -> None:
                 (mujoco.mjtObj.mjOBJ_GEOM, support),
                 (mujoco.mjtObj.mjOBJ_BODY, f"object{index}"),
             )
+
     if needs.objects == 2:
         kinds = [(mujoco.mjtObj.mjOBJ_BODY, f"object{index}") for index in range(2)]
         _add_contact(spec, "object_object_contact", *kinds)
+
     if needs.robot.arms == 2:
         bases = [f"{prefix(needs.robot, arm)}base" for arm in range(2)]
         kinds = [(mujoco.mjtObj.mjOBJ_XBODY, base) for base in bases]

@@ -165,10 +165,12 @@ class MujocoBackend:
             raise ValueError(f"{len(ids)} worlds to reset but {len(scenarios)} scenarios given")
         if not len(ids):
             return
+
         if self._stranded:
             self._revive()
         self._write_models(ids, scenarios)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+
         for world, scenario in zip(ids, scenarios, strict=True):
             self._write_start(int(world), scenario)
         self._fault[ids] = self._resting[ids] = False
@@ -236,6 +238,7 @@ class MujocoBackend:
             self._qpos[world, self._hand_q[arm]] = hand
             self._ctrl[world, 13 * arm : 13 * arm + 7] = start
             self._ctrl[world, 13 * arm + 7 : 13 * arm + 13] = robot.home_hand
+
         for index, pose in enumerate(scenario.object_poses):
             self._qpos[world, self._object_q[index]] = pose
         if self.needs.contents:
@@ -282,6 +285,7 @@ class MujocoBackend:
         force = self._sensors[:, self._force]
         never = np.zeros(self.num_worlds, dtype=bool)  # what a scene has only one of
         pairs = {k: never if a is None else self._sensors[:, a] > 0 for k, a in self._pairs.items()}
+
         return WorldState(
             time=self._time.reshape(-1).copy(),
             arm_position=self._qpos[:, self._arm_q],
@@ -340,10 +344,12 @@ class MujocoBackend:
         expected = size + self._sensors.shape[1] + 1
         if states.shape != (len(ids), expected):
             raise ValueError(f"state has shape {states.shape}, expected {(len(ids), expected)}")
+
         if not len(ids):
             return
         if self._stranded:
             self._revive()
+
         self._write_models(ids, scenarios)
         self.batch.state[ids] = states[:, :size]
         self.batch.forward(ids)

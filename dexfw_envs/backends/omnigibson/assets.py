@@ -71,11 +71,13 @@ def need_files(folder: Path, own_robot: bool) -> None:
             f"the suite's USD files are not in {folder}: write them with `{COMMAND} {folder}`, "
             f"which needs usd-core, or set {VARIABLE} to where they are"
         )
+
     if json.loads(manifest.read_text()).get("definitions") != fingerprint():
         raise MissingRequirementError(
             f"the USD files in {folder} are of other objects or robots than these: write them "
             f"again with `{COMMAND} {folder}`"
         )
+
     for name in own_robot_files(folder) if own_robot else ():
         if not Path(name).is_file():
             raise MissingRequirementError(f"{name} is missing: write it again with `{COMMAND}`")
@@ -87,19 +89,23 @@ def write_all(folder: Path) -> list[Path]:
     (folder / MANIFEST).unlink(missing_ok=True)
     dual = dual_rm75_inspire()
     single = panda_inspire()
+
     for item in OBJECTS.values():
         write_object(item, folder / f"{item.id}.usda")
     for around in SURROUNDINGS:
         write_table(around, folder / f"table_{around.id}.usda")
+
     write_content(folder / "content.usda")
     for robot in (single, dual):
         write_column(robot, folder / f"column_{robot.arms}.usda")
+
     usd, urdf = (Path(name) for name in own_robot_files(folder))
     write_robot(robot_tree(dual), usd)
     urdf.write_text(to_urdf(dual))
     (folder / f"{ROBOT}_import.yaml").write_text(importer_yaml(dual, urdf))
     (folder / f"{ROBOT}_definition.yaml").write_text(robot_yaml(dual))
     (folder / MANIFEST).write_text(json.dumps({"definitions": fingerprint()}) + "\n")
+
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 

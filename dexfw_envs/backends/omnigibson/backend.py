@@ -72,6 +72,7 @@ class OmniGibsonBackend:
         checks.choice("gains", gains, GAINS)
         if threads is not None:
             checks.count("threads", threads)
+
         checks.positive("friction_scale", friction_scale)
         self.needs = needs
         self.num_worlds = num_worlds
@@ -83,10 +84,12 @@ class OmniGibsonBackend:
         release = requirements.check(requirements.look(), plan.files)
         need_files(self.settings.files, plan.own)
         self._session = session(release, timestep, headless)
+
         if threads is not None:
             self._session.simulator.threads = threads
         if plan.own:
             self._session.simulator.register_dual_arm(*own_robot_files(self.settings.files))
+
         self._open(plan, config)
 
     def _open(self, plan: Plan, config: dict[str, Any]) -> None:
@@ -96,6 +99,7 @@ class OmniGibsonBackend:
         stocks = [self._session.stocks[index] for index in ids]
         self.simulator = Share(self._session.simulator, ids)
         self._scenes = Scenes(self.simulator, self.settings, stocks)
+
         if stocks[0].measured is None:  # hands are straight when they are new, and only then
             stocks[0].measured = measure(self.simulator, plan, needs.robot)
         self.robot, readers = stocks[0].measured
@@ -110,6 +114,7 @@ class OmniGibsonBackend:
         self._scenarios: list[Scenario | None] = [None] * n
         self._kept: list[Row] = []
         self._stale = True  # whether pictures lag behind what was set
+
         for world in range(n):
             self._arms.set_friction(world)
         self._session.enter(self)
@@ -215,6 +220,7 @@ class OmniGibsonBackend:
         objects, contents = np.split(things, [self.needs.objects], axis=1)
         place, turn = self._arms.palms(joints[..., :7])
         contacts = [self._contacts_of(world) for world in worlds]
+
         return WorldState(
             time=self._time.copy(),
             arm_position=joints[..., :7].copy(),

@@ -99,6 +99,7 @@ def measure(simulator: Any, plan: Plan, asked: RobotSpec) -> tuple[RobotSpec, li
         if not plan.own:
             flange = _flange(simulator, names, robot)
             robot = remounted(robot, index, *tf.relative(*flange, *frames.palm()), asked)
+
     return robot, readers
 
 
@@ -167,6 +168,7 @@ class ContactReader:
         by_hand = np.array([part.max(axis=0) for part in np.split(touch, splits)])
         pair = self._sizes(things[:1], things[1:]) if len(things) > 1 else np.zeros((1, 1))
         arms = self._sizes(*self._arms) if len(self._arms) == 2 else np.zeros((1, 1))
+
         return {
             "fingertip_force": self._forces(things),
             "hand_object_contact": by_hand > 0.0,

@@ -56,6 +56,7 @@ class Session:
         if self._active is not None:
             self._active.suspend()
             self._active = None
+
         new = count - len(ids)
         if new:
             ids += range(len(self._owners), len(self._owners) + new)
@@ -63,6 +64,7 @@ class Session:
             self._kinds += [kind] * new
             self._owners += [None] * new
             self.stocks += [Stock() for _ in range(new)]
+
         for index in ids:
             self._owners[index] = owner
         return ids

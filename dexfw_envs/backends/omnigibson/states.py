@@ -75,9 +75,11 @@ def start_row(robot: RobotSpec, needs: SceneNeeds, scenario: Scenario) -> Row:
     things = np.zeros((needs.objects + needs.contents, 13))
     things[: needs.objects, :7] = poses
     things[needs.objects :, 3:7] = UPRIGHT
+
     if needs.contents:
         floor = get_object(scenario.objects[0]).opening[2]
         things[needs.objects :, :3] = start_places(floor, poses[0], needs.contents, noise)
+
     driven = np.tile(robot.home_hand, (robot.arms, 1))
     joints, targets = (np.concatenate([arms, part], axis=1) for part in (hand, driven))
     return Row(joints, np.zeros_like(joints), targets, things, 0.0, False)
@@ -132,8 +134,10 @@ def edited(
         root["lin_vel"] = tensor(velocity[:3])
         root["ang_vel"] = tensor(velocity[3:])
         registry[name] = {**entry, "root_link": root}
+
     for name, (position, velocity) in robots.items():
         still = {"joint_pos": tensor(position), "joint_vel": tensor(velocity)}
         still["joint_eff"] = tensor(np.zeros(len(position)))
         registry[name] = {**registry[name], **still}
+
     return {**state, "object_registry": registry}

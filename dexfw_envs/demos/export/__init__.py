@@ -109,10 +109,12 @@ def export(
     if not chosen.video and wanted != View():
         takers = [item.name for item in FORMATS if item.video]
         raise ValueError(f"only {', '.join(takers)} takes --camera, --image-size and --no-video")
+
     output = Path(output)
     chosen.check(output)
     _need_packages(chosen, wanted)
     selection = select(folder, failures)
+
     with new_output(output) as place:
         count = chosen.write(selection, place, output, wanted)
     return {

@@ -84,9 +84,11 @@ def features_of(episode: StoredEpisode) -> dict[str, Feature]:
             meaning += ", clipped to low and high"
             elements = tuple(_elements(groups[key].rows))
         found.append(_feature(key, value, meaning, elements))
+
     found.append(_feature("rewards", episode.rewards, "reward of the step"))
     meaning = "full state of simulator, controller and task, for set_state_vectors"
     found.append(_feature("states", episode.states, meaning))
+
     return {feature.key: feature for feature in found}
 
 

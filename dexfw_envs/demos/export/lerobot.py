@@ -79,13 +79,16 @@ class _Writer:
         self.pictures = pictures
         left_out = ("states", "image")
         self.exported = {k: f for k, f in selection.features.items() if k not in left_out}
+
         for feature in self.exported.values():
             if len(feature.shape) > 1:
                 raise ValueError(f"{feature.key} has rows of shape {feature.shape}, need one axis")
+
         self.data = DataFiles(folder)
         self.video: VideoFiles | None = None
         if pictures is not None:
             self.video = VideoFiles(folder, picture_name(pictures.name), FPS)
+
         self.tasks: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
         self.statistics: list[dict[str, Statistics]] = []
@@ -119,9 +122,11 @@ class _Writer:
             "meta/episodes/chunk_index": 0,
             "meta/episodes/file_index": 0,
         }
+
         if self.video is not None and self.pictures is not None:
             place, found[self.video.key] = self.video.add(self.pictures.frames(episode))
             row |= place
+
         for name, statistics in found.items():
             row |= {f"stats/{name}/{kind}": v.tolist() for kind, v in statistics.items()}
         self.rows.append(row | labels(episode))

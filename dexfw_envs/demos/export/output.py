@@ -28,6 +28,7 @@ def new_output(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; name a new output or remove it")
+
     temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

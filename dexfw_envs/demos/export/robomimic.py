@@ -35,6 +35,7 @@ def write(selection: Selection, path: Path) -> int:
     masks: dict[str, list[str]] = {}
     names = {key: f"obs/{key}" for key in selection.groups}
     names |= {key: key for key in ("actions", "rewards", "states")}
+
     with Hdf5Output(path) as output:
         file = output.file
         data = file.create_group("data")
@@ -50,6 +51,7 @@ def write(selection: Selection, path: Path) -> int:
         data.attrs["dexfw"] = json.dumps(selection.described(names))
         for mask, demos in masks.items():
             file.create_dataset(f"mask/{mask}", data=np.array(demos, dtype="S"))
+
     return count
 
 

@@ -121,18 +121,22 @@ def select(folder: str | Path, failures: bool = False) -> Selection:
     rows = store.manifest()
     if not rows:
         raise FileNotFoundError(f"no sound episodes (*.h5) in {folder}")
+
     kinds = Counter((row["env_id"], row["control_mode"]) for row in rows)
     if len(kinds) > 1:
         found = ", ".join(f"{n} of {env} with {mode}" for (env, mode), n in kinds.items())
         raise EpisodeMismatch(
             f"{folder} mixes episodes: {found}; one env and control mode are exported at a time"
         )
+
     ids = tuple(row["id"] for row in rows if failures or row["success"])
     if not ids:
         raise ValueError(f"all {len(rows)} episodes in {folder} failed; --failures exports them")
+
     first = next((e for e in (_load(store, i) for i in ids) if e is not None), None)
     if first is None:
         raise ValueError(f"all {len(ids)} episodes to export in {folder} are damaged")
+
     return Selection(store, ids, features_of(first))
 
 

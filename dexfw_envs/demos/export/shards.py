@@ -89,6 +89,7 @@ class VideoFiles:
         writer = self._writer
         if writer is None or writer.size >= VIDEO_FILE_MB * 2**20:
             writer = self._open()
+
         first = self._frames
         pixels = Pixels()
         for frame in frames:
@@ -96,6 +97,7 @@ class VideoFiles:
             pixels.add(frame)
             self._shape = writer.shape
             self._frames += 1
+
         chunk, file = divmod(self._number, CHUNK_FILES)
         place = {
             "chunk_index": chunk,
@@ -103,6 +105,7 @@ class VideoFiles:
             "from_timestamp": first / self._fps,
             "to_timestamp": self._frames / self._fps,
         }
+
         return {f"videos/{self.key}/{k}": v for k, v in place.items()}, pixels.statistics()
 
     def _open(self) -> VideoWriter:
@@ -137,4 +140,5 @@ class VideoFiles:
             "has_audio": False,
         }
         names = ["height", "width", "channels"]
+
         return {"dtype": "video", "shape": list(self._shape), "names": names, "info": video}

@@ -53,9 +53,11 @@ class Pixels:
             "std": spread,
         }
         reached = np.cumsum(share, axis=1)
+
         for name, quantile in QUANTILES.items():
             found[name] = value[(reached >= quantile - 1e-12).argmax(axis=1)]
         found = {name: array.reshape(3, 1, 1) for name, array in found.items()}
+
         return found | {"count": np.array([self.frames])}
 
 

@@ -50,15 +50,18 @@ class DexFWEnv(EnvConfig):
         self._describe("action", env.action_space, ACTION, FeatureType.ACTION)
         assert isinstance(env.observation_space, gym.spaces.Dict)
         seen = env.observation_space.spaces
+
         for group, name in GROUPS.items():
             if name in seen:
                 target = feature_name(group)
                 self._describe(name, seen[name], target, _TYPES.get(target, FeatureType.STATE))
+
         pictures = seen.get(PICTURES)
         if isinstance(pictures, gym.spaces.Dict):
             name = f"{PICTURES}/{env.camera}"
             target = picture_name(env.camera)
             self._describe(name, pictures[env.camera], target, FeatureType.VISUAL)
+
         env.close()
 
     def _describe(self, name: str, space: gym.Space, target: str, kind: FeatureType) -> None:

@@ -89,6 +89,7 @@ def scene_config(
         "objects": objects,
         "task": {"type": "DummyTask"},
     }  # fmt: skip
+
     return dict(check_config(config))
 
 
@@ -117,6 +118,7 @@ def _robots(plan: Plan) -> list[dict[str, Any]]:
             entry |= placed(np.array(mount.base_position), np.array(mount.base_quaternion))
             entry["end_effector"] = "inspire"
         entry["controller_config"] |= controllers(names.group)
+
     return list(robots.values())
 
 

@@ -176,11 +176,13 @@ def remounted(
     pose = ArmKinematics(asked, usual).forward(np.array([usual.home]))
     near = usual.home if asked.arm == robot.arm else FRANKA_HOME
     home, miss = _reached(robot, new, pose, np.array(near))
+
     if miss > 0.01:
         raise ValueError(
             f"the {old.side} hand's mount puts the palm's start out of reach by {miss:.3f} m: "
             f"offset {np.round(offset, 4).tolist()}, quaternion {np.round(quaternion, 4).tolist()}"
         )
+
     mounts = list(robot.mounts)
     mounts[index] = replace(new, home=tuple(float(q) for q in home))
     return replace(robot, mounts=tuple(mounts))
@@ -201,10 +203,12 @@ def _reached(
     position, quaternion = kinematics.forward(found)
     aligned = np.abs((quaternion * turn).sum(axis=1))
     miss = np.linalg.norm(position - place, axis=1) + 0.1 * np.arccos(np.clip(aligned, 0.0, 1.0))
+
     # Of all that arrive clear of their limits, the one most like the usual posture.
     clear = np.minimum(found - lower, upper - found).min(axis=1) > 0.05
     arrived = (miss < 0.005) & clear
     best = int(np.where(arrived, np.linalg.norm(found - near, axis=1), 1e3 + miss).argmin())
+
     return found[best], float(miss[best])
 
 

@@ -41,19 +41,23 @@ def check_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     _keys("configuration", config, TOP)
     if missing := [name for name in TOP if name not in config]:
         raise ValueError(f"configuration: {missing} are missing")
+
     for section, valid in contract.SECTIONS.items():
         _keys(section, config[section], valid)
     check_scene(config["scene"])
     task = config["task"]
     _value("task type", task.get("type"), ("DummyTask",))
     _keys("task", task, ("type", *contract.KEYS["DummyTask"]))
+
     for robot in config["robots"]:
         check_robot(robot)
     for entry in config["objects"]:
         check_object(entry)
+
     for sensor in config["env"].get("external_sensors") or ():
         check_camera(sensor)
     _unique([*config["robots"], *config["objects"]])
+
     return config
 
 

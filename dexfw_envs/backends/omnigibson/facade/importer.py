@@ -79,6 +79,7 @@ def robot_definition(robot: RobotSpec) -> Yaml:
     }
     home = [q for mount in robot.mounts for q in (*mount.home, *(0.0,) * 12)]
     config = {key: value for side in sides for key, value in controllers(side).items()}
+
     return {
         "raw_controller_order": groups,
         "default_controllers": {group: config[group]["name"] for group in groups},

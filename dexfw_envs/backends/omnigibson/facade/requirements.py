@@ -44,6 +44,7 @@ def look() -> Machine:
     folder = package_folder()
     isaac = os.environ.get("ISAAC_PATH")
     version = _version("omnigibson")
+
     return Machine(
         python=sys.version_info[:2],
         omnigibson=version,
@@ -133,16 +134,19 @@ def check(machine: Machine, asset_files: tuple[str, ...] = ()) -> str:
             f"pip install omnigibson=={TESTED} torch, in an environment of its own with Python "
             f"3.10; {GUIDE}"
         )
+
     contract = contract_of(machine.omnigibson)
     checks: tuple[Callable[[Machine, str], str], ...] = (_python, _torch, _isaac, _gpu)
     for find_problem in checks:
         problem = find_problem(machine, contract)
         if problem:
             raise MissingRequirementError(f"{problem}; {GUIDE}")
+
     if contract == TESTED:
         check_files(machine.assets, asset_files)
     elif asset_files and machine.assets is not None:
         _check_data(machine.assets)
+
     return contract
 
 

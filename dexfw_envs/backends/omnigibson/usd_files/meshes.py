@@ -27,11 +27,13 @@ def part_mesh(part: Part) -> Mesh:
         return _box(a, b, c)
     if part.kind == "cylinder":
         return _turned(np.array([[a, -b], [a, b]]))
+
     half = 0.5 * np.pi * np.arange(RINGS) / RINGS
     arc = np.stack([np.cos(half), np.sin(half)], axis=1)  # (RINGS, 2) from the equator upwards
     if part.kind == "capsule":
         upper = arc * a + np.array([0.0, b])
         return _turned(_mirrored(upper), tip=a + b)
+
     scale = np.array([1.0, 1.0, 1.0]) * a if part.kind == "sphere" else np.array([a, b, c])
     ball = _turned(_mirrored(arc)[1:], tip=1.0)
     return Mesh(ball.points * scale, ball.faces)
@@ -55,23 +57,27 @@ def _turned(outline: np.ndarray, tip: float | None = None) -> Mesh:
     points = np.concatenate(rings)
     last = len(rings) - 1
     faces: list[tuple[int, ...]] = []
+
     for ring in range(last):
         low = AROUND * ring
         high = AROUND * (ring + 1)
         for k in range(AROUND):
             n = (k + 1) % AROUND
             faces.append((low + k, low + n, high + n, high + k))
+
     top = AROUND * last
     if tip is None:
         faces.append(tuple(range(AROUND - 1, -1, -1)))
         faces.append(tuple(range(top, top + AROUND)))
         return Mesh(points, tuple(faces))
+
     south = len(points)
     north = len(points) + 1
     points = np.concatenate([points, [[0.0, 0.0, -tip], [0.0, 0.0, tip]]])
     for k in range(AROUND):
         n = (k + 1) % AROUND
         faces += [(south, n, k), (north, top + k, top + n)]
+
     return Mesh(points, tuple(faces))
 
 

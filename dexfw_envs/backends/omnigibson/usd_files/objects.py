@@ -134,6 +134,7 @@ class File:
             prim.CreateAxisAttr("Z")
         else:
             prim = self._mesh(path, part)
+
         self._pose(prim, part.position, part.quaternion)
         return prim.GetPrim()
 
@@ -164,6 +165,7 @@ class File:
             ("emissive_color", kinds.Color3f, gf.Vec3f(1.0, 1.0, 1.0)),
             ("emissive_intensity", kinds.Float, 0.0),
         )
+
         for name_, kind, value in inputs:
             shader.CreateInput(name_, kind).Set(value)
         output = shader.CreateOutput("out", kinds.Token)
@@ -174,6 +176,7 @@ class File:
         preview.CreateInput("roughness", kinds.Float).Set(ROUGHNESS)
         surface = preview.CreateOutput("surface", kinds.Token)
         material.CreateSurfaceOutput().ConnectToSource(surface)
+
         return path
 
     def grip(self, name: str, friction: float, rule: str) -> str:

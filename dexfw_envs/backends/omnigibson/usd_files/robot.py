@@ -26,6 +26,7 @@ def write_robot(tree: Tree, path: Path) -> None:
     grip = file.grip("grip", HAND_FRICTION, "max")
     poses = tree.link_poses({})
     paths = {}
+
     for link in tree.links:
         place, turn = poses[link.name]
         paths[link.name] = file.link(link.name, place, turn)
@@ -34,6 +35,7 @@ def write_robot(tree: Tree, path: Path) -> None:
             look = looks["arm" if _is_arm(link.name) else "hand"]
             contact = grip if link.collides else None
             file.part(paths[link.name], f"part{index}", part, look, contact)
+
     for joint in tree.joints:
         _add_joint(file, joint, paths)
     file.save()
@@ -67,6 +69,7 @@ def _add_joint(file: File, joint: Joint, paths: dict[str, str]) -> None:
     prim.CreateLocalRot0Attr(gf.Quatf(*(float(v) for v in first)))
     prim.CreateLocalPos1Attr(gf.Vec3f(0.0, 0.0, 0.0))
     prim.CreateLocalRot1Attr(gf.Quatf(*(float(v) for v in turn)))
+
     if joint.axis is not None:
         _drive(file, prim, joint)
 
@@ -85,6 +88,7 @@ def _drive(file: File, prim: object, joint: Joint) -> None:
     drive.CreateStiffnessAttr(float(joint.stiffness * degree))
     drive.CreateDampingAttr(float(joint.damping * degree))
     drive.CreateMaxForceAttr(float(joint.effort))
+
     for schema in ("PhysicsJointStateAPI:angular", "PhysxJointAPI"):
         raw.AddAppliedSchema(schema)
     armature = ARMATURE["arm" if "_joint" in joint.name else "hand"]
@@ -94,6 +98,7 @@ def _drive(file: File, prim: object, joint: Joint) -> None:
         "physxJoint:armature": armature,
         "physxJoint:maxJointVelocity": float(joint.velocity / degree),
     }
+
     for name, value in values.items():
         raw.CreateAttribute(name, kinds.Float).Set(value)
 
