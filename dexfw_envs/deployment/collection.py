@@ -1,11 +1,11 @@
 """Collecting what happens when a policy is deployed: where episodes start, what is kept of them.
 
-Multi-stage DAgger: episodes start from the task's initial state and from states, of demonstrations
-or of scenes that the expert sets up, that have just reached an intermediate stage. A start that
-fails is tried again from the same state, now with an operator ready to take over, who knows when
-the first try went wrong, for a pair of a failure and its correction. The operator also ends what
-fails and cannot be helped. Every step carries the flag whether the operator commanded it, every
-episode its outcome.
+This is multi-stage DAgger. Episodes start from the task's initial state, and from states that have
+just reached an intermediate stage, of demonstrations or of scenes that the expert sets up. A start
+that fails is tried again from the same state. In this second try an operator may take over, and
+knows when the first try went wrong: the two make a pair of a failure and its correction. The
+operator also ends an episode that has failed where it may not take over. Every step carries a flag
+that says whether the operator commanded it, and every episode carries its outcome.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dexfw_envs.tasks.base import FAILURES, GIVEN_UP
 
 JUMPS = ("take_over", "blended", "operator", "hand_back", "policy")  # whose steps are told apart
 FLAG = "intervention"  # observation added to those of the environment, beside the stage
-OF_START = ("stage", "pair", "attempt", "armed")  # what an episode's info keeps of its start
+START_KEYS = ("stage", "pair", "attempt", "armed")  # what an episode's info keeps of its start
 
 
 class DeployedEnv(StagedEnv):
@@ -120,17 +120,24 @@ class DeployedEnv(StagedEnv):
 def deploy(
     env: DeployedEnv, control: SharedControl, starts: Starts, progress: str
 ) -> Iterator[Episode]:
-    """Run the episodes of `starts` and yield them as they end, told to `starts` before.
+    """Run an episode from every start and yield each as it ends.
 
-    Their `info` also has "start": stage, pair, attempt, and whether the operator was armed.
-    `env` is a `DeployedEnv` around the environment that `control` acts in.
+    Args:
+        env: Around the environment that `control` acts in.
+        control: The policy and the operator who may take over from it.
+        starts: Where to start; it learns the outcome of each episode before that is yielded.
+        progress: Title of the progress bar.
+
+    Yields:
+        Episodes whose `info` also has "start": stage, pair, attempt, and whether the operator was
+        armed.
     """
     scenarios: Any = starts  # the environment takes them in place of scenarios
     for episode in run_episodes(env, control, scenarios, progress=progress):
         start: Any = episode.scenario
         lost_at = NEVER if episode.success else control.operator.went_wrong(episode)
         starts.record(start, episode.success, lost_at)
-        known = {name: getattr(start, name) for name in OF_START}
+        known = {name: getattr(start, name) for name in START_KEYS}
         info = {**episode.info, "start": known}
         yield dataclasses.replace(episode, scenario=start.scenario, info=info)
 

@@ -21,8 +21,8 @@ ROUNDING = 0.5  # of a count of steps that was worked out in floating point
 class Gate:
     """When the scripted operator steps in, and when it hands back.
 
-    The operator has seen an earlier try of the same start: it knows what is coming before it goes
-    wrong there, and goes on to the end.
+    In a second try the operator has seen the first one: it steps in before the step at which that
+    went wrong, and keeps control to the end of the episode.
 
     Attributes:
         foresight: Steps before the earlier try went wrong at which it notices: a grasp that will
@@ -32,8 +32,8 @@ class Gate:
         dropped: Steps below the lifted stages, once reached, that count as a failure.
         knocked: An object that has moved so far in the plane while it stands was knocked [m].
         delay: Least and most steps from noticing something to taking over.
-        handback: Steps that it keeps to the stage after the one where it helped, the first time
-            that it is called by what it did not know; the second time it goes on to the end.
+        handback: Steps for which it stays in a stage that it has helped to, before it hands back.
+            It hands back once in an episode: the second time it keeps control to the end.
     """
 
     foresight: int = 20
@@ -52,9 +52,10 @@ class Gate:
 
 
 class ScriptedOperator:
-    """The task's expert, which steps in after a reaction delay: on what it sees, or knows to come.
+    """The task's expert, which steps in after a reaction delay.
 
-    It sees a failure or a stall. In a second try it knows when the first went wrong, see `Gate`.
+    It steps in when it sees a failure or a stall, and in a second try before the step at which the
+    first went wrong; see `Gate`.
 
     Args:
         env: Where it acts; its true state is read.
@@ -85,7 +86,7 @@ class ScriptedOperator:
         self._below = np.zeros(n, dtype=int)  # steps since what was lifted is not
         self._delay = np.full(n, -1)  # steps until it takes over; -1: nothing noticed
         self._helped = np.zeros(n, dtype=int)  # steps in a stage that it helped to
-        self._times = np.zeros(n, dtype=int)  # it has taken over
+        self._times = np.zeros(n, dtype=int)  # how often it has taken over
 
     def prepare(self, mask: np.ndarray, armed: np.ndarray, lost_at: np.ndarray) -> None:
         """Learn of the episodes to come in the worlds of `mask`."""
@@ -93,7 +94,7 @@ class ScriptedOperator:
         self._lost_at[mask] = lost_at
 
     def went_wrong(self, episode: Any) -> int:
-        """Step at which a failed episode last got further, or of a knock or drop before that."""
+        """Return the step of the first knock or drop, or of the last new stage if earlier."""
         stage = np.asarray(episode.observations[STAGE])  # (T+1,)
         objects = np.asarray(episode.observations["object"]).reshape(len(stage), -1)
         place = objects[:, :2]  # of the first object in the plane [m]

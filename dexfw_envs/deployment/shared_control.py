@@ -1,9 +1,10 @@
 """Taking over from a policy: who does it, when, and how without a jump.
 
-An operator watches the worlds, takes over where it sees fit, and hands back. Two kinds: a person
-(`person.py`), and the task's scripted expert. The expert steps in, after a reaction delay, on a
-failure or a stall, or shortly before an earlier try of the same start went wrong. `SharedControl`
-is a policy that lets an operator take over from another one.
+An operator watches the worlds, takes over where it sees fit, and hands back. There are two kinds:
+a person (`dexfw_envs.teleop.person`), and the task's scripted expert (`scripted_operator`). The
+expert steps in, after a reaction delay, on a failure or a stall, or shortly before an earlier try
+of the same start went wrong. `SharedControl` is a policy that lets an operator take over from
+another policy.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.scenario import Scenario
 
 EpisodeT = TypeVar("EpisodeT", bound=Any)  # as run, or as stored
-LEFT = 20  # a start with fewer steps of its demonstration left is done too soon to teach anything
+LEAST_LEFT = 20  # steps; a start with fewer left of its demonstration is done too soon to teach
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def _starts_of(episode: Any) -> Iterator[Start]:
         first = int(np.argmax(stage >= value))
         reached = stage[first] == value
         steps_left = len(stage) - 1 - first
-        if reached and steps_left >= LEFT:
+        if reached and steps_left >= LEAST_LEFT:
             yield Start(episode.scenario, int(value), np.asarray(episode.states[first]))
 
 

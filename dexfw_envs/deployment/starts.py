@@ -19,11 +19,13 @@ ARMED = ("retries", "always", "never")  # in which episodes the operator may tak
 class Starts:
     """Iterator over the starts of a collection, in the order in which episodes are numbered.
 
-    Room is kept to try every start again that fails, or as many as `retries` allows; only the last
-    may be left without. So it may run dry while first tries are under way, and goes on when their
-    outcome is known. A stage is drawn by its share, times the share of its first tries that failed
-    so far: where nothing fails there is little to learn. States are not drawn a second time before
-    all of their stage were.
+    Every start that fails is tried a second time, or as many as `retries` allows. Room is kept for
+    that: while first tries are under way the iterator may stop, and it goes on when `record` has
+    told their outcomes. Only the last start may be left without a second try.
+
+    A new start is of the stage that is furthest behind its weight: its share, times the share of
+    its first tries that failed so far, since where nothing fails there is little to learn. No
+    state is drawn twice before all of its stage were drawn.
 
     Args:
         count: Episodes in all, retries included.
@@ -34,6 +36,9 @@ class Starts:
             rest.
         armed: In which episodes the operator may take over, one of `ARMED`.
         retries: Most second tries in all; None: of every start that fails.
+
+    Attributes:
+        made: The starts handed out so far.
     """
 
     def __init__(
