@@ -35,7 +35,7 @@ def test_it_stops_with_one_message_where_something_is_missing(tmp_path):
 
 
 def test_a_report_says_what_ran_where(tmp_path):
-    name = "tests/conformance/test_conformance.py::test_the_same_seed_begins_alike[Grasp]"
+    name = "tests/conformance/test_api.py::test_the_same_seed_begins_alike[Grasp]"
     done, report = run(tmp_path / "report.json", name)
     assert done.returncode == 0, done.stdout
     assert report["backend"] == "mujoco" and report["stopped"] == ""
