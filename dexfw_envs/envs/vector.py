@@ -25,6 +25,7 @@ from dexfw_envs.control.controller import CONTROL_MODES, Controller
 from dexfw_envs.envs import snapshot
 from dexfw_envs.envs.given_scenarios import check_scenarios
 from dexfw_envs.envs.observe import Observer
+from dexfw_envs.envs.shared import REWARD_MODES, SharedAttributes
 from dexfw_envs.envs.varied import ExactLink, VariedLink
 from dexfw_envs.registry import check_id, entry
 from dexfw_envs.scenario import Scenario, varied_sampler
@@ -33,23 +34,11 @@ from dexfw_envs.variation import ranges_of
 from dexfw_envs.world import WorldState
 
 Sampler = Callable[[np.random.Generator], Scenario]
-REWARD_MODES = ("dense", "sparse")
 RENDER_MODES = ("rgb_array", "human")
 INFO_MODES = ("arrays", "full")
-# Where `call` finds what differs between worlds, and what a single environment names otherwise.
-WORLD_ATTRIBUTES = {
-    "np_random": "generators",
-    "np_random_seed": "np_random_seed",
-    "scenario": "scenarios",
-}
-SHARED_NAMES = {
-    "action_space": "single_action_space",
-    "observation_space": "single_observation_space",
-}
-SETTABLE = ("sampler", "max_episode_steps", "reward_mode", "camera")
 
 
-class DexVectorEnv(gym.vector.VectorEnv):
+class DexVectorEnv(SharedAttributes):
     """N parallel worlds of one task.
 
     What happens when a world's episode ends is Gymnasium's `AutoresetMode`:
@@ -131,42 +120,47 @@ class DexVectorEnv(gym.vector.VectorEnv):
         checks.count("num_envs", num_envs)
         item = entry(task)
         self.task = item.make()
+        self.spec = gym.spec(item.env_id)
         self.num_envs = num_envs
+        self.reward_mode = reward_mode
         self.info_mode = info_mode
         self.autoreset_mode = checks.autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.spec = gym.spec(item.env_id)
-        self.reward_mode = reward_mode
+
         self.render_mode = render_mode
         self.image_size = image_size
         self.camera = item.camera if camera is None else camera
+
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
         self.max_episode_steps = checks.count("max_episode_steps", steps)
         self.sampler = scenarios if callable(scenarios) else named_sampler(item.name, scenarios)
         self.is_varied = variation is not None
-
         if variation is not None:
             self.sampler = varied_sampler(self.sampler, ranges_of(variation))
+
         self._observer = Observer(self.task, obs_mode, image_size)
         self._backend_options = {"name": backend, **backend_options}
         self.backend = self.make_worlds()
         self.controller = Controller(self.backend.robot, num_envs, control_mode)
         self.link = self._make_link()
         self._set_spaces()
-        self.memory = EpisodeMemory.empty(num_envs, self.task.needs.objects, self.task.marks)
-        self.scenarios: list[Scenario | None] = [None] * num_envs
+        self._start_empty()
 
+    def _start_empty(self) -> None:
+        """Set what an episode carries, and the generators; no world has an episode yet."""
+        needs = self.task.needs
+        self.memory = EpisodeMemory.empty(self.num_envs, needs.objects, self.task.marks)
+        self.scenarios: list[Scenario | None] = [None for _ in range(self.num_envs)]
         # Worlds of the next-step mode whose next episode begins with the step to come, (N,).
-        self._ended = np.zeros(num_envs, dtype=bool)
+        self._ended = np.zeros(self.num_envs, dtype=bool)
+        self.world: WorldState = self.backend.world()
+
         self.generators: list[np.random.Generator] = []
         self._seeds: list[int] = []
-
-        for _ in range(num_envs):
+        for _ in range(self.num_envs):
             generator, drawn = seeding.np_random()
             self.generators.append(generator)
             self._seeds.append(drawn)
-
-        self.world: WorldState = self.backend.world()
 
     def make_worlds(self) -> Backend:
         """Build the N worlds that the arguments ask for."""
@@ -253,7 +247,7 @@ class DexVectorEnv(gym.vector.VectorEnv):
 
     def forget_seeds(self) -> None:
         """Say that no generator follows from a seed any more."""
-        self._seeds = [-1] * self.num_envs
+        self._seeds = [-1 for _ in range(self.num_envs)]
 
     def _begin(self, mask: np.ndarray, given: Sequence[Scenario] | None) -> None:
         worlds = np.flatnonzero(mask)
@@ -286,21 +280,13 @@ class DexVectorEnv(gym.vector.VectorEnv):
         actions = checks.actions(actions, (self.num_envs, self.controller.action_size))
         if not all(self.scenarios):
             raise RuntimeError("call reset before step")
-        beginning = self._ended.copy()
-        if beginning.any():
-            self.backend.rest(beginning)
-        self.backend.apply(self.link.commands(self.controller.targets(actions)))
-        self.world = self.backend.world()
-        self.memory.elapsed += 1
-        self.task.remember(self.world, self.memory)
 
-        success_terms = self.task.success(self.world, self.memory)
-        met = np.logical_and.reduce(list(success_terms.values())) & ~self.world.fault
-        self.memory.hold[:] = np.where(met, self.memory.hold + 1, 0)
+        beginning = self._ended.copy()
+        self._advance(actions, resting=beginning)
+        success_terms = self._count_success()
         success, terminated, truncated, failure = self._verdict()
         reward_terms = self._reward_terms()
-        dense = self.reward_mode == "dense"
-        reward = np.sum(list(reward_terms.values()), axis=0) if dense else success.astype(float)
+        reward = self._reward(reward_terms, success)
 
         if beginning.any():
             self._begin(beginning, None)
@@ -316,9 +302,34 @@ class DexVectorEnv(gym.vector.VectorEnv):
             self._ended = done.copy()
         elif self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             info, observation = self._next_episodes(done, info, observation)
+
         if self.render_mode == "human":
             self.render()
         return observation, reward, terminated, truncated, info
+
+    def _advance(self, actions: np.ndarray, resting: np.ndarray) -> None:
+        """Move the worlds on by one control period; those of the mask `resting` stand still."""
+        if resting.any():
+            self.backend.rest(resting)
+        targets = self.controller.targets(actions)
+        self.backend.apply(self.link.commands(targets))
+        self.world = self.backend.world()
+
+        self.memory.elapsed += 1
+        self.task.remember(self.world, self.memory)
+
+    def _count_success(self) -> dict[str, np.ndarray]:
+        """Count for how long all ingredients of success have held; return them, (N,) each."""
+        terms = self.task.success(self.world, self.memory)
+        met = np.logical_and.reduce(list(terms.values())) & ~self.world.fault
+        self.memory.hold[:] = np.where(met, self.memory.hold + 1, 0)
+        return terms
+
+    def _reward(self, terms: dict[str, np.ndarray], success: np.ndarray) -> np.ndarray:
+        """Return the reward of the reward mode, (N,)."""
+        if self.reward_mode == "sparse":
+            return success.astype(float)
+        return np.sum(list(terms.values()), axis=0)
 
     def _verdict(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Judge every world as it is now: success, terminated, truncated, code of the failure."""
@@ -395,66 +406,6 @@ class DexVectorEnv(gym.vector.VectorEnv):
         scenarios = np.empty(self.num_envs, dtype=object)
         scenarios[:] = self.scenarios
         return scenarios
-
-    # --- what Gymnasium's vector environments of single ones have
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Read an attribute of every world, or draw every world by `call("render")`.
-
-        Args:
-            name: One of `WORLD_ATTRIBUTES`, which differ between worlds, or any attribute of this
-                environment, which all worlds share.
-            args: None: worlds are stepped and reset together, not one by one.
-            kwargs: None.
-
-        Raises:
-            AttributeError: There is no such attribute, or it is another method.
-        """
-        if name == "render":
-            return self.render(*args, **kwargs) or (None,) * self.num_envs
-        if name in WORLD_ATTRIBUTES:
-            return tuple(getattr(self, WORLD_ATTRIBUTES[name]))
-        value = getattr(self, SHARED_NAMES.get(name, name))
-        if callable(value) and name in dir(type(self)):
-            raise AttributeError(
-                f"worlds of {type(self).__name__} have no method {name!r} of their own; call "
-                f"{name!r} of the whole, 'render' or an attribute such as {list(WORLD_ATTRIBUTES)}"
-            )
-        return (value,) * self.num_envs
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Read an attribute of every world; see `call`."""
-        return self.call(name)
-
-    def set_attr(self, name: str, values: Any) -> None:
-        """Set an attribute that all worlds share.
-
-        Args:
-            name: One of `SETTABLE`.
-            values: The value, or a list or tuple with the same value for each world.
-
-        Raises:
-            AttributeError: The attribute cannot be set; the message names those that can.
-            ValueError: There is not one value per world, they differ, or it is not valid.
-        """
-        if name not in SETTABLE:
-            raise AttributeError(f"cannot set {name!r} of the worlds; choose one of {SETTABLE}")
-        if not isinstance(values, list | tuple):
-            values = [values]
-        elif len(values) != self.num_envs:
-            raise ValueError(f"{len(values)} values of {name!r} given for {self.num_envs} worlds")
-        if any(value != values[0] for value in values):
-            raise ValueError(f"all worlds share {name!r}; got different values {list(values)}")
-        self._check_settable(name, values[0])
-        setattr(self, name, values[0])
-
-    def _check_settable(self, name: str, value: Any) -> None:
-        if name == "max_episode_steps":
-            checks.count(name, value)
-        if name == "reward_mode":
-            checks.choice(name, value, REWARD_MODES)
-        if name == "sampler" and not callable(value):
-            raise ValueError(f"sampler must be a function of a generator, got {value!r}")
 
     def _check_open(self) -> None:
         if self.closed:
