@@ -13,9 +13,10 @@ from dexfw_envs.evaluation.evaluator import evaluate_filmed
 from dexfw_envs.evaluation.records import write_records
 from dexfw_envs.evaluation.summary import summary
 from dexfw_envs.runs.folder import run_name
+from dexfw_envs.runs.options import FILMS, WORLD, ScriptArgs, Settings, from_dict
 from dexfw_envs.runs.policies import read_policy
 from dexfw_envs.runs.precision import COMPARED
-from dexfw_envs.runs.settings import FILMS, WORLD, ScriptArgs, Settings, check_variant, from_dict
+from dexfw_envs.runs.setting_checks import check_variant
 
 
 def evaluate_checkpoint(

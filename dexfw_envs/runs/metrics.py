@@ -24,7 +24,9 @@ BOARD = "tensorboard"
 
 def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of every entry, for rows with the same entries; {} without rows."""
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+    if not rows:
+        return {}
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 class MetricsLog:
@@ -85,26 +87,39 @@ class MetricsLog:
     def _cut_back(self, size: int) -> int:
         """Leave the whole rows among the first `size` bytes of the file, and return their size."""
         content = self.path.read_bytes() if self.path.is_file() else b""
-        known = content[:size]
-        rows = list(_whole_rows(known))
+        counted_on = content[:size]
+        rows = list(_whole_rows(counted_on))
         whole = b"".join(row + b"\n" for _, row in rows)
-        if whole == known and len(known) == size:
+
+        is_sound = whole == counted_on and len(counted_on) == size
+        if is_sound:
             self._truncate(size)
             return size
-        atomic_write_bytes(self.path, whole)
-        if len(whole) == size:  # the end of the last row was missing, nothing else
-            return size
 
+        atomic_write_bytes(self.path, whole)
+        is_only_unended = len(whole) == size  # the last row's line end was missing, nothing else
+        if not is_only_unended:
+            self._note_loss(rows, lost=size - len(whole), size=size)
+        return len(whole)
+
+    def _note_loss(self, rows: Sequence[tuple[int, bytes]], lost: int, size: int) -> None:
+        """Remember where the rows that are left were and are, and warn of the others.
+
+        Args:
+            rows: The whole rows, each with where it ended in the damaged file.
+            lost: Bytes that are gone.
+            size: Bytes that the last save counts on.
+        """
         self._ends_before = [end for end, _ in rows]
         self._ends = [0]
         for _, row in rows:
             self._ends.append(self._ends[-1] + len(row) + 1)
+
         print(
             f"warning: {self.path} was cut or damaged: {len(rows)} whole rows are kept, "
-            f"{size - len(whole)} of {size} bytes are lost, and the curves have a gap there",
+            f"{lost} of {size} bytes are lost, and the curves have a gap there",
             file=sys.stderr,
         )
-        return len(whole)
 
     def _truncate(self, size: int) -> None:
         """Cut the file, made if missing, to a size that it has at least."""
@@ -187,13 +202,14 @@ def _whole_rows(content: bytes) -> Iterator[tuple[int, bytes]]:
 
     A power loss leaves NUL bytes and pieces of rows, which are passed over.
     """
-    for found in re.finditer(rb"[^\0\n]+", content):
+    for match in re.finditer(rb"[^\0\n]+", content):
         try:
-            row = json.loads(found.group())
+            row = json.loads(match.group())
         except ValueError:
             continue
         if isinstance(row, dict) and "step" in row:
-            yield min(found.end() + 1, len(content)), found.group()
+            end = min(match.end() + 1, len(content))  # with its line end, if it has one
+            yield end, match.group()
 
 
 def _tensorboard(folder: Path) -> Any:

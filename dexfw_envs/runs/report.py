@@ -23,7 +23,7 @@ from dexfw_envs.evaluation.evaluator import evaluate_filmed
 from dexfw_envs.evaluation.records import write_records
 from dexfw_envs.evaluation.summary import summary
 from dexfw_envs.files import atomic_write_bytes
-from dexfw_envs.runs.settings import ScriptArgs
+from dexfw_envs.runs.options import ScriptArgs
 
 Row = Mapping[str, Any]
 
