@@ -443,10 +443,19 @@ class DexVectorEnv(SharedAttributes):
     # --- full state
 
     def state_vectors(self) -> np.ndarray:
-        """Read simulator, controller and memory of every world as rows, (N, S) float64."""
+        """Read simulator, controller and memory of every world as rows, (N, S) float64.
+
+        Raises:
+            RuntimeError: The backend is no simulator; see `Capabilities.real_time`.
+        """
         return np.concatenate(self._state_parts(), axis=1)
 
     def _state_parts(self) -> tuple[np.ndarray, ...]:
+        if self.backend.capabilities.real_time:
+            raise RuntimeError(
+                f"backend {self._backend_options['name']!r} has no states to read or restore: "
+                "its time passes by itself"
+            )
         return (
             self.backend.get_state(),
             self.controller.get_state(),

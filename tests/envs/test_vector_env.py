@@ -230,6 +230,17 @@ def test_single_rows_restored_in_other_worlds():
         assert equal(rows(result, ~mask), rows(other, ~mask))
 
 
+def test_states_of_what_is_no_simulator_are_refused():
+    env = make(1)
+    states = env.state_vectors()
+    env.backend.capabilities = dataclasses.replace(env.backend.capabilities, real_time=True)
+    for attempt in (env.state_vectors, env.get_state):
+        with pytest.raises(RuntimeError, match="'mujoco' has no states to read or restore"):
+            attempt()
+    with pytest.raises(RuntimeError, match="has no states to read or restore"):
+        env.set_state_vectors(states, [scene()])
+
+
 def test_restore_undoes_a_fault_and_keeps_the_hold():
     grasp = expert_grasp()
     step = int(grasp.held[0]) - 3
