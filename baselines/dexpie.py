@@ -326,10 +326,10 @@ def learn_from_deployment(run: Run) -> None:
     for i in range(1, args.rounds + 1):
         adopted = i == 1 and args.collected
         if not adopted:
-            run.stage("collect", collect_rollouts, i)
+            run.stage("collect", collect_rollouts, i)  # D_i: policy i - 1 acts, the operator helps
         if args.guided:
-            run.stage("critic", train_critic, i)
-        run.stage("improve", improve, i)
+            run.stage("critic", train_critic, i)  # value of every state, score of every window
+        run.stage("improve", improve, i)  # policy i imitates windows, conditioned on their scores
         run.stage("eval", evaluate_policy, i)
 
 
@@ -341,9 +341,10 @@ def make_env(
     steps: int | None = None,
     watched: bool = False,
 ):
-    """Make worlds of the task; `image`: they draw every step, `watched`: in a window."""
+    """Make worlds of the task; `image`: observations hold pictures, `watched`: in a window."""
     modality = "image" if image else "state"
     options = options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale)
+
     return gymnasium.make_vec(
         entry(args.task).env_id,
         backend=args.backend,
@@ -435,14 +436,14 @@ def adopt(run: Run) -> None:
 def collect_rollouts(run: Run, i: int) -> None:
     """Deploy the policy of round i - 1 and keep every episode, with who commanded its steps."""
     args = run.args
-    person = args.operator == "keyboard"
-    worlds = 1 if person else min(args.num_envs, COLLECTION_WORLDS)
+    by_keyboard = args.operator == "keyboard"
+    worlds = 1 if by_keyboard else min(args.num_envs, COLLECTION_WORLDS)
     env = make_env(
         args,
         image=args.uses_camera,
         worlds=worlds,
         steps=args.collect_steps,
-        watched=person,
+        watched=by_keyboard,
     )
     last_policy = run.policy(i - 1)
     policy = executor(last_policy, args, env, args.inference, args.latency)
@@ -453,7 +454,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store = run.episodes(f"D_{i}")
     episodes = []
-    with raw_terminal() if person else contextlib.nullcontext():
+    with raw_terminal() if by_keyboard else contextlib.nullcontext():
         for episode in collection.deploy(deployed, control, starts, f"rollouts {i}"):
             store.add(episode, source="policy", seed=args.seed, config={"round": i})
             episodes.append(episode)
@@ -461,6 +462,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     report = collection.collection_report(episodes, deployed, env.task.stages)
     policy.inference.close()
     env.close()
+
     atomic_write_json(run.path / f"collection_{i}.json", report)
     starts_by_stage = report["starts"].items()
     curves = {f"starts/{name}": row["share"] for name, row in starts_by_stage}
@@ -804,6 +806,7 @@ def report_critic(
     for (source, episode), value, unseen in zip(experience, values, held_out, strict=True):
         if not unseen:
             continue
+
         true = returns(episode, args)
         success = np.full(len(value), episode.success)
         row = (value, true, success, episode.observations[STAGE])
@@ -897,21 +900,22 @@ def improve(run: Run, i: int) -> None:
     """
     args = run.args
     experience = run.experience(i)
-    successes = [n for n, (_, episode) in enumerate(experience) if episode.success]
+    episodes = [episode for _, episode in experience]
+    successes = [n for n, episode in enumerate(episodes) if episode.success]
     with_failures = args.guided and args.imitate == "all"
-    chosen = range(len(experience)) if with_failures else successes
+    chosen = range(len(episodes)) if with_failures else successes
 
     scores = None
     if args.guided:
         optimality = run.load(f"critic_{i}.pt")["optimality"]
         scores = [optimality[n] for n in chosen]
-    data = windows([experience[n][1] for n in chosen], args, scores)
+    data = windows([episodes[n] for n in chosen], args, scores)
     if args.imitate == "interventions":
         flags = expert_steps([experience[n] for n in chosen])
         data = {name: rows[flags] for name, rows in data.items()}
 
-    scale = windows([experience[n][1] for n in successes], args)
-    policy = new_policy(scale, args, args.guided)
+    well_done = windows([episodes[n] for n in successes], args)
+    policy = new_policy(well_done, args, args.guided)
     if args.init == "reference":  # its normaliser fits its weights
         policy.load_state_dict(run.policy(0).state_dict())
     learn(run, i, policy, data)
@@ -1195,6 +1199,7 @@ def fit(
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
         warm_up = min(1.0, (step + 1) / WARM_UP)
         optimizer.param_groups[0]["lr"] = lr * cosine * warm_up
+
         descend(optimizer, value, limit=10.0)
         ema.step(parameters)
         done = step + 1
