@@ -222,7 +222,7 @@ class Args(
         return INDICATOR_OF[self.kind] is not None
 
     @property
-    def uses_camera(self) -> bool:
+    def sees(self) -> bool:
         """Whether policy and critic see the camera, in place of the objects' states."""
         return self.obs == "image"
 
@@ -350,7 +350,7 @@ def make_env(
         backend=args.backend,
         num_envs=worlds or args.num_envs,
         obs_mode=f"{modality}+touch",
-        image_size=args.image_size if args.uses_camera else VIDEO_SIZE,
+        image_size=args.image_size if args.sees else VIDEO_SIZE,
         control_mode=CONTROL_MODE,
         render_mode="human" if watched else "rgb_array",
         autoreset_mode="disabled",
@@ -378,7 +378,7 @@ def collect_demonstrations(run: Run) -> None:
     rng = np.random.default_rng(run.seed)
     scenes = diverse_scenes(args, with_spares(args.demonstrations), rng)
     worlds = min(len(scenes), args.num_envs)
-    env = StagedEnv(make_env(args, image=args.uses_camera, worlds=worlds))
+    env = StagedEnv(make_env(args, image=args.sees, worlds=worlds))
     staged = args.deploys and args.starts == "staged"
     if staged and not env.backend.capabilities.exact_restore:
         raise ValueError(f"--starts staged: {args.backend} cannot restore states; use initial")
@@ -396,7 +396,7 @@ def collect_demonstrations(run: Run) -> None:
 def stored_demonstrations(args: Args) -> list:
     """The first successes of the store that --demos names."""
     needs = []
-    if args.uses_camera:
+    if args.sees:
         needs.append("image")
     if args.critic_touch:
         needs.append("touch")
@@ -440,7 +440,7 @@ def collect_rollouts(run: Run, i: int) -> None:
     worlds = 1 if by_keyboard else min(args.num_envs, COLLECTION_WORLDS)
     env = make_env(
         args,
-        image=args.uses_camera,
+        image=args.sees,
         worlds=worlds,
         steps=args.collect_steps,
         watched=by_keyboard,
@@ -546,7 +546,7 @@ def executor(
         return {**seen, "image": env.draw(worlds)}
 
     inference = make_inference(env, plan, args.chunk, latency, args.seed)
-    completed = look if args.uses_camera else None
+    completed = look if args.sees else None
     return ChunkExecutor(env, inference, args.prefix, mode, completed)
 
 
@@ -620,7 +620,7 @@ def palm_features(obs: Observation, args: Args, whole: bool = False) -> torch.Te
         whole: Tell these, the objects' turns and velocities, and the fingers' speeds.
     """
     shown = obs["object"]
-    if args.uses_camera:
+    if args.sees:
         shown = shown[:, :0]
     objects = read_objects(shown)
     arms = read_proprio(obs["proprio"])
@@ -664,8 +664,8 @@ class Critic(nn.Module):
     def __init__(self, inputs: int, args: Args):
         super().__init__()
         self.noise = args.critic_noise
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
-        features = inputs + IMAGE_FEATURES if args.uses_camera else inputs
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
+        features = inputs + IMAGE_FEATURES if args.sees else inputs
 
         sizes = [features, args.width, args.width, args.width, BINS]
         self.net = mlp(sizes, nn.SiLU, norm=True)
@@ -985,8 +985,8 @@ class DiffusionPolicy(nn.Module):
         self.args = args
         self.guided = guided
         self.shape = (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
-        features = state + IMAGE_FEATURES if args.uses_camera else state
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
+        features = state + IMAGE_FEATURES if args.sees else state
         self.denoiser = MlpDenoiser(features + EMBEDDING, args.chunk, action, args)
 
         self.scheduler = DDIMScheduler(
@@ -1082,7 +1082,7 @@ class DiffusionPolicy(nn.Module):
         horizon = self.args.chunk
         state = palm_features(obs, self.args).to(device)
         image = torch.empty(0)
-        if self.args.uses_camera:
+        if self.args.sees:
             image = torch.as_tensor(obs["image"]).to(device)
         features = self.condition(state, image)
 
