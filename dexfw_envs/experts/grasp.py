@@ -9,8 +9,9 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.objects import ObjectSpec, get_object
-from dexfw_envs.control.codec import Targets
+from dexfw_envs.control.codec import CONTROL_PERIOD, HAND_ACTIONS, Targets
 from dexfw_envs.envs.protocol import RobotEnv
+from dexfw_envs.observation import ARM_JOINTS
 
 APPROACH, ADVANCE, CLOSE, LIFT = range(4)
 LOW = 0.033  # an object whose centre is lower than this is pinched against the thumb's root [m]
@@ -23,6 +24,17 @@ LIFT_HEIGHT = 0.32  # [m]
 LOST_STEPS = 6  # steps without contact after which a lifted object counts as dropped
 FREQUENCY = 4.5  # of the second-order motion towards a goal [rad/s]
 SPEED = 0.28  # of the palm [m/s]
+TURNING = 0.12  # share of the remaining turn made in a step
+HAND_STEP = 0.09  # most that a finger command moves in a step [rad]
+WANDER_KEPT = 0.95  # of the palm's wander, from step to step
+WANDER_KICK = 0.3  # how much of a step's random kick is added to it
+
+AT_PREGRASP = 0.02  # a palm this near to the pre-grasp goes on to the grasp [m]
+AT_GRASP = 0.012  # a palm this near to the grasp closes [m]
+MOST_FOLLOWED = 60  # steps for which an object that rolls ahead is followed
+LEAST_FOLLOWED = 10  # steps before a touch alone closes the hand
+CLOSED = 0.4  # mean of the fingers' joints from which a hand counts as closed [rad]
+HOLDING = 0.09  # a closed hand that touches an object this near to its palm holds it [m]
 
 
 @dataclass(frozen=True)
@@ -111,22 +123,24 @@ class GraspExpert:
         self.env = env
         self.style = style or Style()
         self.seed = seed
+        self._driven = list(env.task.needs.robot.hand.driven)
+
         n = env.num_envs
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
         self._missing = np.zeros(n, dtype=int)  # steps a lifted object has been out of touch
         self._pauses = np.zeros((n, 4), dtype=int)
+        self._items: list[ObjectSpec | None] = [None for _ in range(n)]
+
         self._tempo = np.ones(n)
         self._position = np.zeros((n, 3))
         self._velocity = np.zeros((n, 3))
         self._quaternion = np.zeros((n, 4))
-        self._hand = np.zeros((n, 6))
-        self._grip = np.zeros((n, 6))
+        self._hand = np.zeros((n, HAND_ACTIONS))
+        self._grip = np.zeros((n, HAND_ACTIONS))
         self._base = np.zeros((n, 3))  # palm position from which the object is lifted
         self._wander = np.zeros((n, 3))
         self._generators = [np.random.default_rng(seed) for _ in range(n)]
-        self._items: list[ObjectSpec | None] = [None] * n
-        self._driven = list(env.task.needs.robot.hand.driven)
 
     def reset(self, mask: np.ndarray) -> None:
         """Begin new episodes in the worlds of `mask`, from whatever stage they are in."""
@@ -135,18 +149,22 @@ class GraspExpert:
         for k in np.flatnonzero(mask):
             scenario = self.env.scenarios[k]
             assert scenario is not None, "worlds are reset before their expert"
-            rng = self._generators[k] = np.random.default_rng([self.seed, scenario.seed])
+            rng = np.random.default_rng([self.seed, scenario.seed])
+            self._generators[k] = rng
             self._items[k] = get_object(scenario.objects[0])
             self._tempo[k] = 1.0 + rng.uniform(-self.style.timing, self.style.timing)
             self._pauses[k] = rng.integers(0, self.style.pause + 1, 4)
 
         self._position[mask] = command.position[mask, 0]
         self._quaternion[mask] = command.quaternion[mask, 0]
-        self._hand[mask] = command.joints[mask, 0, 7:]
-        self._velocity[mask] = self._wander[mask] = 0.0
-        self._clock[mask] = self._missing[mask] = 0
-        near = np.linalg.norm(self._palm_to_object(), axis=1) < 0.09
-        closed = world.hand_position[:, 0, self._driven[2:]].mean(axis=1) > 0.4
+        self._hand[mask] = command.joints[mask, 0, ARM_JOINTS:]
+        self._velocity[mask] = 0.0
+        self._wander[mask] = 0.0
+        self._clock[mask] = 0
+        self._missing[mask] = 0
+
+        near = np.linalg.norm(self._palm_to_object(), axis=1) < HOLDING
+        closed = world.hand_position[:, 0, self._driven[2:]].mean(axis=1) > CLOSED
         holding = near & closed & world.hand_object_contact[:, 0, 0]
         self.stage[mask] = np.where(holding, LIFT, APPROACH)[mask]
         self._grip[mask] = self._hand[mask]
@@ -156,8 +174,7 @@ class GraspExpert:
         """Return `ee_pose` actions (N, 12); the observation is not used, the true state is."""
         grasp, quaternion = self._grasp_pose()
         self._advance_stages(grasp)
-        goal = self._goal(grasp)
-        self._move(goal, quaternion)
+        self._move(self._goal(grasp), quaternion)
         self._move_hand()
         targets = Targets(
             position=(self._position + self._wander)[:, None],
@@ -179,22 +196,23 @@ class GraspExpert:
         centre = world.object_position[:, 0]
         turn = world.object_quaternion[:, 0]
         half = np.array([item.resting_height if item else 0.0 for item in self._items])
-        pairs = zip(self._items, turn, strict=True)
-        yaw = np.array([_grasp_yaw(item, q) if item else 0.0 for item, q in pairs])
+        yaw = np.zeros(world.worlds)
+        for k, item in enumerate(self._items):
+            if item is not None:
+                yaw[k] = _grasp_yaw(item, turn[k])
 
         # Flatter over low objects, so that straight fingers clear the table on the way in.
         room = np.clip((2 * half - 0.001) / FINGER_REACH, 0.0, 1.0)
         tilt = np.clip(np.arcsin(room), *approach.tilts)
-        fingers = np.stack(
-            [np.cos(tilt) * np.cos(yaw), np.cos(tilt) * np.sin(yaw), -np.sin(tilt)], axis=1
-        )
+        flat = np.cos(tilt)
+        fingers = np.stack([flat * np.cos(yaw), flat * np.sin(yaw), -np.sin(tilt)], axis=1)
         side = np.stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)], axis=1)
         normal = np.cross(fingers, -side)  # out of the palm: down
         axes = np.stack([fingers, np.cross(normal, fingers), normal], axis=2)
+
         ahead = np.where(half < LOW, *approach.ahead)[:, None]
         clearance = np.where(half < LOW, *approach.clearance)
         position = centre - ahead * fingers - (half + clearance)[:, None] * normal
-
         return position, tf.quat_from_matrix(axes)
 
     # --- what to do next
@@ -205,19 +223,22 @@ class GraspExpert:
         stage = self.stage.copy()
         off = np.linalg.norm(self._position - self._pregrasp(grasp), axis=1)
         gap = np.linalg.norm(self._position - grasp, axis=1)
-        ready = self._clock > self._pauses[np.arange(len(stage)), np.minimum(stage, 3)]
+        ready = self._clock > self._pauses[np.arange(len(stage)), stage]
 
         # An object that rolls ahead is followed for a while, then grasped where it is.
         touching = world.hand_object_contact[:, 0, 0]
-        arrived = (gap < 0.012) | (self._clock > 60)
-        arrived |= touching & (gap < self.style.approach.near) & (self._clock > 10)
-        self._enter(ADVANCE, (stage == APPROACH) & (off < 0.02))
+        close_by = touching & (gap < self.style.approach.near)
+        arrived = (gap < AT_GRASP) | (self._clock > MOST_FOLLOWED)
+        arrived |= close_by & (self._clock > LEAST_FOLLOWED)
+        self._enter(ADVANCE, (stage == APPROACH) & (off < AT_PREGRASP))
         self._enter(CLOSE, (stage == ADVANCE) & arrived & ready)
+
         closed = (stage == CLOSE) & (self._clock > CLOSING_STEPS + self._pauses[:, LIFT])
         reached = world.hand_position[:, 0, self._driven]
         self._grip[closed] = reached[closed] + self.style.margin
         self._base[closed] = self._position[closed]
         self._enter(LIFT, closed)
+
         self._missing = np.where((stage == LIFT) & ~touching, self._missing + 1, 0)
         self._enter(APPROACH, self._missing > LOST_STEPS)
 
@@ -244,20 +265,21 @@ class GraspExpert:
 
     def _move(self, goal: np.ndarray, quaternion: np.ndarray) -> None:
         """Advance the palm command as a critically damped mass pulled to the goal."""
-        dt = 0.05
         rate = (FREQUENCY * self._tempo)[:, None]
         pull = rate**2 * (goal - self._position) - 2 * rate * self._velocity
-        self._velocity += dt * pull
+        self._velocity += CONTROL_PERIOD * pull
         speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
-        self._velocity *= np.minimum(1.0, SPEED * self._tempo[:, None] / np.maximum(speed, 1e-9))
-        self._position += dt * self._velocity
+        most = SPEED * self._tempo[:, None]
+        self._velocity *= np.minimum(1.0, most / np.maximum(speed, 1e-9))
+        self._position += CONTROL_PERIOD * self._velocity
+
         turning = (self.stage <= ADVANCE)[:, None]
-        turned = tf.quat_slerp(self._quaternion, quaternion, 0.12 * self._tempo)
+        turned = tf.quat_slerp(self._quaternion, quaternion, TURNING * self._tempo)
         self._quaternion = np.where(turning, turned, self._quaternion)
 
         for k, rng in enumerate(self._generators):
             kick = rng.normal(0.0, self.style.tremor, 3)
-            self._wander[k] = 0.95 * self._wander[k] + 0.3 * kick
+            self._wander[k] = WANDER_KEPT * self._wander[k] + WANDER_KICK * kick
 
     def _move_hand(self) -> None:
         measured = self.env.world.hand_position[:, 0, self._driven]
@@ -265,7 +287,7 @@ class GraspExpert:
         goal = np.where((self.stage == CLOSE)[:, None], measured + LEAD, goal)
         goal[:, 0] = self.style.approach.thumb  # stays across the palm
         lower, upper = self.env.task.needs.robot.hand.driven_limits()
-        step = np.clip(goal - self._hand, -0.09, 0.09) * self._tempo[:, None]
+        step = np.clip(goal - self._hand, -HAND_STEP, HAND_STEP) * self._tempo[:, None]
         self._hand = np.clip(self._hand + step, lower, upper)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from dexfw_envs import transforms as tf
-from dexfw_envs.control.codec import CONTROL_PERIOD, Targets
+from dexfw_envs.control.codec import CONTROL_PERIOD, HAND_ACTIONS, Targets
 from dexfw_envs.envs.protocol import RobotEnv
-from dexfw_envs.experts.grasp import Style
-
-FREQUENCY = 4.5  # of the second-order motion towards a goal [rad/s]
-SPEED = 0.28  # of a palm [m/s]
-TURNING = 0.12  # share of the remaining turn made in a step
-HAND_STEP = 0.09  # most that a finger command moves in a step [rad]
+from dexfw_envs.experts.grasp import (
+    FREQUENCY,
+    HAND_STEP,
+    SPEED,
+    TURNING,
+    WANDER_KEPT,
+    WANDER_KICK,
+    Style,
+)
+from dexfw_envs.observation import ARM_JOINTS
 
 
 class PalmMotion:
@@ -36,12 +40,14 @@ class PalmMotion:
         self.env = env
         self.style = style
         self.seed = seed
+
         self.position = np.zeros((n, arms, 3))
         self._velocity = np.zeros((n, arms, 3))
         self.quaternion = np.zeros((n, arms, 4))
-        self.hand = np.zeros((n, arms, 6))
+        self.hand = np.zeros((n, arms, HAND_ACTIONS))
         self.tempo = np.ones(n)
         self._wander = np.zeros((n, arms, 3))
+
         self._generators = [np.random.default_rng(seed) for _ in range(n)]
         self._limits = env.task.needs.robot.hand.driven_limits()
 
@@ -50,12 +56,15 @@ class PalmMotion:
         command = self.env.controller
         self.position[mask] = command.position[mask]
         self.quaternion[mask] = command.quaternion[mask]
-        self.hand[mask] = command.joints[mask, :, 7:]
-        self._velocity[mask] = self._wander[mask] = 0.0
+        self.hand[mask] = command.joints[mask, :, ARM_JOINTS:]
+        self._velocity[mask] = 0.0
+        self._wander[mask] = 0.0
+
         for k in np.flatnonzero(mask):
             scenario = self.env.scenarios[k]
             assert scenario is not None, "worlds are reset before their expert"
-            rng = self._generators[k] = np.random.default_rng([self.seed, scenario.seed])
+            rng = np.random.default_rng([self.seed, scenario.seed])
+            self._generators[k] = rng
             self.tempo[k] = 1.0 + rng.uniform(-self.style.timing, self.style.timing)
 
     def pauses(self, world: int | np.integer, count: int) -> np.ndarray:
@@ -70,24 +79,33 @@ class PalmMotion:
             quaternion: Goals, (N, A, 4).
             hand: Goals of the driven joints [rad], (N, A, 6).
         """
-        rate = (FREQUENCY * self.tempo)[:, None, None]
-        pull = rate**2 * (position - self.position) - 2 * rate * self._velocity
-        self._velocity += CONTROL_PERIOD * pull
-        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
-        most = SPEED * self.tempo[:, None, None]
-        self._velocity *= np.minimum(1.0, most / np.maximum(speed, 1e-9))
-        self.position += CONTROL_PERIOD * self._velocity
-        share = np.broadcast_to(TURNING * self.tempo[:, None], self.position.shape[:2])
-        self.quaternion = tf.quat_slerp(self.quaternion, quaternion, share)
+        self._move_palms(position)
+        turned = np.broadcast_to(TURNING * self.tempo[:, None], self.position.shape[:2])
+        self.quaternion = tf.quat_slerp(self.quaternion, quaternion, turned)
+
         step = np.clip(hand - self.hand, -HAND_STEP, HAND_STEP) * self.tempo[:, None, None]
         self.hand = np.clip(self.hand + step, *self._limits)
 
-        for k, rng in enumerate(self._generators):
-            kick = rng.normal(0.0, self.style.tremor, self._wander.shape[1:])
-            self._wander[k] = 0.95 * self._wander[k] + 0.3 * kick
-
+        self._let_wander()
         targets = Targets(self.position + self._wander, self.quaternion, self.hand)
         return np.clip(self.env.codec.encode(targets), -1.0, 1.0)
+
+    def _move_palms(self, goal: np.ndarray) -> None:
+        """Pull the palm commands towards goals, as critically damped masses, below `SPEED`."""
+        tempo = self.tempo[:, None, None]
+        rate = FREQUENCY * tempo
+        pull = rate**2 * (goal - self.position) - 2 * rate * self._velocity
+        self._velocity += CONTROL_PERIOD * pull
+
+        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
+        self._velocity *= np.minimum(1.0, SPEED * tempo / np.maximum(speed, 1e-9))
+        self.position += CONTROL_PERIOD * self._velocity
+
+    def _let_wander(self) -> None:
+        """Let each palm drift from its command by the style's tremor."""
+        for k, rng in enumerate(self._generators):
+            kick = rng.normal(0.0, self.style.tremor, self._wander.shape[1:])
+            self._wander[k] = WANDER_KEPT * self._wander[k] + WANDER_KICK * kick
 
 
 def palm_quaternion(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -98,15 +116,20 @@ def palm_quaternion(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.
         pitch: How far the fingers point down [rad], (N,) or (N, 2).
         roll: How far the palms face up [rad], (N,) or (N, 2).
     """
-    yaw, pitch, roll = (np.broadcast_to(_column(a), (len(yaw), 2)) for a in (yaw, pitch, roll))
+    both = (len(yaw), 2)
+    yaw = np.broadcast_to(_column(yaw), both)
+    pitch = np.broadcast_to(_column(pitch), both)
+    roll = np.broadcast_to(_column(roll), both)
+
     zero = np.zeros_like(yaw)
+    up = np.array([0.0, 0.0, 1.0])
     ahead = np.stack([np.cos(yaw), np.sin(yaw), zero], axis=-1)
     across = np.stack([-np.sin(yaw), np.cos(yaw), zero], axis=-1)  # to the left
-    up = np.array([0.0, 0.0, 1.0])
+    facing = np.array([1.0, -1.0])[:, None] * across  # where each palm faces before the roll
+
     fingers = np.cos(pitch)[..., None] * ahead - np.sin(pitch)[..., None] * up
-    side = np.array([1.0, -1.0])[:, None] * across  # where the palm faces before the roll
     top = np.sin(pitch)[..., None] * ahead + np.cos(pitch)[..., None] * up
-    normal = np.cos(roll)[..., None] * side + np.sin(roll)[..., None] * top
+    normal = np.cos(roll)[..., None] * facing + np.sin(roll)[..., None] * top
     axes = np.stack([fingers, np.cross(normal, fingers), normal], axis=-1)
     return tf.quat_from_matrix(axes)
 

@@ -6,12 +6,14 @@ import numpy as np
 
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.control.codec import HAND_ACTIONS
 from dexfw_envs.envs.protocol import RobotEnv
-from dexfw_envs.experts.grasp import LEAD, PREOPPOSED, Style
+from dexfw_envs.experts.grasp import CLOSED, LEAD, PREOPPOSED, Style
 from dexfw_envs.experts.motion import PalmMotion
 from dexfw_envs.tasks.pour import BOWL, CUP
 
-APPROACH, ADVANCE, CLOSE, RAISE, CARRY, POUR = range(6)
+STAGES = 6
+APPROACH, ADVANCE, CLOSE, RAISE, CARRY, POUR = range(STAGES)
 DIP = np.deg2rad(12.0)  # of the fingers, down
 LOWEST = 0.066  # palm centre above the table: straight fingers clear it [m]
 BEHIND_RIM = 0.040  # palm centre below the rim, so that the thumb still meets the cup [m]
@@ -25,6 +27,14 @@ SHORT = 0.010  # where the cup's lip stands before the bowl's centre: balls fly 
 POUR_TILT = np.deg2rad(118.0)
 POUR_SPEED = 0.055  # [rad] per step
 LOST_STEPS = 6  # steps without contact after which a lifted cup counts as dropped
+ABOVE_GOAL = 0.03  # the palm is sent this much higher than it has to rise [m]
+FINGER_HEIGHT = 0.03  # of the topmost finger above the palm centre [m]
+
+UPRIGHT = 0.08  # a palm turned from upright by less than this goes on to the cup [rad]
+AT_PREGRASP = 0.015  # a palm this near to the pre-grasp goes on to the grasp [m]
+AT_GRASP = 0.006  # a palm this near to the grasp closes [m]
+MOST_ADVANCED = 60  # steps after which it closes where it is
+AT_BOWL = 0.012  # a palm this near to where the cup is poured tips it [m]
 
 
 class PourExpert:
@@ -44,18 +54,20 @@ class PourExpert:
             raise ValueError(f"PourExpert cannot act in task {env.task.name!r}; it knows 'Pour'")
         self.env = env
         self.style = style or Style()
+        self._driven = list(env.task.needs.robot.hand.driven)
+        self._upright = _palm_quaternion()
+
         n = env.num_envs
         self.motion = PalmMotion(env, self.style, seed)
         self.stage = np.zeros(n, dtype=int)
         self._clock = np.zeros(n, dtype=int)  # steps spent in the stage
         self._missing = np.zeros(n, dtype=int)  # steps a lifted cup has been out of touch
-        self._pauses = np.zeros((n, 6), dtype=int)
-        self._grip = np.zeros((n, 6))
+        self._pauses = np.zeros((n, STAGES), dtype=int)
+
+        self._grip = np.zeros((n, HAND_ACTIONS))
         self._base = np.zeros((n, 3))  # palm position from which the cup is lifted [m]
         self._tilt = np.zeros(n)  # of the pour [rad]
         self._stand = np.zeros((n, 2))  # centre of cup and bowl above their undersides [m]
-        self._driven = list(env.task.needs.robot.hand.driven)
-        self._upright = _palm_quaternion()
 
     def reset(self, mask: np.ndarray) -> None:
         """Begin new episodes in the worlds of `mask`, from whatever stage they are in."""
@@ -65,10 +77,12 @@ class PourExpert:
             scenario = self.env.scenarios[k]
             assert scenario is not None, "worlds are reset before their expert"
             self._stand[k] = [get_object(name).resting_height for name in scenario.objects]
-            self._pauses[k] = self.motion.pauses(int(k), 6)
+            self._pauses[k] = self.motion.pauses(int(k), STAGES)
 
-        self._clock[mask] = self._missing[mask] = 0
-        closed = world.hand_position[:, 0, self._driven[2:]].mean(axis=1) > 0.4
+        self._clock[mask] = 0
+        self._missing[mask] = 0
+
+        closed = world.hand_position[:, 0, self._driven[2:]].mean(axis=1) > CLOSED
         held = closed & world.hand_object_contact[:, 0, CUP]
         lifted = held & ~world.object_support_contact[:, CUP]
         stage = np.where(lifted, CARRY, np.where(held, RAISE, APPROACH))
@@ -82,9 +96,11 @@ class PourExpert:
         grasp, fingers = self._grasp_position()
         carry = self._carry_position()
         self._advance_stages(grasp, fingers, carry)
+
         pouring = self.stage == POUR
         self._tilt = np.where(pouring, np.minimum(self._tilt + POUR_SPEED, POUR_TILT), self._tilt)
         self._tilt = np.where(self.stage < CARRY, 0.0, self._tilt)
+
         turn = np.zeros_like(grasp)
         turn[:, 0] = -self._tilt
         quaternion = tf.quat_multiply(tf.quat_from_rotvec(turn), self._upright)
@@ -102,14 +118,14 @@ class PourExpert:
         below = cup[:, 2] - self._stand[:, CUP]
         tall = top + self._stand[:, CUP]
         height = np.maximum(LOWEST, np.minimum(0.5 * tall, tall - BEHIND_RIM))
-        share = (height + 0.03 - self._stand[:, CUP] - floor) / (top - floor)
+        share = (height + FINGER_HEIGHT - self._stand[:, CUP] - floor) / (top - floor)
         radius = foot + (rim - foot) * np.clip(share, 0.0, 1.0)
-        fingers = tf.quat_rotate(self._upright, np.array([1.0, 0.0, 0.0]))
-        place = cup.copy()
-        place[:, 2] = below + height
-        place[:, 1] -= radius + CLEARANCE
 
-        return place - (radius + THUMB)[:, None] * fingers, fingers
+        fingers = tf.quat_rotate(self._upright, np.array([1.0, 0.0, 0.0]))
+        palm = cup.copy()
+        palm[:, 2] = below + height
+        palm[:, 1] -= radius + CLEARANCE
+        return palm - (radius + THUMB)[:, None] * fingers, fingers
 
     def _carry_position(self) -> np.ndarray:
         """Return the palm position that brings the cup's lip over the bowl at the tilt, (N, 3)."""
@@ -119,6 +135,7 @@ class PourExpert:
         cosine = np.cos(self._tilt)
         lip = top * cosine - rim * sine
         heel = -self._stand[:, CUP] * cosine - foot * sine
+
         bowl = world.object_position[:, BOWL]
         edge = bowl[:, 2] + world.object_opening[:, BOWL, 3]
         cup = np.stack(
@@ -140,7 +157,7 @@ class PourExpert:
         goal = grasp.copy()
         goal = np.where(stage == APPROACH, grasp - RETREAT * fingers, goal)
         goal = np.where(stage == CLOSE, self.motion.position[:, 0], goal)
-        goal = np.where(stage == RAISE, self._base + (0.0, 0.0, RISE + 0.03), goal)
+        goal = np.where(stage == RAISE, self._base + (0.0, 0.0, RISE + ABOVE_GOAL), goal)
         return np.where(stage >= CARRY, carry, goal)
 
     def _hand_goal(self) -> np.ndarray:
@@ -158,20 +175,25 @@ class PourExpert:
         stage = self.stage.copy()
         position = self.motion.position[:, 0]
         ready = self._clock > self._pauses[np.arange(len(stage)), stage]
+
         behind = np.linalg.norm(position - grasp + RETREAT * fingers, axis=1)
-        turned = self._turned_by() < 0.08
-        self._enter(ADVANCE, (stage == APPROACH) & (behind < 0.015) & turned)
+        turned = self._turned_by() < UPRIGHT
+        self._enter(ADVANCE, (stage == APPROACH) & (behind < AT_PREGRASP) & turned)
         gap = np.linalg.norm(position - grasp, axis=1)
-        self._enter(CLOSE, (stage == ADVANCE) & ((gap < 0.006) | (self._clock > 60)) & ready)
+        arrived = (gap < AT_GRASP) | (self._clock > MOST_ADVANCED)
+        self._enter(CLOSE, (stage == ADVANCE) & arrived & ready)
+
         closed = (stage == CLOSE) & (self._clock > CLOSING_STEPS + self._pauses[:, RAISE])
         reached = world.hand_position[:, 0, self._driven]
         self._grip[closed] = reached[closed] + self.style.margin
         self._base[closed] = position[closed]
         self._enter(RAISE, closed)
+
         risen = position[:, 2] - self._base[:, 2] > RISE
         self._enter(CARRY, (stage == RAISE) & risen)
-        near = np.linalg.norm(position - carry, axis=1) < 0.012
+        near = np.linalg.norm(position - carry, axis=1) < AT_BOWL
         self._enter(POUR, (stage == CARRY) & near & ready)
+
         touching = world.hand_object_contact[:, 0, CUP]
         self._missing = np.where((stage >= RAISE) & ~touching, self._missing + 1, 0)
         self._enter(APPROACH, self._missing > LOST_STEPS)
