@@ -7,10 +7,7 @@ generation loop of MimicGen and DexMimicGen; which scenarios are asked for makes
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,99 +17,16 @@ from dexfw_envs.control.codec import Targets
 from dexfw_envs.editing.bridging import EditOptions
 from dexfw_envs.editing.editor import Editor, edit
 from dexfw_envs.editing.motion import Motion
-from dexfw_envs.editing.reading import end_effector_poses, read_motion, slew
+from dexfw_envs.editing.reading import read_motion
+from dexfw_envs.editing.tally import Tally, failure_reason
 from dexfw_envs.envs.protocol import RobotEnv
 from dexfw_envs.episodes.rollout import Episode, run_episodes
-from dexfw_envs.observation import read_objects
 from dexfw_envs.transforms import Array
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
 
 Choose = Callable[[Sequence[Motion], "Scenario", Array, np.random.Generator], int]
-
-# When a failed attempt counts as out of reach: the palm this far [m] from its command, this long.
-REACH_GAP = 0.06
-REACH_STEPS = 10
-LIFTED = 0.02  # rise from which an object counts as grasped [m]
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many attempts were made, how many succeeded, and why the others failed.
-
-    Attributes:
-        attempts: Number of attempts.
-        successes: Number of successes.
-        reasons: Number of failures for each reason.
-    """
-
-    attempts: int = 0
-    successes: int = 0
-    reasons: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, reason: str) -> Tally:
-        """Return the tally of one attempt; reason "" means success."""
-        return cls(1, 0, {reason: 1}) if reason else cls(1, 1)
-
-    def __add__(self, other: Tally) -> Tally:
-        reasons = dict(Counter(self.reasons) + Counter(other.reasons))
-        return Tally(self.attempts + other.attempts, self.successes + other.successes, reasons)
-
-    @property
-    def rate(self) -> float:
-        """Fraction of attempts that succeeded; 0 without attempts."""
-        return self.successes / self.attempts if self.attempts else 0.0
-
-    def to_json(self) -> str:
-        """One line of JSON, most frequent reason first."""
-        reasons = dict(Counter(self.reasons).most_common())
-        counts = {"attempts": self.attempts, "successes": self.successes, "reasons": reasons}
-        return json.dumps(counts)
-
-    @classmethod
-    def from_json(cls, text: str) -> Tally:
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
-
-
-def failure_reason(episode: Episode, codec: Any) -> str:
-    """Say why an episode failed, more precisely than the env, from what was recorded.
-
-    Returns:
-        "" for a success, else "fault" (the simulation broke down), "out_of_reach" (the arm did not
-        follow its commands), "knocked_off" (the object fell, or its balls were spilled, without
-        having been lifted), "never_grasped" (it was never lifted), "dropped" (it was lifted and
-        came down again), "spilled" (it was held, and the env says so) or "timeout" (it was lifted,
-        but not far or not for long enough). Without trajectories the reason is the env's.
-    """
-    if episode.success:
-        return ""
-    if episode.failure == "fault" or len(episode.actions) == 0:
-        return episode.failure or "timeout"
-
-    objects = read_objects(np.asarray(episode.observations["object"], float))
-    height = objects.position[..., 2]
-    rise = (height - height[0]).max(axis=1)
-    if rise.max() < LIFTED:
-        if _out_of_reach(episode, codec):
-            return "out_of_reach"
-        return "knocked_off" if episode.failure in ("dropped", "spilled") else "never_grasped"
-
-    fell = episode.failure == "dropped" or rise[-1] < 0.5 * rise.max()
-    return "dropped" if fell else episode.failure or "timeout"
-
-
-def _out_of_reach(episode: Episode, codec: Any) -> bool:
-    """Say whether the palm stayed behind its commands for some time."""
-    targets = codec.decode(np.asarray(episode.actions, float))
-    measured = end_effector_poses(episode.observations["proprio"])
-    issued = slew(targets, measured[0])
-
-    gap = np.linalg.norm(issued.position - measured[1:, :, :3], axis=-1).max(axis=-1)
-    away = np.convolve(gap > REACH_GAP, np.ones(REACH_STEPS), mode="valid")
-    return len(gap) >= REACH_STEPS and bool((away > REACH_STEPS - 0.5).any())
 
 
 def choose_nearest(count: int = 3) -> Choose:
@@ -182,7 +96,7 @@ class EditingPolicy:
         self.choose = choose or choose_nearest()
         self.entropy = int(rng.integers(2**63))
         self.chosen: list[int] = []  # source of each episode so far
-        self.plans: list[Array | Editor | None] = [None] * env.num_envs
+        self.plans: list[Array | Editor | None] = [None for _ in range(env.num_envs)]
         self.cursor = np.zeros(env.num_envs, dtype=int)
 
     def reset(self, mask: np.ndarray) -> None:
@@ -202,17 +116,16 @@ class EditingPolicy:
 
     def act(self, observation: Mapping[str, np.ndarray]) -> Array:
         """Return the next action of every world, (N, 12 A); a finished motion stands still."""
-        looking = any(isinstance(plan, Editor) for plan in self.plans)
-        objects = _poses(self.env.world)[0] if looking else None
+        objects, _ = _poses(self.env.world)
         actions = []
         for world, plan in enumerate(self.plans):
             if plan is None:
                 raise RuntimeError(f"world {world} was never reset")
             if isinstance(plan, Editor):
-                assert objects is not None
-                actions.append(self.env.codec.encode(plan.step(objects[world])))
+                action = self.env.codec.encode(plan.step(objects[world]))
             else:
-                actions.append(plan[min(self.cursor[world], len(plan) - 1)])
+                action = plan[min(self.cursor[world], len(plan) - 1)]
+            actions.append(action)
 
         self.cursor += 1
         return np.clip(np.stack(actions), -1.0, 1.0)
@@ -237,9 +150,10 @@ def _check_fits(source: Motion, env: RobotEnv) -> None:
 
 def _poses(world: Any) -> tuple[Array, Array]:
     """Return the poses of objects (N, O, 7) and end effectors (N, A, 7)."""
+    palms = (world.end_effector_position, world.end_effector_quaternion)
     return (
         np.concatenate([world.object_position, world.object_quaternion], axis=-1),
-        np.concatenate([world.end_effector_position, world.end_effector_quaternion], axis=-1),
+        np.concatenate(palms, axis=-1),
     )
 
 

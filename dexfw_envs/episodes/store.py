@@ -9,19 +9,16 @@ or be torn by a kill, is checked against the files when read, and can be rebuilt
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dexfw_envs.episodes.file import (
-    HEADER_FIELDS,
     SOURCES,
     DamagedEpisode,
     EpisodeMismatch,
@@ -32,6 +29,7 @@ from dexfw_envs.episodes.file import (
     make_header,
     save_episode,
 )
+from dexfw_envs.episodes.manifest import MANIFEST, append_row, make_row, read_rows, to_line
 from dexfw_envs.files import A_DAY, atomic_write_bytes, json_form, sweep
 
 __all__ = [
@@ -44,8 +42,6 @@ __all__ = [
     "open_store",
     "save_episode",
 ]
-MANIFEST = "manifest.jsonl"
-CHECKSUM = "crc32"  # of a manifest's row
 _EPISODE_NAME = re.compile(r"[^.].*\.h5")
 
 
@@ -164,7 +160,7 @@ class EpisodeStore:
 
         if not self._holds(identifier, header["scenario"]):
             save_episode(self.path(identifier), episode, **origin)
-            self._note(_row(identifier, header))
+            append_row(self.folder, make_row(identifier, header))
 
         return identifier
 
@@ -224,7 +220,7 @@ class EpisodeStore:
         """
         sweep(self.folder, older_than=A_DAY)
         rows = [row for row in map(self._row_of_file, self.ids()) if row is not None]
-        atomic_write_bytes(self.folder / MANIFEST, b"".join(map(_line, rows)))
+        atomic_write_bytes(self.folder / MANIFEST, b"".join(to_line(row) for row in rows))
         return len(rows)
 
     def verify(self) -> dict[str, str]:
@@ -267,46 +263,16 @@ class EpisodeStore:
 
         return True
 
-    def _note(self, row: Mapping[str, Any]) -> None:
-        """Append a row to the manifest."""
-        # Should this fail, the episode itself is safe and the row is found again in its file.
-        with (
-            contextlib.suppress(OSError),
-            open(self.folder / MANIFEST, "ab", buffering=0) as file,
-        ):
-            file.write(_line(row))
-
     def _rows(self) -> Iterator[dict[str, Any]]:
-        noted = self._noted()
+        noted = read_rows(self.folder)
         for identifier in self.ids():
             row = noted.get(identifier) or self._row_of_file(identifier)
             if row is not None:
                 yield row
 
-    def _noted(self) -> dict[str, dict[str, Any]]:
-        """Return the manifest's sound rows by id; torn and altered lines are passed over."""
-        rows: dict[str, dict[str, Any]] = {}
-        try:
-            lines = (self.folder / MANIFEST).read_bytes().splitlines()
-        except OSError:  # none, or none that can be read: the files tell the same
-            return rows
-
-        for line in lines:
-            try:
-                row = json.loads(line)
-                checksum = row.pop(CHECKSUM, None)  # older rows have none
-                if checksum not in (None, _checksum(row)):
-                    continue
-                if row.keys() >= {"id", *HEADER_FIELDS}:
-                    rows[row["id"]] = {name: row[name] for name in ("id", *HEADER_FIELDS)}
-            except (ValueError, AttributeError):
-                continue
-
-        return rows
-
     def _row_of_file(self, identifier: str) -> dict[str, Any] | None:
         try:
-            return _row(identifier, load_header(self.path(identifier)))
+            return make_row(identifier, load_header(self.path(identifier)))
         except DamagedEpisode as error:
             self._report(identifier, error)
             return None
@@ -365,18 +331,3 @@ def _inner_stores(folder: Path) -> str:
         return ""
     names = ", ".join(path.name for path in inner)
     return f", but in its folders {names}: name one of them, such as {inner[-1]}"
-
-
-def _line(row: Mapping[str, Any]) -> bytes:
-    """Return a manifest row as a line, with its checksum."""
-    return json.dumps({**row, CHECKSUM: _checksum(row)}).encode() + b"\n"
-
-
-def _checksum(row: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(row, sort_keys=True).encode()):08x}"
-
-
-def _row(identifier: str, header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest row; scenario and info become objects instead of text."""
-    unpacked = {name: json.loads(header[name]) for name in ("scenario", "info")}
-    return {"id": identifier, **header, **unpacked}

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from dexfw_envs.envs.protocol import EpisodeEnv
 from dexfw_envs.envs.single import DexEnv
 from dexfw_envs.episodes.rollout import Episode, Policy, ProgressCallback, run_episodes
+from dexfw_envs.evaluation.film import Film
 from dexfw_envs.evaluation.records import Record, reference
 from dexfw_envs.registry import NAMESPACE
 from dexfw_envs.scenario import displaced, varied
@@ -83,8 +83,8 @@ def evaluate(
         raise ValueError("give either split or scenarios")
     if not isinstance(env, str) and env_options:
         raise ValueError(f"env_options {sorted(env_options)} need an env id, got a finished env")
-
     _check_policy(policy)
+
     with ExitStack() as stack:
         if isinstance(env, str):
             options = dict(env_options or {})
@@ -94,20 +94,34 @@ def evaluate(
             stack.callback(env.close)
         labels = {**_identity(env), "split": split or "custom", "seed": seed}
         batch = _batch_of(env)
-        chosen = list(scenarios or ())
+
         if split is not None:
             chosen = _draw(labels["task"], split, episodes, seed)
-        if displacement:
-            chosen = [displaced(one, displacement) for one in chosen]
-        if variation is not None:
-            ranges = ranges_of(variation)
-            chosen = [varied(one, ranges) for one in chosen]
+        else:
+            chosen = list(scenarios or ())
+        chosen = _changed(chosen, displacement, variation)
+
         start = time.perf_counter()
         finished = _run(batch, policy, chosen, progress, videos, Path(video_folder))
         labels["wall_time_s"] = (time.perf_counter() - start) / max(len(finished), 1)
 
-    drawn = split is not None and not displacement and variation is None
-    return [_record(episode, labels, drawn) for episode in finished]
+    is_drawn = split is not None and not displacement and variation is None
+    return [_record(episode, labels, is_drawn) for episode in finished]
+
+
+def _changed(
+    scenarios: Sequence[Scenario],
+    displacement: float,
+    variation: str | Mapping[str, float | tuple[float, float]] | None,
+) -> list[Scenario]:
+    """Return scenarios displaced and varied as `evaluate` is asked to."""
+    changed = list(scenarios)
+    if displacement:
+        changed = [displaced(scenario, displacement) for scenario in changed]
+    if variation is not None:
+        ranges = ranges_of(variation)
+        changed = [varied(scenario, ranges) for scenario in changed]
+    return changed
 
 
 def evaluate_filmed(
@@ -149,7 +163,7 @@ def _run(
     folder: Path,
 ) -> list[Episode]:
     """Run and film; the episodes come back in the order of the scenarios."""
-    film = _Film(env, scenarios, videos, folder) if videos else None
+    film = Film(env, scenarios, videos, folder) if videos else None
     finished = []
     with closing(film) if film else nullcontext():
         for episode in run_episodes(
@@ -267,43 +281,3 @@ def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
         "progress": episode.info["progress"],
         "measures": json.dumps(episode.info["measures"]),
     }
-
-
-class _Film:
-    """Films the first episodes; called by `run_episodes` after every reset and step."""
-
-    def __init__(self, env: EpisodeEnv, scenarios: Sequence[Scenario], count: int, folder: Path):
-        self.env = env
-        self.scenarios = scenarios
-        self.count = count
-        self.folder = folder
-        self.fps = float(env.metadata.get("render_fps", 20))
-        self.writers: dict[int, Any] = {}
-
-    def __call__(self, indices: np.ndarray, lengths: np.ndarray) -> None:
-        """Append a frame for every filmed episode under way."""
-        worlds = np.flatnonzero((indices >= 0) & (indices < self.count))
-        if len(worlds) == 0:
-            return
-        for world, frame in zip(worlds, self.env.draw(worlds), strict=True):
-            self._writer(int(indices[world])).add(frame)
-
-    def _writer(self, index: int) -> Any:
-        from dexfw_envs.evaluation.video import VideoWriter
-
-        if index not in self.writers:
-            self.writers[index] = VideoWriter(self._path(index, "unfinished"), self.fps)
-        return self.writers[index]
-
-    def _path(self, index: int, outcome: str) -> Path:
-        return self.folder / f"episode-{index:03d}-{self.scenarios[index].objects[0]}-{outcome}.mp4"
-
-    def finish(self, episode: Episode) -> None:
-        """Close the video of an ended episode, if it was filmed, and name it by its outcome."""
-        if writer := self.writers.pop(episode.index, None):
-            writer.close(self._path(episode.index, episode.failure or "success"))
-
-    def close(self) -> None:
-        """Drop the videos of episodes that did not end."""
-        while self.writers:
-            self.writers.popitem()[1].discard()

@@ -20,15 +20,14 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.control.codec import POSITION_SLEW, ROTATION_SLEW
 from dexfw_envs.editing.augment import (
     EditingPolicy,
-    Tally,
     augment,
     choose_nearest,
     choose_random,
-    failure_reason,
 )
 from dexfw_envs.editing.motion import Motion
 from dexfw_envs.editing.reading import read_motion, slew, smooth
 from dexfw_envs.editing.segments import Subtask
+from dexfw_envs.editing.tally import Tally, failure_reason
 from dexfw_envs.episodes.rollout import mean_second_difference, run_episodes
 
 
