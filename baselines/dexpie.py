@@ -100,7 +100,7 @@ class CollectionArgs:
     intervene: Literal["retries", "always", "never"] = "retries"  # in which episodes
     patience: float = 1.5  # how long a stall is, in longest stages of an ordinary demonstration
     reaction: tuple[int, int] = (6, 14)  # of the scripted operator, least and most [steps]
-    foresight: int = 20  # steps that the operator is called before the first try went wrong
+    foresight: int = 20  # steps before the first try went wrong at which the operator is called
 
 
 @dataclass(frozen=True)
