@@ -153,3 +153,13 @@ def test_nothing_above_the_backends_imports_one_of_them(graph):
             if others and others != mine and name not in OF_ONE_BACKEND:
                 found.append(f"{name} imports {other}")
     assert found == []
+
+
+def test_the_page_of_the_architecture_tells_the_same_order():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.partition("## Import rule")[2].partition("\n## ")[0]
+    block = section.split("```")[1]
+    for tree, rooms in ROOM_LISTS.items():
+        words = block.partition(f"{tree}:")[2].partition(":")[0]
+        told = tuple(word.strip(",") for word in words.split() if word not in ROOM_LISTS)
+        assert told[: len(rooms)] == rooms, tree

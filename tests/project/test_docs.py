@@ -152,8 +152,9 @@ def test_a_reason_of_another_verdict_is_not_shown(monkeypatch):
     assert "All 2 claims: reproduces 0, partly 2, does not 0, not run 0." in short
 
 
-def test_readme_is_short():
-    assert (ROOT / "README.md").read_text().count("\n") <= 150
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_pages_for_an_overview_are_short(name):
+    assert (ROOT / name).read_text().count("\n") <= 150
 
 
 def test_pictures_and_films_are_small():
