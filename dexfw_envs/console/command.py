@@ -21,10 +21,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
@@ -46,6 +47,9 @@ MISUSE = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, 
 TOLD = (OSError, ImportError, KeyboardInterrupt)
 #: Errors that are told in one line if a `raise` of this project made them.
 RAISED = (ValueError, RuntimeError, FloatingPointError)
+
+CONSOLE_SCRIPT = "dexfw"  # as pyproject.toml names it
+_CALLED: list[str] = []  # names by which commands called commands, the innermost last
 
 Settings = TypeVar("Settings")
 
@@ -70,17 +74,46 @@ def run_command(
 
     def work(words: list[str]) -> int | None:
         text = description or settings.__doc__ or ""
-        return main(tyro.cli(settings, args=words, prog=_program(), description=help_text(text)))
+        return main(tyro.cli(settings, args=words, prog=program(), description=help_text(text)))
 
     return run_main(work, argv)
 
 
-def _program() -> str | None:
+def program() -> str | None:
     """Name of the command as it was called; None for a script, which is called by its file."""
+    if _CALLED:
+        return _CALLED[-1]
+    if Path(sys.argv[0]).stem == CONSOLE_SCRIPT:
+        return CONSOLE_SCRIPT
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
         return None
     return "python -m " + spec.name.removesuffix(".__main__")
+
+
+@contextmanager
+def called(name: str, words: Sequence[str]) -> Iterator[None]:
+    """Make what runs inside believe that it was called by this name with these words."""
+    before = sys.argv
+    sys.argv = [name, *words]
+    _CALLED.append(name)
+    try:
+        yield
+    finally:
+        _CALLED.pop()
+        sys.argv = before
+
+
+def exit_code_of(work: Callable[[], Any]) -> int:
+    """Do work that may end the process, and return the exit code instead."""
+    try:
+        work()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return FAILED
+        return end.code or 0
+    return 0
 
 
 def run_main(

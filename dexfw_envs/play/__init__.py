@@ -5,7 +5,7 @@
 
     records = evaluate(load_shipped("Grasp"), "DexFW/Grasp-v0", split="T_OEP", episodes=8)
 
-`python -m dexfw_envs play Grasp` shows one in a picture or a film.
+`dexfw play Grasp` shows one in a picture or a film.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from dexfw_envs.play.policy import PlayedPolicy, load
 from dexfw_envs.registry import entry
 
-__all__ = ["PlayedPolicy", "load", "load_shipped", "shipped_path"]
+__all__ = ["MEASURED_ON", "PlayedPolicy", "load", "load_shipped", "shipped_path"]
 
+MEASURED_ON = "T_OEP"  # the split on which the shipped policies were measured
 FOLDER = Path(__file__).parent / "policies"
 
 

@@ -41,6 +41,21 @@ class PlayedPolicy:
         self._fade = np.minimum(steps / np.float32(overlap + 1), np.float32(1.0))[:, None]
         self._allocate(0)
 
+    @property
+    def origin(self) -> str:
+        """What made it: method, turn and seed."""
+        known = self.header
+        return f"{known['method']}, turn {known['iteration']}, seed {known['seed']}"
+
+    @property
+    def measured_success(self) -> str:
+        """How often it succeeds on `MEASURED_ON`, with the 95 % Wilson interval."""
+        found = self.header.get("measured")
+        if not found:
+            return "not measured"
+        rate, low, high = (f"{100 * found[name]:.1f}" for name in ("success", "low", "high"))
+        return f"{rate} % [{low}, {high}] of {found['n']}"
+
     def _allocate(self, worlds: int) -> None:
         action = self._base.action
         self._queue = np.zeros((worlds, self._base.chunk, action), np.float32)

@@ -18,7 +18,7 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.lookup import find
 from dexfw_envs.catalog.shapes import Part
-from dexfw_envs.console.command import help_text, run_main
+from dexfw_envs.console.command import help_text, program, run_main
 from dexfw_envs.files import atomic_write_bytes
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire, panda_inspire_upright
@@ -136,7 +136,8 @@ def _add_joint(root: Element, joint: Joint, mimic: bool) -> None:
 
 def main(words: Sequence[str]) -> None:
     """Write the URDF of a robot named on the command line."""
-    parser = argparse.ArgumentParser(description=help_text("Write a robot as a URDF file."))
+    about = help_text("Write a robot as a URDF file.")
+    parser = argparse.ArgumentParser(program(), description=about)
     parser.add_argument("robot", help=", ".join(ROBOTS))
     parser.add_argument("file", type=Path)
     parser.add_argument("--mimic", action="store_true", help="coupled joints as mimic joints")

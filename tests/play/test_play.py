@@ -270,8 +270,8 @@ def test_the_list_names_tasks_policies_and_commands(capsys):
         success = 100 * load_shipped(item.name).header["measured"]["success"]
         [line] = [line for line in text.splitlines() if item.env_id in line]
         assert f"{success:.1f} % [" in line
-    for module in command.COMMANDS:
-        assert f"python -m {module} " in text
+    for name in (*command.MODULES, *command.SCRIPTS):
+        assert f" {name} " in text
 
 
 def test_the_list_and_the_help_load_no_simulator():
@@ -296,7 +296,7 @@ def test_all_commands_of_the_package_are_listed():
         if '\nif __name__ == "__main__":\n' in path.read_text():
             parts = path.relative_to(root.parent).with_suffix("").parts
             there.add(".".join(part for part in parts if part != "__main__"))
-    assert there == {"dexfw_envs", *command.COMMANDS}
+    assert there == {"dexfw_envs", *(module for module, _ in command.MODULES.values())}
 
 
 def test_play_shows_what_it_did(tmp_path, monkeypatch, capsys):

@@ -26,7 +26,7 @@ from dexfw_envs.backends.omnigibson.usd_files.objects import (
 from dexfw_envs.backends.omnigibson.usd_files.robot import write_robot
 from dexfw_envs.catalog.objects import OBJECTS
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
-from dexfw_envs.console.command import help_text, run_main
+from dexfw_envs.console.command import help_text, program, run_main
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.panda_inspire import panda_inspire
 from dexfw_envs.robots.tree import robot_tree
@@ -112,7 +112,7 @@ def write_all(folder: Path) -> list[Path]:
 def main(words: Sequence[str]) -> None:
     """Write the files into the folder named on the command line."""
     about = help_text("Write the files that OmniGibson is given.")
-    parser = argparse.ArgumentParser(description=about)
+    parser = argparse.ArgumentParser(program(), description=about)
     parser.add_argument("folder", nargs="?", type=Path, help="default: the one the backend reads")
     folder = file_folder(parser.parse_args(words).folder)
     written = write_all(folder)
