@@ -7,6 +7,20 @@ Expected: 98.2 % [96.7, 99.0] on T_OEP after turn 3, 3 seeds x 200 (the paper: 9
 Time: 16 min on two cores (the paper: 30 h on data-centre GPUs).
 """
 
+# Contents
+#   1. settings
+#   2. the wheel: the outer loop
+#   3. data of a turn: rollouts of the last policy, edited for new scenes (A_EP)
+#   4. base policy: imitation by diffusion
+#   5. combined policy: chunks of the base, plus the filtered residual
+#   6. residual reinforcement learning: worlds, schedule, tests
+#   7. residual PPO
+#   8. residual SAC
+#   9. networks, and what they see
+#  10. evaluation
+#  11. run folder, checkpoints, resuming
+#  12. entry point
+
 from __future__ import annotations
 
 import copy
@@ -16,46 +30,45 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from dexfw_envs.runs.evaluation import evaluate_checkpoint
 from dexfw_envs.runs.settings import ScriptArgs, check_device, command_line
 
-METHOD_VERSION, CONTROL_MODE = 3, "ee_pose"
-LEVELS, REPLAY_SIZE = 50, 300_000  # noise levels in training; transitions kept by SAC
-CLIP, TAU = 0.2, 0.01  # range of PPO's ratios; rate of SAC's target critics
+METHOD = "dexflywheel"
+METHOD_VERSION = 3
+CONTROL_MODE = "ee_pose"
+VIDEO_SIZE = 320  # side of a video's picture where the policy sees none [px]
 
 
 # --- 1. settings ---
 @dataclass(frozen=True)
-class Args(ScriptArgs):
-    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std", "enough")
+class WheelArgs:
+    """Turns of the wheel and the data of each."""
 
     preset: Literal["quick", "laptop", "paper"] = "laptop"  # where all other options start from
     iterations: int = 3  # turns of the wheel; beyond the third the objects stay those of the third
-    residual: bool = True  # train a residual policy (off: an ablation of the paper)
-    residual_algo: Literal["ppo", "sac"] = "ppo"  # PPO on success, or the paper's SAC, dense reward
     aep: bool = True  # A_EP on the collected rollouts (off: an ablation; D_1 has it always)
     data: Literal["fresh", "cumulative"] = "fresh"  # base_i learns from D_i, or from D_1 .. D_i
     base_init: Literal["scratch", "finetune"] = "scratch"  # base_i starts anew or from base_{i-1}
-    obs: Literal["state", "image"] = "state"  # image: the base policy also sees the camera
-    image_size: int = 96  # side of the camera image [px]
-    touch: bool = False  # the residual also feels the fingertip forces
-    total_timesteps: int = 200_000  # environment steps of residual RL per iteration
+    encoder_weights: str = ""  # safetensors file for the image encoder's start; random if empty
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
     per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
     explore: float = 0.0  # standard deviation of an offset on u when a failed scene is tried again
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
-    test_every: int = 102_400  # environment steps between tests of the full residual during RL
-    test_episodes: int = 88  # episodes of such a test
-    enough: float = 1.0  # success in such a test beyond which RL stops: then it only learns haste
-    # base policy (appendix A.1)
+
+
+@dataclass(frozen=True)
+class PolicyArgs:
+    """The base policy (appendix A.1)."""
+
+    obs: Literal["state", "image"] = "state"  # image: the policy also sees the camera
+    image_size: int = 96  # side of the camera image [px]
     denoiser: Literal["mlp", "transformer"] = "mlp"  # network
     width: int = 256  # its width
     layers: int = 3  # its residual blocks or transformer layers
     encoder: Literal["cnn", "vit"] = "cnn"  # image encoder
-    encoder_weights: str = ""  # safetensors file with weights of that encoder; random if empty
     chunk: int = 16  # H, actions predicted at once
     chunk_smoothing: float = 1.5  # of a predicted chunk, standard deviation [steps]; 0: none
     execute: int = 8  # actions executed open loop; the others are faded into the next chunk
@@ -66,13 +79,35 @@ class Args(ScriptArgs):
     base_batch: int = 256  # batch size
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
-    # residual policy (appendix A.2)
+
+    @property
+    def uses_camera(self) -> bool:
+        """Whether the policy looks through the camera."""
+        return self.obs == "image"
+
+    def check_chunk(self) -> None:
+        if not 1 <= self.execute <= self.chunk:
+            raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
+
+
+@dataclass(frozen=True)
+class ResidualArgs:
+    """The residual policy (appendix A.2) and its reinforcement learning."""
+
+    residual: bool = True  # train a residual policy (off: an ablation of the paper)
+    residual_algo: Literal["ppo", "sac"] = "ppo"  # PPO on success, or the paper's SAC, dense reward
+    touch: bool = False  # the residual also feels the fingertip forces
     alpha: tuple[float, float] = (0.15, 0.4)  # largest residual of palm and fingers [action]
-    smoothing: float = 0.5  # k of the filter, twice r_t = (1 - k) r_{t-1} + k alpha u_t; 1: none
+    smoothing: float = 0.5  # k of the filter, twice r_t = (1 - k) r_{t-1} + k u_t; 1: none
     ramp_start: int = 0  # step up to which the residual is never added
     ramp: int = 10_000  # step from which it is always added; its probability rises in between
+    total_timesteps: int = 200_000  # environment steps of residual RL per iteration
     rl_envs: int = 64  # parallel worlds
     rl_steps: int = 130  # longest episode of RL; the base's successes take about 90 steps
+    test_every: int = 102_400  # environment steps between tests of the full residual during RL
+    test_episodes: int = 88  # episodes of such a test
+    enough: float = 1.0  # success in such a test beyond which RL stops: then it only learns haste
+    # PPO
     gamma: float = 0.995  # discount of PPO; a smaller one makes for haste
     n_steps: int = 32  # steps per world between PPO updates
     epochs: int = 8  # passes over them
@@ -81,33 +116,29 @@ class Args(ScriptArgs):
     critic_lr: float = 1e-3  # learning rate of the PPO critic, likewise
     log_std: float = -0.9  # initial log standard deviation of u
     target_kl: float = 0.05  # an update stops beyond this divergence
+    # SAC
     dense_scale: float = 20.0  # dense reward of a step that counts as best
     sac_gamma: float = 0.97  # discount of SAC
     sac_batch: int = 256  # batch size of SAC
     utd: float = 1 / 16  # gradient steps per environment step
     learning_starts: int = 4_000  # steps with uniform random residuals before SAC learns
 
+
+@dataclass(frozen=True)
+class Args(ResidualArgs, PolicyArgs, WheelArgs, ScriptArgs):
+    """All options; those of `ScriptArgs` every script has."""
+
+    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std", "enough")
+
     def __post_init__(self) -> None:
-        if not 1 <= self.execute <= self.chunk:
-            raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
+        self.check_chunk()
         if not all(0 < value <= 1 for value in (*self.alpha, self.smoothing)):
             raise ValueError("--alpha and --smoothing must lie in (0, 1]")
-        if min(self.iterations, self.per_scene, len(self.trajectories), *self.trajectories) < 1:
+        counts = (self.iterations, self.per_scene, len(self.trajectories), *self.trajectories)
+        if min(counts) < 1:
             raise ValueError("--iterations, --per-scene, --trajectories must be at least 1 each")
-        if self.encoder_weights and self.obs != "image":
+        if self.encoder_weights and not self.uses_camera:
             raise ValueError("--encoder-weights needs --obs image")
-
-    def epsilon(self, step: float) -> float:
-        """Probability that the residual is added, rising linearly."""
-        return min(1.0, max(0.0, (step - self.ramp_start) / max(1, self.ramp - self.ramp_start)))
-
-    def combine(self, base: torch.Tensor, r: torch.Tensor, u: torch.Tensor):
-        """Action to execute for u in [-1, 1], and next state r (N, 2, action) of the filter."""
-        first = torch.lerp(r[:, 0], u, self.smoothing)
-        second = torch.lerp(r[:, 1], first, self.smoothing)  # the filter's output
-        scale = torch.tensor(self.alpha, device=r.device).repeat_interleave(6)  # of palm and hand
-        action = (base + scale.repeat(base.shape[1] // 12) * second).clamp(-1.0, 1.0)  # every arm
-        return action, torch.stack([first, second], dim=1)
 
 
 PRESETS: dict[str, dict] = {
@@ -127,12 +158,22 @@ PRESETS: dict[str, dict] = {
         "rl_steps": 300, "per_scene": 4, "chunk_smoothing": 0.0,
     },
 }  # fmt: skip
-SLOW = {"rl_steps": 240, "collect_steps": 240, "explore": 0.25, "smoothing": 0.35}
-SLOW |= {"test_every": 32_768, "enough": 0.98}
-TASKS: dict[str, dict] = {"Grasp": {}, "Pour": SLOW,  # where the settings of a task differ
+
+# What the tasks that take longer than Grasp share
+SLOW = {
+    "rl_steps": 240,
+    "collect_steps": 240,
+    "explore": 0.25,
+    "smoothing": 0.35,
+    "test_every": 32_768,
+    "enough": 0.98,
+}
+TASKS: dict[str, dict] = {  # where the settings of a task differ
+    "Grasp": {},
+    "Pour": SLOW,
     "Lift": SLOW | {"explore": 0.5, "rl_steps": 150, "collect_steps": 150, "gamma": 0.998},
     "Handover": SLOW | {"log_std": -1.8, "n_steps": 64, "minibatch": 1024},
-}  # fmt: skip
+}
 
 if __name__ == "__main__":
     ARGS = command_line(Args, PRESETS, TASKS, __doc__)  # before the imports that take seconds
@@ -149,15 +190,17 @@ from torch.distributions import Normal
 
 from dexfw_envs.backends import options_for
 from dexfw_envs.catalog.splits import training_sampler
+from dexfw_envs.control.codec import HAND_ACTIONS, PALM_ACTIONS
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.collection import Tries, gather
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.editing.augment import augment
 from dexfw_envs.editing.reading import read_motions
 from dexfw_envs.episodes.rollout import run_episodes
-from dexfw_envs.episodes.store import SOURCES, EpisodeStore
+from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.evaluation.evaluator import evaluate
 from dexfw_envs.files import atomic_write_json, read_json
+from dexfw_envs.observation import read_objects, read_proprio
 from dexfw_envs.registry import entry
 from dexfw_envs.runs.checkpoints import check_header, pack, unpack
 from dexfw_envs.runs.folder import RunFolder
@@ -174,274 +217,652 @@ from dexfw_envs.runs.report import (
 from dexfw_envs.transforms import matrix_from_quat
 
 
-# --- 2. networks ---
-def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
-    """State of the arms, place of the objects, and with `whole` their turn, velocities, (N, D)."""
-    things = obs["object"].reshape(len(obs["object"]), -1, 13)
-    arms = obs["proprio"].shape[1] // 69
-    ends = np.cumsum([19, 19, 12, 12, 3]) * arms
-    joints, speeds, *fingers, position, turn = np.split(obs["proprio"], ends, axis=1)
-    joints, speeds = (x.reshape(-1, arms, 19)[..., :7] for x in (joints, speeds))
-    palm = matrix_from_quat(turn.reshape(-1, arms, 4))
-    offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
-    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
-    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], things[..., :3]]
-    columns += [offset, seen, *[things[..., 3:]] * whole]
-    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
+# --- 2. the wheel: the outer loop ---
+def turn_wheel(run: Run) -> list[dict]:
+    """Turn the wheel; return the success of every base and combined policy.
+
+    D_1 comes from the demonstration. Turn i learns base_i from D_i and residual_i on top of it;
+    together they are combined_i, whose rollouts become D_{i+1}.
+    """
+    rows: list[dict] = []
+    for i in range(1, run.args.iterations + 1):
+        run.stage("data", build_data, i)
+        run.stage("base", train_base, i)
+        if run.args.residual:
+            run.stage("residual", train_residual, i)
+        run.stage("eval", evaluate_turn, i)
+        rows += read_json(run.path / f"eval_{i}.json")
+    return rows
 
 
-def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), *[nn.LayerNorm(after)] * norm, activation()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+# --- 3. data of a turn: rollouts of the last policy, edited for new scenes (A_EP) ---
+def build_data(run: Run, i: int) -> None:
+    """D_1 = A_EP(demonstration; C_1). D_i = A_EP(rollouts of combined_{i-1}; C_i).
+
+    C_i is row i of the task's curriculum: objects, surroundings and poses.
+    """
+    args = run.args
+    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
+    store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
+    add = partial(store.add, seed=args.seed, config={"turn": i})
+    env = make_env(args, image=args.uses_camera, steps=args.collect_steps)
+    rng = np.random.default_rng(run.seed)
+    report = {}
+
+    episodes = [load_seed(args.task)]
+    source = "augmented"
+    if i > 1:
+        episodes, report["rollouts"] = collect_rollouts(run, i, env, rng, add)
+        source = "policy"
+    if i == 1 or args.aep:
+        episodes, report["edited"] = edit_motions(run, i, env, rng, add, episodes)
+        source = "augmented"
+
+    env.close()
+    for episode in episodes:  # the failures are stored already
+        add(episode, source=source)
+    atomic_write_json(run.path / f"data_{i}.json", report)
 
 
-def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
-    options = {"activation": "gelu", "batch_first": True, "norm_first": True}
-    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, **options)
-    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+def collect_rollouts(run: Run, i: int, env, rng: np.random.Generator, add) -> tuple[list, dict]:
+    """Successes of combined_{i-1} with the objects of turn i, and a report; failures are stored.
+
+    Base and residual were trained in scenes of C_{i-1}, so they act there, and A_EP takes the
+    motions to the new scenes. Without A_EP the rollouts have to go to the new scenes themselves.
+    """
+    args = run.args
+    base, residual = run.policy(i - 1)
+    policy = ChunkPolicy(base, residual, args, env)
+    return gather(
+        args.task,
+        i,
+        data_size(args, i),
+        rng,
+        produce=policy.rollouts,
+        keep_failure=partial(add, source="policy"),
+        scenes=i - 1 if args.aep else i,
+        per_scene=args.per_scene,
+    )
 
 
-class MlpDenoiser(nn.Module):
-    """Denoises a flattened chunk (B, H, action) given the noise level k and a condition."""
-
-    def __init__(self, condition: int, horizon: int, action: int, args: Args):
-        super().__init__()
-        size, width = horizon * action, args.width
-        self.level = nn.Embedding(LEVELS, 64)
-        self.inlet = nn.Linear(size + condition + 64, width)
-        block = nn.Sequential(nn.LayerNorm(width), mlp([width] * 3, nn.SiLU))
-        self.blocks = nn.ModuleList(copy.deepcopy(block) for _ in range(args.layers))
-        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
-
-    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        x = self.inlet(torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1))
-        for block in self.blocks:
-            x = x + block(x)
-        return self.outlet(x).view_as(chunk)
-
-
-class TransformerDenoiser(nn.Module):
-    """One token for k, one for the condition, one per action; the last ones give the result."""
-
-    def __init__(self, condition: int, horizon: int, action: int, args: Args):
-        super().__init__()
-        self.level = nn.Embedding(LEVELS, args.width)
-        self.condition, self.action = (nn.Linear(n, args.width) for n in (condition, action))
-        self.position = nn.Parameter(0.02 * torch.randn(horizon + 2, args.width))
-        self.body = transformer(args.width, args.layers, heads=8, dropout=0.1)
-        self.outlet = nn.Sequential(nn.LayerNorm(args.width), nn.Linear(args.width, action))
-
-    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        context = torch.stack([self.level(k), self.condition(condition)], dim=1)
-        tokens = torch.cat([context, self.action(chunk)], dim=1)
-        return self.outlet(self.body(tokens + self.position)[:, 2:])
+def edit_motions(
+    run: Run, i: int, env, rng: np.random.Generator, add, episodes: list
+) -> tuple[list, dict]:
+    """A_EP: motions edited for scenes of C_i and run there. Successes and a report, as above."""
+    args = run.args
+    smoothing = args.aep_smoothing if i > 1 else 0.0  # the demonstration is smooth
+    motions = read_motions(episodes, env.codec, smoothing=smoothing)
+    produce = partial(augment, env, motions, rng=rng, failures=True, progress=f"A_EP {i}")
+    return gather(
+        args.task,
+        i,
+        data_size(args, i),
+        rng,
+        produce=produce,
+        keep_failure=partial(add, source="augmented"),
+        per_scene=args.per_scene,
+    )
 
 
-class ImageEncoder(nn.Module):
-    """Features of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer stem."""
-
-    def __init__(self, kind: str, side: int):
-        super().__init__()
-        widths = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, 384)}[kind]
-        self.stem = nn.Sequential()
-        for before, after in pairwise(widths):
-            self.stem.extend([nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()])
-            side = (side + 1) // 2
-        self.position = nn.Parameter(0.02 * torch.randn(side * side, widths[-1]))
-        self.vit = transformer(384, layers=12, heads=6, dropout=0.0) if kind == "vit" else None
-        self.outlet = nn.LayerNorm(384) if self.vit else nn.Linear(side * side * widths[-1], 384)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        x = self.stem(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).flatten(2).transpose(1, 2)
-        return self.outlet(self.vit(x + self.position).mean(1) if self.vit else x.flatten(1))
+def data_size(args: Args, i: int) -> int:
+    """How many episodes D_i holds; the last number goes for all later turns."""
+    last = len(args.trajectories) - 1
+    return args.trajectories[min(i - 1, last)]
 
 
-# --- 3. base policy: imitation by diffusion ---
+def make_env(
+    args: Args,
+    image: bool = False,
+    steps: int | None = None,
+    reward_mode: str = "sparse",
+    autoreset_mode: str = "disabled",
+    **options: Any,
+):
+    """Make worlds; as they are for collection and tests, where `run_episodes` resets them.
+
+    Args:
+        image: Every observation holds a picture; else one is drawn only when it is looked at.
+        steps: Longest episode; None: the task's own limit.
+    """
+    obs_mode = "image" if image else "state"
+    if args.touch:
+        obs_mode += "+touch"
+    backend_options = options_for(
+        args.backend, args.threads, args.timestep_scale, args.friction_scale
+    )
+    return gymnasium.make_vec(
+        entry(args.task).env_id,
+        num_envs=args.rl_envs,
+        backend=args.backend,
+        control_mode=CONTROL_MODE,
+        obs_mode=obs_mode,
+        image_size=args.image_size if args.uses_camera else VIDEO_SIZE,
+        max_episode_steps=steps,
+        reward_mode=reward_mode,
+        autoreset_mode=autoreset_mode,
+        info_mode="full",
+        render_mode="rgb_array",
+        **options,
+        **backend_options,
+    ).unwrapped
+
+
+# --- 4. base policy: imitation by diffusion ---
+LEVELS = 50  # noise levels in training
+LEAST_SPREAD = 0.02  # a column that hardly varies is not blown up
+STATE_LIMIT = 5.0  # of a standardised state
+WARM_UP = 100  # gradient steps over which the learning rate rises
+LOGGED = 100  # gradient steps from one row of the curves to the next
+
+
+def train_base(run: Run, i: int) -> None:
+    """Behaviour cloning of D_i, from scratch or from base_{i-1}."""
+    args = run.args
+    data = run.data(i)
+    base = new_base(run, i, data)
+    parameters = list(base.to(args.device).parameters())
+    optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
+    ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
+
+    saved = run.restore()
+    parts = {"base": base, "optimizer": optimizer, "ema": ema}
+    if saved:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+
+    low_precision = args.precision == "bf16"
+    device_type = torch.device(args.device).type
+    for step in run.bar(f"base {i}", saved.get("step", 0), args.base_steps):
+        cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
+        warm_up = min(1.0, (step + 1) / WARM_UP)
+        optimizer.param_groups[0]["lr"] = args.base_lr * cosine * warm_up
+
+        index = torch.randint(0, len(data.state), (args.base_batch,))
+        state, chunk, image = (column[index].to(args.device) for column in data)
+        with torch.autocast(device_type, torch.bfloat16, enabled=low_precision):
+            loss = base.loss(state, chunk, image)
+        descend(optimizer, loss, limit=10.0)
+        ema.step(parameters)
+
+        if (step + 1) % LOGGED == 0:
+            done = (i - 1) * args.base_steps + step + 1
+            run.log(done, {"losses/base": loss.item()})
+        run.save(step=step + 1, **{name: part.state_dict for name, part in parts.items()})
+
+    ema.copy_to(parameters)
+    run.store_policy(i, base, None)
+
+
+def new_base(run: Run, i: int, data: Dataset) -> BasePolicy:
+    """Base policy before its training."""
+    args = run.args
+    state_size = data.state.shape[1]
+    action_size = data.chunk.shape[2]
+    base = BasePolicy(state_size, action_size, args)
+    base.fit_normaliser(data.state, data.chunk.flatten(0, 1))
+    if args.encoder_weights:  # load_model refuses weights that do not fit and names them
+        safetensors.torch.load_model(base.encoder, args.encoder_weights)
+    if i > 1 and args.base_init == "finetune":
+        before, _ = run.policy(i - 1)
+        base.load_state_dict(before.state_dict())  # its normaliser fits its weights
+    return base
+
+
+class Dataset(NamedTuple):
+    """What the base policy learns from: M moments of successful episodes."""
+
+    state: torch.Tensor  # (M, D)
+    chunk: torch.Tensor  # the actions from there on, (M, H, action)
+    image: torch.Tensor  # (M, h, w, 3) uint8, or (M, 0) without a camera
+
+
+def make_dataset(episodes, args: Args) -> Dataset:
+    """Cut episodes into moments; past an episode's end its last action is repeated."""
+    states, chunks, images = [], [], []
+    for episode in episodes:
+        obs = episode.observations
+        steps = len(episode.actions)
+        actions = torch.as_tensor(episode.actions, dtype=torch.float32)
+        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # (T, H)
+        image = obs.get("image", np.empty((steps, 0)))
+
+        states.append(features(obs)[:steps])
+        chunks.append(actions[ahead.clamp(max=steps - 1)])
+        images.append(torch.as_tensor(image[:steps]))
+
+    if not states:
+        raise ValueError("no successful demonstration to learn from")
+    return Dataset(torch.cat(states), torch.cat(chunks), torch.cat(images))
+
+
 class BasePolicy(nn.Module):
     """pi_base: a chunk of H actions from one observation. Its normaliser is part of it."""
 
     def __init__(self, state: int, action: int, args: Args):
         super().__init__()
-        self.args, self.shape = args, (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        denoiser = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
-        self.denoiser = denoiser(state + 384 * (args.obs == "image"), *self.shape, args)
-        kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
-        self.scheduler = DDIMScheduler(LEVELS, **kind)
+        self.args = args
+        self.shape = (args.chunk, action)
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
+        condition = state + IMAGE_FEATURES if args.uses_camera else state
+        kind = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
+        self.denoiser = kind(condition, args.chunk, action, args)
+
+        self.scheduler = DDIMScheduler(
+            LEVELS, beta_schedule="squaredcos_cap_v2", prediction_type=args.prediction
+        )
         self.scheduler.set_timesteps(args.sampling_steps)
-        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))
-        sizes = {"mean": state, "std": state, "centre": action, "reach": action}
-        for name, size in sizes.items():
-            self.register_buffer(name, torch.ones(size))
+        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))  # (H, H)
+
+        self.register_buffer("mean", torch.ones(state))
+        self.register_buffer("std", torch.ones(state))
+        self.register_buffer("centre", torch.ones(action))
+        self.register_buffer("reach", torch.ones(action))
 
     def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
-        """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
-        low, high = action.amin(0), action.amax(0)
-        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
-        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
+        """Standardise states (M, D), bring actions (M, action) to [-1, 1]."""
+        low = action.amin(0)
+        high = action.amax(0)
+        self.mean = state.mean(0)
+        self.std = state.std(0).clamp(min=LEAST_SPREAD)
+        self.centre = (low + high) / 2
+        self.reach = ((high - low) / 2).clamp(min=LEAST_SPREAD)
 
     def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
-        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
-        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
+        """What the network is told of states (B, D) and images; noisy while it is trained."""
+        state = ((state - self.mean) / self.std).clamp(-STATE_LIMIT, STATE_LIMIT)
+        if self.training:
+            state = state + self.args.obs_noise * torch.randn_like(state)
+        if self.encoder is None:
+            return state
+        return torch.cat([state, self.encoder(image)], dim=1)
 
     def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        chunk = (chunk - self.centre) / self.reach
-        k = torch.randint(0, LEVELS, (len(chunk),)).to(chunk.device)
-        noise = torch.randn(chunk.shape).to(chunk.device)
-        noisy = self.scheduler.add_noise(chunk, noise, k)
+        """Error of denoising chunks (B, H, action) that were made noisy at random levels k."""
+        clean = (chunk - self.centre) / self.reach
+        k = torch.randint(0, LEVELS, (len(clean),)).to(clean.device)
+        noise = torch.randn(clean.shape).to(clean.device)
+        noisy = self.scheduler.add_noise(clean, noise, k)
         predicted = self.denoiser(noisy, k, self.condition(state, image)).float()
-        return F.mse_loss(predicted, noise if self.args.prediction == "epsilon" else chunk)
+        target = noise if self.args.prediction == "epsilon" else clean
+        return F.mse_loss(predicted, target)
 
     @torch.no_grad()
-    def sample(self, obs: dict[str, np.ndarray], chunk: torch.Tensor) -> torch.Tensor:
+    def sample(self, obs: dict[str, np.ndarray], noise: torch.Tensor) -> torch.Tensor:
         """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
-        device, chunk = self.args.device, chunk.to(self.args.device)
-        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
+        device = self.args.device
+        image = torch.empty(0)
+        if self.encoder is not None:
+            image = torch.as_tensor(obs["image"]).to(device)
         condition = self.condition(features(obs).to(device), image)
+
+        chunk = noise.to(device)
         for k in self.scheduler.timesteps:
-            predicted = self.denoiser(chunk, k.to(device).expand(len(chunk)), condition)
+            levels = k.to(device).expand(len(chunk))
+            predicted = self.denoiser(chunk, levels, condition)
             chunk = self.scheduler.step(predicted, k, chunk).prev_sample
-        return self.smoother @ (chunk * self.reach + self.centre).cpu()
+        actions = chunk * self.reach + self.centre
+        return self.smoother @ actions.cpu()
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
+    """Take one gradient step; the gradient's norm is cut to `limit`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], limit)
+    nn.utils.clip_grad_norm_(parameters, limit)
     optimizer.step()
 
 
-def make_dataset(episodes, args: Args) -> list[torch.Tensor]:
-    """State (M, D), actions from there on (M, H, action), the last one repeated, image if any."""
-    states, chunks, images = [], [], []
-    for episode in episodes:
-        steps, obs = len(episode.actions), episode.observations
-        ahead = (torch.arange(steps)[:, None] + torch.arange(args.chunk)).clamp(max=steps - 1)
-        states.append(features(obs)[:steps])
-        chunks.append(torch.as_tensor(episode.actions, dtype=torch.float32)[ahead])
-        images.append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
-    if not states:
-        raise ValueError("no successful demonstration to learn from")
-    return [torch.cat(states), torch.cat(chunks), torch.cat(images)]
+# --- 5. combined policy: chunks of the base, plus the filtered residual ---
+def combine(
+    base_action: torch.Tensor, r: torch.Tensor, u: torch.Tensor, args: Args
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add a residual to the base's action: clip(a + alpha * r2), r2 the filtered u.
+
+    Args:
+        base_action: a, (N, action).
+        r: State of the two filters, (N, 2, action).
+        u: What the residual policy puts out, in [-1, 1], (N, action).
+
+    Returns:
+        Action to execute (N, action), and the next state of the filters.
+    """
+    r1 = torch.lerp(r[:, 0], u, args.smoothing)  # (1 - k) r1 + k u
+    r2 = torch.lerp(r[:, 1], r1, args.smoothing)
+    alpha = largest_residual(args, base_action.shape[1]).to(r.device)
+    action = (base_action + alpha * r2).clamp(-1.0, 1.0)
+    return action, torch.stack([r1, r2], dim=1)
 
 
-def train_base(run: Run, i: int) -> None:
-    """Behaviour cloning of D_i, from scratch or from base_{i-1}."""
-    args, data = run.args, run.data(i)
-    base = BasePolicy(data[0].shape[1], data[1].shape[2], args)
-    base.fit_normaliser(data[0], data[1].flatten(0, 1))
-    if args.encoder_weights:  # load_model refuses weights that do not fit and names them
-        safetensors.torch.load_model(base.encoder, args.encoder_weights)
-    if i > 1 and args.base_init == "finetune":
-        base.load_state_dict(run.policy(i - 1)[0].state_dict())  # its normaliser fits its weights
-    parameters = list(base.to(args.device).parameters())
-    optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
-    ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
-    parts = {"base": base, "optimizer": optimizer, "ema": ema}
-    low = args.precision == "bf16"
-    saved = run.restore()
-    for name in parts if saved else ():
-        parts[name].load_state_dict(saved[name])
-    for step in run.bar(f"base {i}", saved.get("step", 0), args.base_steps):
-        index = torch.randint(0, len(data[0]), (args.base_batch,))
-        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=low):
-            loss = base.loss(*(x[index].to(args.device) for x in data))
-        cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
-        optimizer.param_groups[0]["lr"] = args.base_lr * cosine * min(1.0, (step + 1) / 100)
-        descend(optimizer, loss, limit=10.0)
-        ema.step(parameters)
-        if (step + 1) % 100 == 0:
-            run.log((i - 1) * args.base_steps + step + 1, {"losses/base": loss.item()})
-        run.save(step=step + 1, **{name: part.state_dict for name, part in parts.items()})
-    ema.copy_to(parameters)
-    run.store_policy(i, base, None)
+def largest_residual(args: Args, size: int) -> torch.Tensor:
+    """alpha of every element of the action, (action,): palm and hand of every arm."""
+    palm, hand = args.alpha
+    arm = torch.tensor([palm] * PALM_ACTIONS + [hand] * HAND_ACTIONS)
+    return arm.repeat(size // len(arm))
 
 
-# --- 4. combined policy: queues of chunks, plus the filtered residual ---
-class ChunkPolicy(nn.Module):
-    """pi_combined, or pi_base without a residual; every world of `env` has its own queue."""
+def residual_input(
+    obs: dict[str, np.ndarray], base_action: torch.Tensor, r: torch.Tensor, args: Args
+) -> torch.Tensor:
+    """What the residual sees, (N, D): state, base action, filters; no image, no geometry."""
+    seen = [features(obs, whole=True)]
+    if args.touch:
+        seen.append(torch.as_tensor(obs["touch"]))
+    return torch.cat([*seen, base_action, r.flatten(1)], dim=1)
 
-    def __init__(self, base, residual, args: Args, env, aligned: bool = False):
-        super().__init__()
-        self.networks, self.args, self.env, self.aligned = (base, residual), args, env, aligned
-        n, overlap = env.num_envs, args.chunk - args.execute  # a new chunk is faded in over these
-        for name in ("queue", "noise"):  # actions to come, the last one repeated; where plans start
-            self.register_buffer(name, torch.zeros(n, *base.shape))
-        self.register_buffer("r", torch.zeros(n, 2, base.shape[1]))  # filter of the residual
-        self.register_buffer("left", -torch.ones(n).long())  # steps to the next plan; -1: first
-        self.retry, self.offset = None, torch.zeros(n, base.shape[1])  # on u, one for an episode
-        self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
+
+def base_and_filter(x: torch.Tensor, action: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take base action (B, action) and filters (B, 2, action) out of the residual's input."""
+    base_action = x[:, -3 * action : -2 * action]
+    r = x[:, -2 * action :].unflatten(1, (2, action))
+    return base_action, r
+
+
+class ChunkPolicy:
+    """pi_combined, or pi_base without a residual; every world of `env` has its own queue.
+
+    Args:
+        aligned: A world that was reset plans again together with the others, so that planning
+            is batched. Tests and collection do without: there no world depends on another.
+    """
+
+    STATE = ("queue", "noise", "r", "left")
+
+    def __init__(
+        self, base: BasePolicy, residual: Agent | None, args: Args, env, aligned: bool = False
+    ):
+        self.base = base
+        self.residual = residual
+        self.args = args
+        self.env = env
+        self.aligned = aligned
+        worlds = env.num_envs
+        horizon, action = base.shape
+        self.queue = torch.zeros(worlds, horizon, action)  # to come, the last one repeated
+        self.noise = torch.zeros(worlds, horizon, action)  # where the denoising starts
+        self.left = -torch.ones(worlds).long()  # steps to the next plan; -1: the first
+        self.r = torch.zeros(worlds, 2, action)  # filters of the residual
+        self.offset = torch.zeros(worlds, action)  # on u, the same for a whole episode
+
+        overlap = args.chunk - args.execute  # a new chunk is faded in over these steps
+        share = torch.arange(1, args.chunk + 1) / (overlap + 1)
+        self.fade = share.clamp(max=1.0)[:, None]  # (H, 1)
 
     def reset(self, mask: np.ndarray) -> None:
-        self.left[mask], self.r[mask] = -1, 0.0
-        for world in np.flatnonzero(mask) if self.retry else ():  # the n-th reset is the n-th try
-            self.offset[world] = self.args.explore * next(self.retry) * torch.randn(self.r.shape[2])
+        self.left[mask] = -1
+        self.r[mask] = 0.0
 
-    def rollouts(self, tries: Tries):
-        """Collect; where it failed it tries again in another way, with a random offset on u."""
-        self.retry = iter(tries.retry)
-        return run_episodes(self.env, self, tries, progress="rollouts")
+    @torch.no_grad()
+    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+        """Actions to execute, (N, action)."""
+        base_action = self.base_action(obs)
+        u = torch.zeros_like(base_action)
+        if self.residual is not None:
+            x = residual_input(obs, base_action, self.r, self.args)
+            u = self.residual.mean(x.to(self.args.device)).cpu()
+        u = (u + self.offset).clamp(-1.0, 1.0)
+        action, self.r = combine(base_action, self.r, u, self.args)
+        return action.numpy()
 
     def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
-        """Take the next action from every queue, (N, action); worlds whose time is up plan anew."""
-        due = self.left <= 0
+        """Take the next action of every queue, (N, action); worlds whose time is up plan anew."""
+        due = self.left <= 0  # (N,)
         if due.any():
-            if self.args.sampling_noise == "fresh":
-                self.noise[due] = torch.randn(self.noise[due].shape)
-            seen = {name: value[due.numpy()] for name, value in obs.items()}
-            if self.args.obs == "image":  # drawn only when looked at
-                seen["image"] = self.env.draw(np.flatnonzero(due))
-            new, old = self.networks[0].sample(seen, self.noise[due]), self.queue[due]
-            fade = torch.where((self.left[due] < 0)[:, None, None], 1.0, self.fade)
-            self.queue[due] = old + fade * (new - old)
-            short = self.aligned and not due.all()  # after a reset, to replan with all others again
-            self.left[due] = self.left[~due].max() if short else self.args.execute
+            self.plan(obs, due)
         action = self.queue[:, 0]
         self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
         self.left -= 1
         return action
 
-    def residual_input(self, obs: dict[str, np.ndarray], base_action: torch.Tensor):
-        """No image, no geometry; (N, D), ending in base action and filter state."""
-        touch = [torch.as_tensor(obs["touch"])] if self.args.touch else []
-        return torch.cat([features(obs, whole=True), *touch, base_action, self.r.flatten(1)], dim=1)
+    def plan(self, obs: dict[str, np.ndarray], due: torch.Tensor) -> None:
+        """Predict a chunk for the worlds of `due` (N,) and fade it into what is left of the old."""
+        if self.args.sampling_noise == "fresh":
+            self.noise[due] = torch.randn(self.noise[due].shape)
+        seen = {name: value[due.numpy()] for name, value in obs.items()}
+        if self.args.uses_camera:  # drawn only when looked at
+            seen["image"] = self.env.draw(np.flatnonzero(due))
 
-    @torch.no_grad()
-    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        base, u = self.base_action(obs), torch.zeros(())
-        if self.networks[1] is not None:
-            u = self.networks[1].mean(self.residual_input(obs, base).to(self.args.device)).cpu()
-        action, self.r = self.args.combine(base, self.r, (u + self.offset).clamp(-1.0, 1.0))
-        return action.numpy()
+        new = self.base.sample(seen, self.noise[due])  # (n, H, action)
+        old = self.queue[due]
+        first = (self.left[due] < 0)[:, None, None]  # nothing to fade from
+        fade = torch.where(first, 1.0, self.fade)
+        self.queue[due] = old + fade * (new - old)
+
+        if self.aligned and not due.all():
+            self.left[due] = self.left[~due].max()
+        else:
+            self.left[due] = self.args.execute
+
+    def rollouts(self, tries: Tries):
+        """Collect episodes; where it failed it tries again in another way, by an offset on u."""
+
+        def draw_offsets(episode: np.ndarray, length: np.ndarray) -> None:
+            """Where an episode begins: an offset if its scene was tried before, else none."""
+            for world in np.flatnonzero((episode >= 0) & (length == 0)):
+                direction = torch.randn(self.offset.shape[1])
+                spread = self.args.explore if tries.retry[episode[world]] else 0.0
+                self.offset[world] = spread * direction
+
+        return run_episodes(self.env, self, tries, progress="rollouts", on_step=draw_offsets)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {name: getattr(self, name) for name in self.STATE}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        for name in self.STATE:
+            setattr(self, name, state[name])
 
 
-# --- 5. residual reinforcement learning: what PPO and SAC share ---
+# --- 6. residual reinforcement learning: worlds, schedule, tests ---
+def train_residual(run: Run, i: int) -> None:
+    """RL of residual_i over the frozen base_i, with the objects of turn i + 1 in scenes of C_i."""
+    args = run.args
+    base, _ = run.policy(i)
+    env = make_rl_env(args, i)
+    worlds = Worlds(env, ChunkPolicy(base, None, args, env, aligned=True), args, run.seed)
+    agent = AGENTS[args.residual_algo](worlds.x.shape[1], base.shape[1], args)
+    saved = run.restore()
+    if saved:
+        agent.load_state(saved["agent"])
+        worlds.load_state(saved["worlds"])
+
+    round_size = agent.round_steps * args.rl_envs  # environment steps
+    rounds = max(1, args.total_timesteps // round_size)
+    rounds_between_tests = max(1, args.test_every // round_size)
+    origin = (i - 1) * args.total_timesteps  # of this turn's curves
+    stopped = False
+    for n in run.bar(f"residual {i}", saved.get("round", 0), rounds):
+        step = n * round_size
+        if n % rounds_between_tests == 0:
+            success = test_residual(run, i, base, agent, n, origin + step)
+            stopped = success > args.enough
+            if stopped:
+                break
+
+        losses = agent.round(worlds, step)
+        schedule = {"charts/epsilon": epsilon(step + round_size, args)}
+        successes = curves("scheduled", worlds.take_ended())
+        run.log(origin + step + round_size, losses | schedule | successes)
+        run.save(round=n + 1, agent=agent.state, worlds=worlds.state)
+
+    if not stopped:
+        test_residual(run, i, base, agent, rounds, origin + rounds * round_size)
+    env.close()
+    run.store_policy(i, base, agent)
+
+
+def epsilon(step: float, args: Args) -> float:
+    """Probability that the residual is added, rising linearly with the environment steps."""
+    ramp = max(1, args.ramp - args.ramp_start)
+    return min(1.0, max(0.0, (step - args.ramp_start) / ramp))
+
+
+def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent, n: int, step: int) -> float:
+    """Test the residual after n rounds without its noise; return its success in [0, 1].
+
+    Before the first round it is the base, and so is the policy of the schedule.
+    """
+    args = run.args
+    rng = np.random.default_rng(run.seed)
+    sampler = training_sampler(args.task, i + 1, scenes=i)
+    scenarios = [sampler(rng) for _ in range(args.test_episodes)]
+    env = make_env(args)
+    policy = ChunkPolicy(base, agent if n > 0 else None, args, env)
+    records = evaluate(policy, env, scenarios=scenarios)
+    env.close()
+
+    names = ["residual"] if n > 0 else ["base", "scheduled", "residual"]
+    for name in names:
+        run.log(step, curves(name, records))
+    return sum(record["success"] for record in records) / len(records)
+
+
+def make_rl_env(args: Args, i: int):
+    """Make worlds with the objects of turn i + 1 in scenes of C_i; they reset themselves."""
+    return make_env(
+        args,
+        steps=args.rl_steps,
+        reward_mode="dense" if args.residual_algo == "sac" else "sparse",
+        autoreset_mode="same_step",
+        scenarios=training_sampler(args.task, i + 1, scenes=i),
+    )
+
+
+class Worlds:
+    """The parallel worlds of RL with their queues and filters, stepped together.
+
+    Attributes:
+        base_action: What the base does next, (N, action).
+        x: What the residual sees now, (N, D).
+        gate: Where the residual was added in the last step, (N,) of 0 and 1.
+    """
+
+    def __init__(self, env, policy: ChunkPolicy, args: Args, seed: int):
+        self.env = env
+        self.policy = policy
+        self.args = args
+        self.ended: list[list[dict]] = [[] for _ in range(env.num_envs)]  # object, success
+        obs, _ = env.reset(seed=seed)
+        self._look(obs)
+
+    def _look(self, obs: dict[str, np.ndarray]) -> None:
+        self.base_action = self.policy.base_action(obs)
+        self.x = residual_input(obs, self.base_action, self.policy.r, self.args)
+
+    def step(self, u: torch.Tensor, probability: float = 1.0) -> dict[str, torch.Tensor]:
+        """Execute the base's actions and, with this probability, the residual u (N, action).
+
+        Returns:
+            The transition, all (N, ...): x, u as executed, reward, done, terminated, and x_next,
+            which is the episode's last state where one ended.
+        """
+        x = self.x
+        self.gate = (torch.rand(len(u)) < probability).float()
+        u = u * self.gate[:, None]
+        action, self.policy.r = combine(self.base_action, self.policy.r, u, self.args)
+        obs, reward, terminated, truncated, info = self.env.step(action.numpy())
+
+        done = terminated | truncated
+        last = x
+        if done.any():  # the base action in it is what the old queue would give next
+            queued = self.policy.queue[:, 0]
+            last = residual_input(info["final_obs"], queued, self.policy.r, self.args)
+            self._note_ended(done, info["final_info"])
+            self.policy.reset(done)
+        if self.env.reward_mode == "dense":
+            reward = self._below_zero(reward, terminated, info)
+        self._look(obs)
+
+        row = {"reward": reward, "done": done, "terminated": terminated}
+        row = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in row.items()}
+        x_next = torch.where(row["done"][:, None] > 0, last, self.x)
+        return {"x": x, "u": u, **row, "x_next": x_next}
+
+    def _note_ended(self, done: np.ndarray, info: dict) -> None:
+        for world in np.flatnonzero(done):
+            name = info["scenario"][world].objects[0]
+            success = bool(info["success"][world])
+            self.ended[world].append({"object": name, "success": success})
+
+    def _below_zero(self, reward: np.ndarray, terminated: np.ndarray, info: dict) -> np.ndarray:
+        """Shift the dense reward to [-1, 0], so that ending by success is best, by loss worst."""
+        running = np.clip(reward / self.args.dense_scale, 0.0, 1.0) - 1.0
+        if not terminated.any():
+            return running
+        worst_return = -1.0 / (1.0 - self.args.sac_gamma)
+        ending = np.where(info["final_info"]["success"], 1.0, worst_return)
+        return np.where(terminated, ending, running)
+
+    def take_ended(self) -> list[dict]:
+        """Episodes not taken yet, as many of each world: those that succeed end sooner."""
+        taken = []
+        for _ in range(min(len(rows) for rows in self.ended)):
+            for rows in self.ended:
+                taken.append(rows.pop(0))
+        return taken
+
+    def state(self) -> dict:
+        return {
+            "env": pack(self.env.get_state()),
+            "ended": self.ended,
+            "x": self.x,
+            "base": self.base_action,
+            "policy": self.policy.state(),
+        }
+
+    def load_state(self, state: dict) -> None:
+        self.env.set_state(unpack(state["env"]))
+        self.policy.load_state(state["policy"])
+        self.ended = state["ended"]
+        self.x = state["x"]
+        self.base_action = state["base"]
+
+
 class Agent(nn.Module):
-    """A residual policy that learns; `memory` is what it needs besides weights to go on."""
+    """A residual policy that learns: what PPO and SAC share.
+
+    Attributes:
+        round_steps: Steps of every world in a round.
+        optimizers: Theirs.
+        memory: What it needs beside weights and optimizers to go on.
+    """
 
     def __init__(self, inputs: int, args: Args, round_steps: int):
         super().__init__()
-        self.args, self.round_steps = args, round_steps
-        start = torch.tensor([1.0, 0.0, 1.0]).double()[:, None]  # as if one x of spread 1 was seen
-        self.register_buffer("sums", start.repeat(1, inputs))  # over all x seen: of 1, x, x^2
-        self.optimizers, self.memory = [], {}
+        self.args = args
+        self.round_steps = round_steps
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.memory: dict[str, Any] = {}
+        one_seen = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)  # as if one x of spread 1
+        self.register_buffer("sums", one_seen[:, None].repeat(1, inputs))  # of 1, x, x^2: (3, D)
 
     def norm(self, x: torch.Tensor) -> torch.Tensor:
-        mean, square = self.sums[1:] / self.sums[0]
-        std = (square - mean.square()).clamp(min=1e-4).sqrt()
-        return ((x - mean) / std).clamp(-5.0, 5.0).float()
+        """Standardise x, (..., D), by all that was observed."""
+        count, total, squares = self.sums
+        mean = total / count
+        variance = squares / count - mean.square()
+        std = variance.clamp(min=1e-4).sqrt()
+        return ((x - mean) / std).clamp(-STATE_LIMIT, STATE_LIMIT).float()
 
     def observe(self, x: torch.Tensor) -> None:
         """Count x, (..., D), in for the normaliser."""
         x = x.flatten(0, -2).double()
         self.sums += torch.stack([torch.ones_like(x), x, x.square()]).sum(1)
 
+    def mean(self, x: torch.Tensor) -> torch.Tensor:
+        """u without noise, in [-1, 1], (N, action)."""
+        raise NotImplementedError
+
+    def round(self, worlds: Worlds, step: int) -> dict[str, float]:
+        """Step every world `round_steps` times and learn; return the mean losses."""
+        raise NotImplementedError
+
     def state(self) -> dict:
-        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        return {"weights": self.state_dict(), "optimizers": optimizers, "memory": self.memory}
+        return {
+            "weights": self.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "memory": self.memory,
+        }
 
     def load_state(self, state: dict) -> None:
         self.load_state_dict(state["weights"])
@@ -450,101 +871,11 @@ class Agent(nn.Module):
         self.memory = state["memory"]
 
 
-class Worlds:
-    """The parallel worlds of RL with their queues and filters, stepped together."""
-
-    def __init__(self, env, policy: ChunkPolicy, args: Args, seed: int):
-        self.env, self.policy, self.args = env, policy, args
-        self.obs, _ = env.reset(seed=seed)
-        self.ended: list[list[dict]] = [[] for _ in range(env.num_envs)]  # object, success
-        self._observe()
-
-    def _observe(self) -> None:
-        self.base = self.policy.base_action(self.obs)
-        self.x = self.policy.residual_input(self.obs, self.base)
-
-    def step(self, u: torch.Tensor, now: float = math.inf) -> dict[str, torch.Tensor]:
-        """Execute base + filtered alpha u; where an episode ends, `x_next` is its last state."""
-        self.gate = (torch.rand(len(u)) < self.args.epsilon(now)).float()  # 1: u is added
-        policy, row = self.policy, {"x": self.x, "u": u * self.gate[:, None]}
-        action, policy.r = self.args.combine(self.base, policy.r, row["u"])
-        self.obs, reward, terminated, truncated, info = self.env.step(action.numpy())
-        over, final = terminated | truncated, self.x
-        if over.any():  # the base action in it is what the old queue would give next
-            final = policy.residual_input(info["final_obs"], policy.queue[:, 0])
-            for world in np.flatnonzero(over):
-                scenario, won = (info["final_info"][k][world] for k in ("scenario", "success"))
-                self.ended[world].append({"object": scenario.objects[0], "success": bool(won)})
-            policy.reset(over)
-        if self.env.reward_mode == "dense":
-            reward = self._below_zero(reward, terminated, info)
-        self._observe()
-        for name, value in {"reward": reward, "done": over, "terminated": terminated}.items():
-            row[name] = torch.as_tensor(value, dtype=torch.float32)
-        return row | {"x_next": torch.where(row["done"][:, None] > 0, final, self.x)}
-
-    def _below_zero(self, reward: np.ndarray, terminated: np.ndarray, info: dict) -> np.ndarray:
-        """Shift the dense reward to [-1, 0], so that ending by success is best, by loss worst."""
-        reward = np.clip(reward / self.args.dense_scale, 0.0, 1.0) - 1.0
-        won = info["final_info"]["success"] if terminated.any() else terminated
-        return np.where(terminated, np.where(won, 1.0, -1.0 / (1.0 - self.args.sac_gamma)), reward)
-
-    def take_ended(self) -> list[dict]:
-        """Episodes not taken yet, as many of each world: those that succeed end sooner."""
-        return [rows.pop(0) for _ in range(min(map(len, self.ended))) for rows in self.ended]
-
-    def state(self) -> dict:
-        kept = {"env": pack(self.env.get_state()), "ended": self.ended}
-        return kept | {"x": self.x, "base": self.base, "policy": self.policy.state_dict()}
-
-    def load_state(self, state: dict) -> None:
-        self.env.set_state(unpack(state["env"]))
-        self.policy.load_state_dict(state["policy"])
-        self.x, self.base, self.ended = state["x"], state["base"], state["ended"]
-
-
-def train_residual(run: Run, i: int) -> None:
-    """RL of residual_i over the frozen base_i, on the objects of the next turn."""
-    args, (base, _) = run.args, run.policy(i)
-    env = make_env(args, {"ppo": "sparse", "sac": "dense"}[args.residual_algo], sampler_of=i + 1)
-    worlds = Worlds(env, ChunkPolicy(base, None, args, env, aligned=True), args, run.seed)
-    agent = AGENTS[args.residual_algo](worlds.x.shape[1], base.shape[1], args)
-    if saved := run.restore():
-        agent.load_state(saved["agent"])
-        worlds.load_state(saved["worlds"])
-    origin, size = (i - 1) * args.total_timesteps, agent.round_steps * args.rl_envs
-    rounds, between = max(1, args.total_timesteps // size), max(1, args.test_every // size)
-    for n in run.bar(f"residual {i}", saved.get("round", 0), rounds):
-        if n % between == 0 and test_residual(run, i, base, agent, n, origin + n * size):
-            break
-        losses = agent.round(worlds, n * size) | {"charts/epsilon": args.epsilon((n + 1) * size)}
-        run.log(origin + (n + 1) * size, losses | curves("scheduled", worlds.take_ended()))
-        run.save(round=n + 1, agent=agent.state, worlds=worlds.state)
-    else:
-        test_residual(run, i, base, agent, rounds, origin + rounds * size)
-    env.close()
-    run.store_policy(i, base, agent)
-
-
-def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent, n: int, step: int) -> bool:
-    """Test the residual; say if it is enough. In round 0 it is the base, as is the schedule."""
-    rng, sampler = np.random.default_rng(run.seed), training_sampler(run.args.task, i + 1, scenes=i)
-    scenarios, env = [sampler(rng) for _ in range(run.args.test_episodes)], make_env(run.args)
-    policy = ChunkPolicy(base, agent if n else None, run.args, env)
-    records = evaluate(policy, env, scenarios=scenarios)
-    env.close()
-    for name in ("residual",) if n else ("base", "scheduled", "residual"):
-        run.log(step, curves(name, records))
-    return sum(record["success"] for record in records) > run.args.enough * len(records)
-
-
-# --- 6. residual PPO ---
-def gae(reward, value, next_value, terminated, done, gamma: float, lam: float = 0.95):
-    """Advantages (T, N). Truncated episodes are bootstrapped with the value of their last state."""
-    advantage = reward + gamma * next_value * (1.0 - terminated) - value
-    for t in reversed(range(len(advantage) - 1)):
-        advantage[t] += gamma * lam * (1.0 - done[t]) * advantage[t + 1]
-    return advantage
+# --- 7. residual PPO ---
+CLIP = 0.2  # PPO's ratios count within 1 - CLIP .. 1 + CLIP
+GAE_LAMBDA = 0.95
+LEAST_LR = 0.05  # learning rates fall linearly to this share
+PPO_WIDTH = 256
 
 
 class PpoAgent(Agent):
@@ -552,14 +883,16 @@ class PpoAgent(Agent):
 
     def __init__(self, inputs: int, action: int, args: Args):
         super().__init__(inputs, args, round_steps=args.n_steps)
-        self.actor = mlp([inputs, 256, 256, action], nn.Tanh)
-        self.critic = mlp([inputs, 256, 256, 1], nn.Tanh)
+        self.actor = mlp([inputs, PPO_WIDTH, PPO_WIDTH, action], nn.Tanh)
+        self.critic = mlp([inputs, PPO_WIDTH, PPO_WIDTH, 1], nn.Tanh)
         self.log_std = nn.Parameter(torch.full((action,), args.log_std))
-        for parameter in self.actor[-1].parameters():
-            nn.init.zeros_(parameter)  # training starts from the base policy
+        nn.init.zeros_(self.actor[-1].weight)  # training starts from the base policy
+        nn.init.zeros_(self.actor[-1].bias)
         self.to(args.device)
-        actor, critic = [*self.actor.parameters(), self.log_std], [*self.critic.parameters()]
-        self.optimizers = [torch.optim.Adam([{"params": actor}, {"params": critic}], eps=1e-5)]
+
+        actor = {"params": [*self.actor.parameters(), self.log_std]}
+        critic = {"params": [*self.critic.parameters()]}
+        self.optimizers = [torch.optim.Adam([actor, critic], eps=1e-5)]
 
     def mean(self, x: torch.Tensor) -> torch.Tensor:
         return self.actor(self.norm(x)).clamp(-1.0, 1.0)
@@ -567,253 +900,467 @@ class PpoAgent(Agent):
     def distribution(self, x: torch.Tensor) -> Normal:
         return Normal(self.actor(self.norm(x)), self.log_std.exp())
 
+    def log_prob(self, x: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
+        return self.distribution(x).log_prob(sampled).sum(-1)
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return self.critic(self.norm(x))[..., 0]
+
     def round(self, worlds: Worlds, step: int) -> dict[str, float]:
         """Step every world n_steps times, then update; returns the mean losses."""
-        args, rows, losses = self.args, [], []
-        for now in range(step, step + args.n_steps * args.rl_envs, args.rl_envs):
+        args = self.args
+        rows = []
+        for t in range(args.n_steps):
+            now = step + t * args.rl_envs
             sampled = self.distribution(worlds.x.to(args.device)).sample().cpu()
-            row = worlds.step(sampled.clamp(-1.0, 1.0), now)
+            u = sampled.clamp(-1.0, 1.0)
+            row = worlds.step(u, epsilon(now, args))
             rows.append(row | {"sampled": sampled, "gate": worlds.gate})
-        b = {name: torch.stack([row[name] for row in rows]).to(args.device) for name in rows[0]}
-        self.observe(b["x"])  # before the old probabilities are taken: all ratios start at one
-        with torch.no_grad():
-            value, next_value = (self.critic(self.norm(b[k]))[..., 0] for k in ("x", "x_next"))
-            b["log_prob"] = self.distribution(b["x"]).log_prob(b["sampled"]).sum(-1)
-        b["advantage"] = gae(b["reward"], value, next_value, b["terminated"], b["done"], args.gamma)
-        b["return"] = b["advantage"] + value
-        left, (actor, critic) = 1.0 - step / args.total_timesteps, self.optimizers[0].param_groups
-        actor["lr"], critic["lr"] = (lr * max(0.05, left) for lr in (args.lr, args.critic_lr))
-        batch = {name: column.flatten(0, 1) for name, column in b.items()}
+        rollout = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}  # (T, N, ..)
+        rollout = {name: column.to(args.device) for name, column in rollout.items()}
+
+        self.observe(rollout["x"])  # before the old probabilities are taken: all ratios start at 1
+        self.add_advantages(rollout)
+        self.anneal(step)
+        batch = {name: column.flatten(0, 1) for name, column in rollout.items()}  # (T N, ...)
+        losses = []
         for _ in range(args.epochs):
             for index in torch.randperm(len(batch["x"])).split(args.minibatch):
-                losses.append(self.update({name: x[index] for name, x in batch.items()}))
+                minibatch = {name: column[index] for name, column in batch.items()}
+                losses.append(self.update(minibatch))
             if losses[-1]["losses/approx_kl"] > args.target_kl:
                 break
         return means(losses)
 
+    @torch.no_grad()
+    def add_advantages(self, rollout: dict[str, torch.Tensor]) -> None:
+        """Add old log probabilities, advantages and returns to a rollout, (T, N) each."""
+        value = self.value(rollout["x"])
+        next_value = self.value(rollout["x_next"])
+        rollout["log_prob"] = self.log_prob(rollout["x"], rollout["sampled"])
+        rollout["advantage"] = gae(
+            rollout["reward"],
+            value,
+            next_value,
+            rollout["terminated"],
+            rollout["done"],
+            self.args.gamma,
+        )
+        rollout["return"] = rollout["advantage"] + value
+
+    def anneal(self, step: int) -> None:
+        """Lower both learning rates linearly."""
+        left = max(LEAST_LR, 1.0 - step / self.args.total_timesteps)
+        actor, critic = self.optimizers[0].param_groups
+        actor["lr"] = self.args.lr * left
+        critic["lr"] = self.args.critic_lr * left
+
     def update(self, b: dict[str, torch.Tensor]) -> dict[str, float]:
-        log_ratio = self.distribution(b["x"]).log_prob(b["sampled"]).sum(-1) - b["log_prob"]
-        ratio, executed = log_ratio.exp(), b["gate"].sum().clamp(min=1.0)
+        """One gradient step on a minibatch. There is no entropy bonus: the spread is learned.
+
+        Steps at which the residual was not added (gate 0) say nothing of it, only of the value.
+        """
+        log_ratio = self.log_prob(b["x"], b["sampled"]) - b["log_prob"]
+        ratio = log_ratio.exp()
+        gate = b["gate"]
+        executed = gate.sum().clamp(min=1.0)
+
         advantage = (b["advantage"] - b["advantage"].mean()) / (b["advantage"].std() + 1e-8)
-        gain = torch.min(ratio * advantage, ratio.clamp(1.0 - CLIP, 1.0 + CLIP) * advantage)
-        policy_loss = -(gain * b["gate"]).sum() / executed  # the others were not executed
-        value_loss = 0.5 * F.mse_loss(self.critic(self.norm(b["x"]))[..., 0], b["return"])
+        clipped_ratio = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
+        gain = torch.min(ratio * advantage, clipped_ratio * advantage)
+        policy_loss = -(gain * gate).sum() / executed
+        value_loss = 0.5 * F.mse_loss(self.value(b["x"]), b["return"])
         descend(self.optimizers[0], policy_loss + value_loss, limit=0.5)
-        kl = ((ratio - 1.0 - log_ratio) * b["gate"]).sum() / executed
-        found = {"policy": policy_loss, "value": value_loss, "approx_kl": kl}
-        return {f"losses/{name}": value.item() for name, value in found.items()}
+
+        approx_kl = ((ratio - 1.0 - log_ratio) * gate).sum() / executed
+        return {
+            "losses/policy": policy_loss.item(),
+            "losses/value": value_loss.item(),
+            "losses/approx_kl": approx_kl.item(),
+        }
 
 
-# --- 7. residual SAC ---
+def gae(reward, value, next_value, terminated, done, gamma: float, lam: float = GAE_LAMBDA):
+    """Generalised advantages, all (T, N).
+
+    Truncated episodes are bootstrapped with the value of their last state, `next_value`.
+    """
+    advantage = reward + gamma * next_value * (1.0 - terminated) - value  # of one step
+    for t in reversed(range(len(advantage) - 1)):
+        advantage[t] += gamma * lam * (1.0 - done[t]) * advantage[t + 1]
+    return advantage
+
+
+# --- 8. residual SAC ---
+REPLAY_SIZE = 300_000  # transitions kept
+TAU = 0.01  # rate at which the target critics follow
+SAC_ROUND = 16  # steps of every world in a round
+SAC_WIDTH = 256
+LOG_STD_RANGE = (-5.0, 1.0)
+FIRST_ENTROPY_WEIGHT = 0.05  # tuned from there
+GRADIENT_LIMIT = 10.0
+
+
 class SacAgent(Agent):
     """Squashed Gaussian residual, twin critics of the combined action, and the replay."""
 
     def __init__(self, inputs: int, action: int, args: Args):
-        super().__init__(inputs, args, round_steps=16)
-        self.actor = mlp([inputs, 256, 256, 256, 2 * action], nn.ReLU)
+        super().__init__(inputs, args, round_steps=SAC_ROUND)
+        hidden = [SAC_WIDTH, SAC_WIDTH, SAC_WIDTH]
+        self.action = action
+        self.actor = mlp([inputs, *hidden, 2 * action], nn.ReLU)
         self.actor[-1].weight.data.mul_(0.01)  # training starts near the base policy
-        sizes = [inputs + action, 256, 256, 256, 1]
+        sizes = [inputs + action, *hidden, 1]
         self.critics = nn.ModuleList(mlp(sizes, nn.ReLU, norm=True) for _ in range(2))
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.log_weight = nn.Parameter(torch.tensor(math.log(0.05)))  # of the entropy, tuned
+        self.log_weight = nn.Parameter(torch.tensor(math.log(FIRST_ENTROPY_WEIGHT)))
         self.to(args.device)
-        learned = (self.critics.parameters(), self.actor.parameters(), [self.log_weight])
-        self.optimizers = [torch.optim.Adam(group, lr=args.lr) for group in learned]
+
+        self.q_optimizer = torch.optim.Adam(self.critics.parameters(), lr=args.lr)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=args.lr)
+        self.weight_optimizer = torch.optim.Adam([self.log_weight], lr=args.lr)
+        self.optimizers = [self.q_optimizer, self.actor_optimizer, self.weight_optimizer]
         self.memory = {"replay": {}, "seen": 0, "owed": 0.0}  # owed: gradient steps due
 
-    def sample(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        mean, log_std = self.actor(self.norm(x)).chunk(2, dim=-1)
-        normal = Normal(mean, log_std.clamp(-5.0, 1.0).exp())
-        raw = normal.mean + normal.stddev * torch.randn(mean.shape).to(mean.device)
-        squash = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))  # log(1 - tanh(raw)^2)
-        return raw.tanh(), (normal.log_prob(raw) - squash).sum(-1)
-
     def mean(self, x: torch.Tensor) -> torch.Tensor:
-        return self.actor(self.norm(x)).chunk(2, dim=-1)[0].tanh()
+        mean, _ = self.actor(self.norm(x)).chunk(2, dim=-1)
+        return mean.tanh()
+
+    def sample(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw u = tanh(raw), (B, action), and return its log probability (B,) too."""
+        mean, log_std = self.actor(self.norm(x)).chunk(2, dim=-1)
+        normal = Normal(mean, log_std.clamp(*LOG_STD_RANGE).exp())
+        raw = normal.mean + normal.stddev * torch.randn(mean.shape).to(mean.device)
+        log_slope = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))  # log(1 - tanh(raw)^2)
+        return raw.tanh(), (normal.log_prob(raw) - log_slope).sum(-1)
 
     def q(self, critics: nn.ModuleList, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Both critics' values, (2, B), of the action that u leads to, base + residual."""
-        end = x[:, -3 * u.shape[1] :].unflatten(1, (3, -1))  # base action, then filter state
-        action, _ = self.args.combine(end[:, 0], end[:, 1:], u)
+        base_action, r = base_and_filter(x, self.action)
+        action, _ = combine(base_action, r, u, self.args)
         joint = torch.cat([self.norm(x), action], dim=1)
         return torch.stack([critic(joint).squeeze(-1) for critic in critics])
 
-    def remember(self, row: dict[str, torch.Tensor]) -> None:
-        replay, seen = self.memory["replay"], self.memory["seen"]
-        for name, value in row.items():
-            if name not in replay:
-                replay[name] = torch.zeros(REPLAY_SIZE, *value.shape[1:])
-            replay[name][torch.arange(seen, seen + len(value)) % REPLAY_SIZE] = value
-        self.memory["seen"] += len(row["x"])
-
-    def batch(self) -> dict[str, torch.Tensor]:
-        index = torch.randint(0, min(self.memory["seen"], REPLAY_SIZE), (self.args.sac_batch,))
-        return {k: v[index].to(self.args.device) for k, v in self.memory["replay"].items()}
-
     def round(self, worlds: Worlds, step: int) -> dict[str, float]:
         """A few steps of every world, each followed by the gradient steps that are due by then."""
-        args, losses = self.args, []
-        for now in range(step, step + self.round_steps * args.rl_envs, args.rl_envs):
-            u = 2.0 * torch.rand(worlds.base.shape) - 1.0
+        args = self.args
+        losses = []
+        for t in range(self.round_steps):
+            now = step + t * args.rl_envs
+            u = 2.0 * torch.rand(worlds.base_action.shape) - 1.0
             if now >= args.learning_starts:
-                u = self.sample(worlds.x.to(args.device))[0].detach().cpu()
+                sampled, _ = self.sample(worlds.x.to(args.device))
+                u = sampled.detach().cpu()
                 self.memory["owed"] += args.utd * args.rl_envs
-            self.remember(row := worlds.step(u, now))
+
+            row = worlds.step(u, epsilon(now, args))
+            self.remember(row)
             self.observe(row["x"].to(args.device))
             while self.memory["owed"] >= 1.0:
                 self.memory["owed"] -= 1.0
                 losses.append(self.update(self.batch()))
         return means(losses)
 
+    def remember(self, row: dict[str, torch.Tensor]) -> None:
+        """Put N transitions into the replay, in place of the oldest."""
+        replay = self.memory["replay"]
+        first = self.memory["seen"]
+        index = torch.arange(first, first + len(row["x"])) % REPLAY_SIZE
+        for name, value in row.items():
+            if name not in replay:
+                replay[name] = torch.zeros(REPLAY_SIZE, *value.shape[1:])
+            replay[name][index] = value
+        self.memory["seen"] += len(index)
+
+    def batch(self) -> dict[str, torch.Tensor]:
+        """Draw transitions from the replay, (B, ...) each."""
+        filled = min(self.memory["seen"], REPLAY_SIZE)
+        index = torch.randint(0, filled, (self.args.sac_batch,))
+        replay = self.memory["replay"]
+        return {name: column[index].to(self.args.device) for name, column in replay.items()}
+
     def update(self, b: dict[str, torch.Tensor]) -> dict[str, float]:
-        weight = self.log_weight.exp().detach()
+        """One gradient step of critics, actor and entropy weight, in CleanRL's order."""
+        entropy_weight = self.log_weight.exp().detach()
+
         with torch.no_grad():
             next_u, next_log_prob = self.sample(b["x_next"])
-            next_q = self.q(self.targets, b["x_next"], next_u).amin(0) - weight * next_log_prob
-            target = b["reward"] + self.args.sac_gamma * (1.0 - b["terminated"]) * next_q
-        critic_loss = F.mse_loss(self.q(self.critics, b["x"], b["u"]), target.expand(2, -1))
-        descend(self.optimizers[0], critic_loss, limit=10.0)
+            next_q = self.q(self.targets, b["x_next"], next_u).amin(0)
+            next_value = next_q - entropy_weight * next_log_prob
+            going_on = 1.0 - b["terminated"]
+            q_target = b["reward"] + self.args.sac_gamma * going_on * next_value  # (B,)
+        q_values = self.q(self.critics, b["x"], b["u"])  # (2, B)
+        q_loss = F.mse_loss(q_values, q_target.expand(2, -1))
+        descend(self.q_optimizer, q_loss, GRADIENT_LIMIT)
+
         u, log_prob = self.sample(b["x"])
-        actor_loss = (weight * log_prob - self.q(self.critics, b["x"], u).amin(0)).mean()
-        descend(self.optimizers[1], actor_loss, limit=10.0)
-        surplus = u.shape[1] - log_prob.detach().mean()  # entropy above its target, -dimension
-        descend(self.optimizers[2], self.log_weight * surplus, limit=10.0)
-        for old, new in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
-            old.lerp_(new.detach(), TAU)
-        found = {"critic": critic_loss, "actor": actor_loss, "entropy_weight": weight}
-        return {f"losses/{name}": value.item() for name, value in found.items()}
+        least_q = self.q(self.critics, b["x"], u).amin(0)
+        actor_loss = (entropy_weight * log_prob - least_q).mean()
+        descend(self.actor_optimizer, actor_loss, GRADIENT_LIMIT)
+
+        target_entropy = -self.action
+        surplus = -log_prob.detach().mean() - target_entropy
+        descend(self.weight_optimizer, self.log_weight * surplus, GRADIENT_LIMIT)
+
+        for target, critic in zip(
+            self.targets.parameters(), self.critics.parameters(), strict=True
+        ):
+            target.lerp_(critic.detach(), TAU)
+        return {
+            "losses/critic": q_loss.item(),
+            "losses/actor": actor_loss.item(),
+            "losses/entropy_weight": entropy_weight.item(),
+        }
 
 
 AGENTS: dict[str, type[Agent]] = {"ppo": PpoAgent, "sac": SacAgent}
 
 
-# --- 8. worlds, and the data of each turn ---
-def make_env(args: Args, reward="sparse", sampler_of=0, image=False, steps: int | None = None):
-    """Make worlds. Those of RL bring a turn's objects into the last turn's scenes."""
-    return gymnasium.make_vec(
-        entry(args.task).env_id, num_envs=args.rl_envs, backend=args.backend, reward_mode=reward,
-        obs_mode=("image" if image else "state") + "+touch" * args.touch, info_mode="full",
-        autoreset_mode="same_step" if sampler_of else "disabled",
-        scenarios=training_sampler(args.task, max(1, sampler_of), scenes=max(1, sampler_of - 1)),
-        image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
-        max_episode_steps=args.rl_steps if sampler_of else steps,
-        control_mode=CONTROL_MODE, render_mode="rgb_array",
-        **options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale),
-    ).unwrapped  # fmt: skip
+# --- 9. networks, and what they see ---
+LEVEL_FEATURES = 64  # of the noise level
+IMAGE_FEATURES = 384
+VIT_LAYERS = 12
+CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATURES)}
 
 
-def build_data(run: Run, i: int) -> None:
-    """D_1 = A_EP(seed; C_1). D_i: rollouts of the last pi_combined, and A_EP of them to C_i.
+def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+    """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D)."""
+    arms = read_proprio(obs["proprio"])
+    objects = read_objects(obs["object"])
 
-    They bring the objects of turn i into scenes of C_{i-1}, where base and residual were trained;
-    A_EP takes them to the new ones. Without it the rollouts have to go there themselves.
-    """
-    args, rng, count = run.args, np.random.default_rng(run.seed), run.args.trajectories[:i][-1]
-    env, report = make_env(args, image=args.obs == "image", steps=args.collect_steps), {}
-    collect = partial(gather, args.task, i, per_scene=args.per_scene)
-    chosen, source = [load_seed(args.task)], "augmented" if args.aep or i == 1 else "policy"
-    shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
-    store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
-    add = {s: partial(store.add, source=s, seed=args.seed, config={"turn": i}) for s in SOURCES}
-    if i > 1:
-        make = ChunkPolicy(*run.policy(i - 1), args, env).rollouts
-        chosen, report["rollouts"] = collect(count, rng, make, add["policy"], scenes=i - args.aep)
-    if source == "augmented":
-        blur = args.aep_smoothing if i > 1 else 0.0
-        sources = read_motions(chosen, env.codec, smoothing=blur)
-        aep = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
-        chosen, report["edited"] = collect(count, rng, aep, add["augmented"])
-    env.close()
-    for episode in chosen:  # the failures are stored already
-        add[source](episode)
-    atomic_write_json(run.path / f"data_{i}.json", report)
+    palm = matrix_from_quat(arms.palm_quaternion)  # its axes are the columns, (N, A, 3, 3)
+    offset = objects.position[:, None] - arms.palm_position[:, :, None]  # (N, A, K, 3)
+    in_palm = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
+
+    columns = [arms.arm_position, arms.arm_velocity, arms.hand_position, arms.hand_velocity]
+    columns += [arms.palm_position, palm[..., 0], palm[..., 1]]
+    columns += [objects.position, offset, in_palm]
+    if whole:
+        columns.append(objects.quaternion_and_velocities)
+    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 
+def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
+    """Linear layers with an activation between them, and with `norm` a layer norm before it."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes[:-1]):
+        layers.append(nn.Linear(inputs, outputs))
+        if norm:
+            layers.append(nn.LayerNorm(outputs))
+        layers.append(activation())
+    layers.append(nn.Linear(sizes[-2], sizes[-1]))
+    return nn.Sequential(*layers)
+
+
+def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+class MlpDenoiser(nn.Module):
+    """Denoises a flattened chunk (B, H, action) given the noise level k and a condition."""
+
+    def __init__(self, condition: int, horizon: int, action: int, args: Args):
+        super().__init__()
+        size = horizon * action
+        width = args.width
+        self.level = nn.Embedding(LEVELS, LEVEL_FEATURES)
+        self.inlet = nn.Linear(size + condition + LEVEL_FEATURES, width)
+        block = nn.Sequential(nn.LayerNorm(width), mlp([width, width, width], nn.SiLU))
+        self.blocks = nn.ModuleList(copy.deepcopy(block) for _ in range(args.layers))
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+
+    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
+        x = torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1)
+        x = self.inlet(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.outlet(x).view_as(chunk)
+
+
+class TransformerDenoiser(nn.Module):
+    """One token for k, one for the condition, one per action; the last ones give the result."""
+
+    CONTEXT = 2  # tokens before those of the actions
+
+    def __init__(self, condition: int, horizon: int, action: int, args: Args):
+        super().__init__()
+        width = args.width
+        self.level = nn.Embedding(LEVELS, width)
+        self.condition = nn.Linear(condition, width)
+        self.action = nn.Linear(action, width)
+        self.position = nn.Parameter(0.02 * torch.randn(self.CONTEXT + horizon, width))
+        self.body = transformer(width, args.layers, heads=8, dropout=0.1)
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, action))
+
+    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
+        context = torch.stack([self.level(k), self.condition(condition)], dim=1)  # (B, 2, width)
+        tokens = torch.cat([context, self.action(chunk)], dim=1)  # (B, 2 + H, width)
+        tokens = self.body(tokens + self.position)
+        return self.outlet(tokens[:, self.CONTEXT :])
+
+
+class ImageEncoder(nn.Module):
+    """Features (B, 384) of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer."""
+
+    def __init__(self, kind: str, side: int):
+        super().__init__()
+        self.stem = nn.Sequential()
+        for before, after in pairwise(CHANNELS[kind]):
+            self.stem.append(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1))
+            self.stem.append(nn.GroupNorm(8, after))
+            self.stem.append(nn.SiLU())
+            side = (side + 1) // 2
+
+        patches = side * side
+        channels = CHANNELS[kind][-1]
+        self.position = nn.Parameter(0.02 * torch.randn(patches, channels))
+        if kind == "vit":
+            self.vit = transformer(IMAGE_FEATURES, VIT_LAYERS, heads=6, dropout=0.0)
+            self.outlet = nn.LayerNorm(IMAGE_FEATURES)
+        else:
+            self.vit = None
+            self.outlet = nn.Linear(patches * channels, IMAGE_FEATURES)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        scaled = image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        patches = self.stem(scaled).flatten(2).transpose(1, 2)  # (B, patches, channels)
+        if self.vit is None:
+            return self.outlet(patches.flatten(1))
+        return self.outlet(self.vit(patches + self.position).mean(1))
+
+
+# --- 10. evaluation ---
 def evaluate_turn(run: Run, i: int) -> None:
     """Success and motion of base_i and pi_combined on the splits asked for."""
-    args, env = run.args, make_env(run.args)
-    policies = {"base": ChunkPolicy(run.policy(i)[0], None, args, env)}
+    args = run.args
+    base, residual = run.policy(i)
+    env = make_env(args)
+    policies = {"base": ChunkPolicy(base, None, args, env)}
     if args.residual:
-        policies["combined"] = ChunkPolicy(*run.policy(i), args, env)
-    films = run.path / "videos" if args.capture_video or i == args.iterations else None
-    known = {"method": "dexflywheel", "iteration": i, "provenance": run.folder.provenance}
-    rows = measure(policies, env, args, films=films, **known)
+        policies["combined"] = ChunkPolicy(base, residual, args, env)
+
+    filmed = args.capture_video or i == args.iterations
+    rows = measure(
+        policies,
+        env,
+        args,
+        method=METHOD,
+        iteration=i,
+        films=run.path / "videos" if filmed else None,
+        provenance=run.folder.provenance,
+    )
+    env.close()
     run.log(i, success_curves(rows))
     atomic_write_json(run.path / f"eval_{i}.json", rows)
-    env.close()
-
-
-# --- 9. runs, checkpoints, resuming ---
-class Run(Progress):
-    def __init__(self, args: Args):
-        new = (args.runs, entry(args.task).env_id, "dexflywheel", args.seed, args)
-        folder = RunFolder.open(args.resume) if args.resume else RunFolder.create(*new)
-        super().__init__(folder, args.seed, args.save_seconds, args.track)
-        self.args = args
-
-    def data(self, i: int) -> list[torch.Tensor]:
-        first = 1 if self.args.data == "cumulative" else i
-        kind = entry(self.args.task).env_id, CONTROL_MODE
-        stores = [EpisodeStore(self.path / f"D_{j}", *kind) for j in range(first, i + 1)]
-        return make_dataset((e for s in stores for e in s.episodes(success=True)), self.args)
-
-    def store_policy(self, i: int, base: BasePolicy, agent: Agent | None) -> None:
-        weights = {"base": base.state_dict(), "residual": agent.state_dict() if agent else None}
-        known = header(self.args) | {"args": asdict(self.args), "iteration": i}
-        self.store(f"policy_{i}.pt", known | weights)
-
-    def policy(self, i: int) -> tuple[BasePolicy, Agent | None]:
-        return build_policy(self.load(f"policy_{i}.pt"), self.args)
-
-
-def header(args: Args) -> dict:
-    """What a checkpoint has to agree on with the code and the environment that use it."""
-    keys = ["proprio", "object", *["touch"] * args.touch, *["image"] * (args.obs == "image")]
-    return {"method": "dexflywheel", "method_version": METHOD_VERSION, "observation_keys": keys,
-            "env_id": entry(args.task).env_id, "control_mode": CONTROL_MODE}  # fmt: skip
-
-
-def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
-    check_header(state, header(args))
-    kept, agent = state["base"], None
-    base = BasePolicy(len(kept["mean"]), len(kept["centre"]), args)
-    base.load_state_dict(kept)
-    if weights := state["residual"]:
-        agent = AGENTS[args.residual_algo](weights["sums"].shape[1], base.shape[1], args)
-        agent.load_state_dict(weights)
-    return base.to(args.device).eval().requires_grad_(False), agent
 
 
 def open_policy(state: dict, args: Args, name: str) -> tuple:
     """Make the policy of a checkpoint and worlds for it to act in (`--evaluate`)."""
     base, residual = build_policy(state, args)
-    if name == "combined" and residual is None:
+    if name == "base":
+        residual = None
+    elif residual is None:
         raise ValueError("the checkpoint holds no residual; evaluate it with --policy base")
     env = make_env(args)
-    return ChunkPolicy(base, residual if name == "combined" else None, args, env), env
+    return ChunkPolicy(base, residual, args, env), env
 
 
-# --- 10. entry point ---
+# --- 11. run folder, checkpoints, resuming ---
+class Run(Progress):
+    """A run's folder, and what its stages find there."""
+
+    def __init__(self, args: Args):
+        if args.resume:
+            folder = RunFolder.open(args.resume)
+        else:
+            env_id = entry(args.task).env_id
+            folder = RunFolder.create(args.runs, env_id, METHOD, args.seed, args)
+        super().__init__(folder, args.seed, args.save_seconds, args.track)
+        self.args = args
+
+    def data(self, i: int) -> Dataset:
+        """What base_i learns from."""
+        env_id = entry(self.args.task).env_id
+        first = 1 if self.args.data == "cumulative" else i
+        folders = [self.path / f"D_{j}" for j in range(first, i + 1)]
+        stores = [EpisodeStore(folder, env_id, CONTROL_MODE) for folder in folders]
+        episodes = (episode for store in stores for episode in store.episodes(success=True))
+        return make_dataset(episodes, self.args)
+
+    def store_policy(self, i: int, base: BasePolicy, agent: Agent | None) -> None:
+        state = header(self.args)
+        state["args"] = asdict(self.args)
+        state["iteration"] = i
+        state["base"] = base.state_dict()
+        state["residual"] = agent.state_dict() if agent is not None else None
+        self.store(f"policy_{i}.pt", state)
+
+    def policy(self, i: int) -> tuple[BasePolicy, Agent | None]:
+        """base_i and residual_i, if it is trained already."""
+        return build_policy(self.load(f"policy_{i}.pt"), self.args)
+
+
+def header(args: Args) -> dict:
+    """What a checkpoint has to agree on with the code and the environment that use it."""
+    keys = ["proprio", "object"]
+    if args.touch:
+        keys.append("touch")
+    if args.uses_camera:
+        keys.append("image")
+    return {
+        "method": METHOD,
+        "method_version": METHOD_VERSION,
+        "observation_keys": keys,
+        "env_id": entry(args.task).env_id,
+        "control_mode": CONTROL_MODE,
+    }
+
+
+def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
+    """Make base and residual of a checkpoint, for acting."""
+    check_header(state, header(args))
+    weights = state["base"]
+    base = BasePolicy(len(weights["mean"]), len(weights["centre"]), args)
+    base.load_state_dict(weights)
+    base = base.to(args.device).eval().requires_grad_(False)
+
+    weights = state["residual"]
+    if not weights:
+        return base, None
+    inputs = weights["sums"].shape[1]
+    agent = AGENTS[args.residual_algo](inputs, base.shape[1], args)
+    agent.load_state_dict(weights)
+    return base, agent
+
+
+# --- 12. entry point ---
 def main(args: Args) -> int:
     check_device(args.device)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
         return evaluate_checkpoint(args, open_policy, TASKS)
-    run, rows = Run(args), []
+
+    run = Run(args)
     print(f"run folder: {run.path}", flush=True)
-    for i in range(1, args.iterations + 1):
-        run.stage("data", build_data, i)
-        run.stage("base", train_base, i)
-        if args.residual:
-            run.stage("residual", train_residual, i)
-        run.stage("eval", evaluate_turn, i)
-        rows += read_json(run.path / f"eval_{i}.json")
+    rows = turn_wheel(run)
     run.metrics.close()
     print_success(rows)
     plot_success(rows, run.path / "success.png", run.path.name)
-    print(f"wall time {sum(run.done.values()) / 60:.1f} min; curves, plot, videos: {run.path}")
-    return int(args.preset == "quick" and not wheel_turned(rows))  # the demo says if it worked
+    minutes = sum(run.done.values()) / 60
+    print(f"wall time {minutes:.1f} min; curves, plot, videos: {run.path}")
+    if args.preset == "quick" and not wheel_turned(rows):
+        return 1  # the demo says if it worked
+    return 0
 
 
 if __name__ == "__main__":

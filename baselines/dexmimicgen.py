@@ -6,39 +6,49 @@ Expected: 77.5 % [74.0, 80.7] on Grasp's T_OEP, 3 seeds x 200 (DexFlyWheel's pap
 Time: 3 to 6 min on one core; the other tasks up to 10.
 """
 
+# Contents
+#   1. settings
+#   2. the method: sources, generation, imitation
+#   3. source demonstrations
+#   4. generation: a source edited for every new scene
+#   5. policy: imitation by diffusion, as in dexflywheel.py
+#   6. acting: a queue of actions for every world
+#   7. networks, and what they see
+#   8. evaluation
+#   9. run folder, checkpoints, resuming
+#  10. entry point
+
 from __future__ import annotations
 
 import copy
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import islice, pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from dexfw_envs.catalog.curricula import CURRICULA, iterations
 from dexfw_envs.editing.bridging import EditOptions
 from dexfw_envs.runs.evaluation import evaluate_checkpoint
 from dexfw_envs.runs.settings import ScriptArgs, check_device, command_line
 
-METHOD, METHOD_VERSION, CONTROL_MODE = "dexmimicgen", 1, "ee_pose"
-LEVELS = 50  # noise levels in training
+METHOD = "dexmimicgen"
+METHOD_VERSION = 1
+CONTROL_MODE = "ee_pose"
+VIDEO_SIZE = 320  # side of a video's picture where the policy sees none [px]
 SOURCES = {"default": 1, "enhanced": 10}  # source demonstrations of each variant
-SEED = 6  # of the scripted sources: the same ones for every seed of a run, like the seed's own
-ROUND = 256  # most attempts between two looks at what is still missing
 
 
 # --- 1. settings ---
 @dataclass(frozen=True)
-class Args(ScriptArgs):
-    VARIANTS: ClassVar[tuple[str, ...]] = tuple(SOURCES)
+class GenerationArgs:
+    """Source demonstrations, and how new ones are made of them."""
 
     preset: Literal["laptop", "quick", "paper"] = "laptop"  # where all other options start from
-    variant: str = "default"  # default: 1 source, enhanced: 10; default-NAME: an ablation of it
-    policy: Literal["base"] = "base"  # with --evaluate: there is no other
     demos: str = ""  # store with the source demonstrations; scripted ones if empty
     generate_only: bool = False  # stop when the trajectories are there
-    # generation
     trajectories: int = 500  # successes to generate
     max_attempts: int = 20_000  # attempts after which fewer have to do
     select: Literal["nearest", "random"] = "nearest"  # source of an attempt; the same for all arms
@@ -50,7 +60,13 @@ class Args(ScriptArgs):
     noise_rotation: float = 0.02  # likewise [rad]
     coordination: Literal["task", "transform", "replay"] = "task"  # scheme; task: what suits it
     num_envs: int = 64  # parallel worlds
-    # base policy, as in dexflywheel.py
+
+
+# Copied from baselines/dexflywheel.py: PolicyArgs
+@dataclass(frozen=True)
+class PolicyArgs:
+    """The base policy (appendix A.1)."""
+
     obs: Literal["state", "image"] = "state"  # image: the policy also sees the camera
     image_size: int = 96  # side of the camera image [px]
     denoiser: Literal["mlp", "transformer"] = "mlp"  # network
@@ -68,24 +84,43 @@ class Args(ScriptArgs):
     base_lr: float = 5e-4  # learning rate, falling as a cosine
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
 
+    @property
+    def uses_camera(self) -> bool:
+        """Whether the policy looks through the camera."""
+        return self.obs == "image"
+
+    def check_chunk(self) -> None:
+        if not 1 <= self.execute <= self.chunk:
+            raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
+
+
+@dataclass(frozen=True)
+class Args(PolicyArgs, GenerationArgs, ScriptArgs):
+    """All options; those of `ScriptArgs` every script has."""
+
+    VARIANTS: ClassVar[tuple[str, ...]] = tuple(SOURCES)
+
+    variant: str = "default"  # default: 1 source, enhanced: 10; default-NAME: an ablation of it
+    policy: Literal["base"] = "base"  # with --evaluate: there is no other
+
     def __post_init__(self) -> None:
         if self.kind not in SOURCES:
             valid = ", ".join(f"{name}, {name}-NAME" for name in SOURCES)
             raise ValueError(f"unknown --variant {self.variant!r}; valid: {valid}")
-        if not 1 <= self.execute <= self.chunk:
-            raise ValueError(f"--execute must lie in 1 .. {self.chunk}, the chunk")
+        self.check_chunk()
         if min(self.trajectories, self.max_attempts, self.nearest, self.num_envs) < 1:
             raise ValueError("--trajectories, --max-attempts, --nearest, --num-envs: at least 1")
         if self.generate_only and self.records:
             raise ValueError("--generate-only measures no policy: leave out --records")
-        assert self.editing  # refuses what cannot be now, not after the sources
+        self.edit_options()  # refuses what cannot be now, not after the sources
 
     @property
     def kind(self) -> str:
-        return self.variant.partition("-")[0]  # "default" or "enhanced"
+        """The variant without the name of an ablation: "default" or "enhanced"."""
+        return self.variant.partition("-")[0]
 
-    @property
-    def editing(self) -> EditOptions:
+    def edit_options(self) -> EditOptions:
+        """The options of editing, which have the same names here."""
         names = [field.name for field in fields(EditOptions) if hasattr(self, field.name)]
         return EditOptions(**{name: getattr(self, name) for name in names})
 
@@ -125,6 +160,7 @@ from dexfw_envs.editing.cuts import cut_for
 from dexfw_envs.editing.reading import read_motion
 from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.files import atomic_write_json, read_json
+from dexfw_envs.observation import read_objects, read_proprio
 from dexfw_envs.registry import entry
 from dexfw_envs.runs.checkpoints import check_header
 from dexfw_envs.runs.folder import RunFolder
@@ -133,246 +169,20 @@ from dexfw_envs.runs.report import all_rounds, measure, print_success, success_c
 from dexfw_envs.transforms import matrix_from_quat
 
 
-# --- 2. networks ---
-# Copied from baselines/dexflywheel.py: features
-def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
-    """State of the arms, place of the objects, and with `whole` their turn, velocities, (N, D)."""
-    things = obs["object"].reshape(len(obs["object"]), -1, 13)
-    arms = obs["proprio"].shape[1] // 69
-    ends = np.cumsum([19, 19, 12, 12, 3]) * arms
-    joints, speeds, *fingers, position, turn = np.split(obs["proprio"], ends, axis=1)
-    joints, speeds = (x.reshape(-1, arms, 19)[..., :7] for x in (joints, speeds))
-    palm = matrix_from_quat(turn.reshape(-1, arms, 4))
-    offset = things[:, None, :, :3] - position.reshape(-1, arms, 1, 3)
-    seen = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
-    columns = [joints, speeds, *fingers, position, palm[..., 0], palm[..., 1], things[..., :3]]
-    columns += [offset, seen, *[things[..., 3:]] * whole]
-    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
+# --- 2. the method: sources, generation, imitation ---
+def run_method(run: Run) -> None:
+    run.stage("sources", collect_sources)
+    run.stage("data_1", generate)
+    report_generation(run)
+    if run.args.generate_only:
+        return
+    run.stage("base_1", train_base)
+    run.stage("eval_1", evaluate_policy)
+    print_success(read_json(run.path / "eval_1.json"))
 
 
-# Copied from baselines/dexflywheel.py: mlp
-def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), *[nn.LayerNorm(after)] * norm, activation()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
-
-
-# Copied from baselines/dexflywheel.py: transformer
-def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
-    options = {"activation": "gelu", "batch_first": True, "norm_first": True}
-    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, **options)
-    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-
-
-# Copied from baselines/dexflywheel.py: MlpDenoiser
-class MlpDenoiser(nn.Module):
-    """Denoises a flattened chunk (B, H, action) given the noise level k and a condition."""
-
-    def __init__(self, condition: int, horizon: int, action: int, args: Args):
-        super().__init__()
-        size, width = horizon * action, args.width
-        self.level = nn.Embedding(LEVELS, 64)
-        self.inlet = nn.Linear(size + condition + 64, width)
-        block = nn.Sequential(nn.LayerNorm(width), mlp([width] * 3, nn.SiLU))
-        self.blocks = nn.ModuleList(copy.deepcopy(block) for _ in range(args.layers))
-        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
-
-    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        x = self.inlet(torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1))
-        for block in self.blocks:
-            x = x + block(x)
-        return self.outlet(x).view_as(chunk)
-
-
-# Copied from baselines/dexflywheel.py: TransformerDenoiser
-class TransformerDenoiser(nn.Module):
-    """One token for k, one for the condition, one per action; the last ones give the result."""
-
-    def __init__(self, condition: int, horizon: int, action: int, args: Args):
-        super().__init__()
-        self.level = nn.Embedding(LEVELS, args.width)
-        self.condition, self.action = (nn.Linear(n, args.width) for n in (condition, action))
-        self.position = nn.Parameter(0.02 * torch.randn(horizon + 2, args.width))
-        self.body = transformer(args.width, args.layers, heads=8, dropout=0.1)
-        self.outlet = nn.Sequential(nn.LayerNorm(args.width), nn.Linear(args.width, action))
-
-    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        context = torch.stack([self.level(k), self.condition(condition)], dim=1)
-        tokens = torch.cat([context, self.action(chunk)], dim=1)
-        return self.outlet(self.body(tokens + self.position)[:, 2:])
-
-
-# Copied from baselines/dexflywheel.py: ImageEncoder
-class ImageEncoder(nn.Module):
-    """Features of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer stem."""
-
-    def __init__(self, kind: str, side: int):
-        super().__init__()
-        widths = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, 384)}[kind]
-        self.stem = nn.Sequential()
-        for before, after in pairwise(widths):
-            self.stem.extend([nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()])
-            side = (side + 1) // 2
-        self.position = nn.Parameter(0.02 * torch.randn(side * side, widths[-1]))
-        self.vit = transformer(384, layers=12, heads=6, dropout=0.0) if kind == "vit" else None
-        self.outlet = nn.LayerNorm(384) if self.vit else nn.Linear(side * side * widths[-1], 384)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        x = self.stem(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).flatten(2).transpose(1, 2)
-        return self.outlet(self.vit(x + self.position).mean(1) if self.vit else x.flatten(1))
-
-
-# --- 3. policy: imitation by diffusion ---
-# Copied from baselines/dexflywheel.py: BasePolicy
-class BasePolicy(nn.Module):
-    """pi_base: a chunk of H actions from one observation. Its normaliser is part of it."""
-
-    def __init__(self, state: int, action: int, args: Args):
-        super().__init__()
-        self.args, self.shape = args, (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.obs == "image" else None
-        denoiser = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
-        self.denoiser = denoiser(state + 384 * (args.obs == "image"), *self.shape, args)
-        kind = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": args.prediction}
-        self.scheduler = DDIMScheduler(LEVELS, **kind)
-        self.scheduler.set_timesteps(args.sampling_steps)
-        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))
-        sizes = {"mean": state, "std": state, "centre": action, "reach": action}
-        for name, size in sizes.items():
-            self.register_buffer(name, torch.ones(size))
-
-    def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
-        """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
-        low, high = action.amin(0), action.amax(0)
-        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
-        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
-
-    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
-        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
-        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
-
-    def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        chunk = (chunk - self.centre) / self.reach
-        k = torch.randint(0, LEVELS, (len(chunk),)).to(chunk.device)
-        noise = torch.randn(chunk.shape).to(chunk.device)
-        noisy = self.scheduler.add_noise(chunk, noise, k)
-        predicted = self.denoiser(noisy, k, self.condition(state, image)).float()
-        return F.mse_loss(predicted, noise if self.args.prediction == "epsilon" else chunk)
-
-    @torch.no_grad()
-    def sample(self, obs: dict[str, np.ndarray], chunk: torch.Tensor) -> torch.Tensor:
-        """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
-        device, chunk = self.args.device, chunk.to(self.args.device)
-        image = torch.as_tensor(obs["image"]).to(device) if self.encoder else torch.empty(0)
-        condition = self.condition(features(obs).to(device), image)
-        for k in self.scheduler.timesteps:
-            predicted = self.denoiser(chunk, k.to(device).expand(len(chunk)), condition)
-            chunk = self.scheduler.step(predicted, k, chunk).prev_sample
-        return self.smoother @ (chunk * self.reach + self.centre).cpu()
-
-
-# Copied from baselines/dexflywheel.py: descend
-def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], limit)
-    optimizer.step()
-
-
-# Copied from baselines/dexflywheel.py: make_dataset
-def make_dataset(episodes, args: Args) -> list[torch.Tensor]:
-    """State (M, D), actions from there on (M, H, action), the last one repeated, image if any."""
-    states, chunks, images = [], [], []
-    for episode in episodes:
-        steps, obs = len(episode.actions), episode.observations
-        ahead = (torch.arange(steps)[:, None] + torch.arange(args.chunk)).clamp(max=steps - 1)
-        states.append(features(obs)[:steps])
-        chunks.append(torch.as_tensor(episode.actions, dtype=torch.float32)[ahead])
-        images.append(torch.as_tensor(obs.get("image", np.empty((steps, 0)))[:steps]))
-    if not states:
-        raise ValueError("no successful demonstration to learn from")
-    return [torch.cat(states), torch.cat(chunks), torch.cat(images)]
-
-
-def train_base(run: Run) -> None:
-    """Behaviour cloning, with the steps of DexFlyWheel's base policy."""
-    args, data = run.args, make_dataset(run.data(), run.args)
-    base = BasePolicy(data[0].shape[1], data[1].shape[2], args)
-    base.fit_normaliser(data[0], data[1].flatten(0, 1))
-    parameters = list(base.to(args.device).parameters())
-    optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
-    ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
-    parts = {"base": base, "optimizer": optimizer, "ema": ema}
-    low = args.precision == "bf16"
-    saved = run.restore()
-    for name in parts if saved else ():
-        parts[name].load_state_dict(saved[name])
-    for step in run.bar("base", saved.get("step", 0), args.base_steps):
-        index = torch.randint(0, len(data[0]), (args.base_batch,))
-        with torch.autocast(base.mean.device.type, torch.bfloat16, enabled=low):
-            loss = base.loss(*(x[index].to(args.device) for x in data))
-        cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
-        optimizer.param_groups[0]["lr"] = args.base_lr * cosine * min(1.0, (step + 1) / 100)
-        descend(optimizer, loss, limit=10.0)
-        ema.step(parameters)
-        if (step + 1) % 100 == 0:
-            run.log(step + 1, {"losses/base": loss.item()})
-        run.save(step=step + 1, **{name: part.state_dict for name, part in parts.items()})
-    ema.copy_to(parameters)
-    known = {"args": asdict(args), "iteration": 1, "base": base.state_dict()}
-    run.store("policy_1.pt", header(args) | known)
-
-
-class ChunkPolicy(nn.Module):
-    """Acts in the worlds of `env`, each with a queue of actions to come."""
-
-    def __init__(self, base: BasePolicy, args: Args, env):
-        super().__init__()
-        self.networks, self.args, self.env, self.aligned = (base,), args, env, False
-        overlap = args.chunk - args.execute  # a new chunk is faded in over these
-        self.queue, self.noise = (torch.zeros(env.num_envs, *base.shape) for _ in range(2))
-        self.left = -torch.ones(env.num_envs).long()  # steps to the next plan; -1: the first
-        self.fade = (torch.arange(1, args.chunk + 1) / (overlap + 1)).clamp(max=1.0)[:, None]
-
-    def reset(self, mask: np.ndarray) -> None:
-        self.left[mask] = -1
-
-    # Copied from baselines/dexflywheel.py: ChunkPolicy.base_action
-    def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
-        """Take the next action from every queue, (N, action); worlds whose time is up plan anew."""
-        due = self.left <= 0
-        if due.any():
-            if self.args.sampling_noise == "fresh":
-                self.noise[due] = torch.randn(self.noise[due].shape)
-            seen = {name: value[due.numpy()] for name, value in obs.items()}
-            if self.args.obs == "image":  # drawn only when looked at
-                seen["image"] = self.env.draw(np.flatnonzero(due))
-            new, old = self.networks[0].sample(seen, self.noise[due]), self.queue[due]
-            fade = torch.where((self.left[due] < 0)[:, None, None], 1.0, self.fade)
-            self.queue[due] = old + fade * (new - old)
-            short = self.aligned and not due.all()  # after a reset, to replan with all others again
-            self.left[due] = self.left[~due].max() if short else self.args.execute
-        action = self.queue[:, 0]
-        self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
-        self.left -= 1
-        return action
-
-    @torch.no_grad
-    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        return self.base_action(obs).clamp(-1.0, 1.0).numpy()
-
-
-# --- 4. source demonstrations ---
-def make_env(args: Args, image=False, steps: int | None = None, worlds: int | None = None):
-    return gymnasium.make_vec(
-        entry(args.task).env_id, num_envs=worlds or args.num_envs, backend=args.backend,
-        obs_mode="image" if image else "state", autoreset_mode="disabled", max_episode_steps=steps,
-        image_size={"state": 320, "image": args.image_size}[args.obs],  # state: only for videos
-        control_mode=CONTROL_MODE, render_mode="rgb_array",
-        **options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale),
-    ).unwrapped  # fmt: skip
+# --- 3. source demonstrations ---
+SOURCE_SEED = 6  # the same sources for every seed of a run, as the shipped one is the same
 
 
 def collect_sources(run: Run) -> None:
@@ -385,94 +195,474 @@ def collect_sources(run: Run) -> None:
     else:
         scenes = spread_scenes(args.task, SOURCES[args.kind])
         env = make_env(args, worlds=len(scenes))
-        chosen = demonstrate(env, scenes, SEED)
+        chosen = demonstrate(env, scenes, SOURCE_SEED)
         env.close()
+
+    store = run.episodes("sources")
     for index, episode in enumerate(chosen):
-        kind = getattr(episode, "source", "scripted")
-        run.episodes("sources").add(episode, source=kind, seed=SEED, index=index)
+        origin = getattr(episode, "source", "scripted")
+        store.add(episode, source=origin, seed=SOURCE_SEED, index=index)
 
 
-# --- 5. generation ---
+def make_env(args: Args, image: bool = False, steps: int | None = None, worlds: int | None = None):
+    """Make worlds.
+
+    Args:
+        image: Every observation holds a picture; else one is drawn only when it is looked at.
+        steps: Longest episode; None: the task's own limit.
+        worlds: How many; None: `num_envs`.
+    """
+    backend_options = options_for(
+        args.backend, args.threads, args.timestep_scale, args.friction_scale
+    )
+    return gymnasium.make_vec(
+        entry(args.task).env_id,
+        num_envs=worlds or args.num_envs,
+        backend=args.backend,
+        control_mode=CONTROL_MODE,
+        obs_mode="image" if image else "state",
+        image_size=args.image_size if args.uses_camera else VIDEO_SIZE,
+        max_episode_steps=steps,
+        autoreset_mode="disabled",
+        render_mode="rgb_array",
+        **backend_options,
+    ).unwrapped
+
+
+# --- 4. generation: a source edited for every new scene ---
+ROUND = 256  # most attempts between two looks at what is still missing
+LEAST_RATE = 0.1  # success that a round counts on at least
+
+
 def generate(run: Run) -> None:
     """Edit a source for a new scene of C_3 each time and run it, until enough have succeeded."""
-    args, sampler = run.args, training_sampler(run.args.task, iterations(run.args.task))
+    args = run.args
     chosen = list(run.episodes("sources").episodes())
-    steps = max(len(episode.actions) for episode in chosen) + SPARE_STEPS
-    env, store = make_env(args, args.obs == "image", steps), run.episodes("D_1")
-    cut = cut_for(args.task, None if args.coordination == "task" else args.coordination)
-    sources = [read_motion(e, env.codec, cut, label=e.identifier) for e in chosen]
-    choose = {"nearest": choose_nearest(args.nearest), "random": choose_random}[args.select]
-    edit = partial(augment, env, sources, options=args.editing, choose=choose, failures=True)
+    longest = max(len(episode.actions) for episode in chosen)
+    env = make_env(args, args.uses_camera, steps=longest + SPARE_STEPS)
+    edit = editor(args, env, chosen)
+    sampler = training_sampler(args.task, iterations(args.task))
+    store = run.episodes("D_1")
+
     saved = run.restore()
-    attempts, successes = saved.get("attempts", 0), saved.get("successes", 0)
+    attempts = saved.get("attempts", 0)
+    successes = saved.get("successes", 0)
     while successes < args.trajectories and attempts < args.max_attempts:
         rng = np.random.default_rng([run.seed, attempts])
-        rate = max(0.1, successes / attempts) if attempts else 1.0
-        size = math.ceil(min(ROUND, (args.trajectories - successes) / rate))
-        scenes = [sampler(rng) for _ in range(min(size, args.max_attempts - attempts))]
+        size = next_attempts(args, attempts, successes)
+        scenes = [sampler(rng) for _ in range(size)]
         made = edit(scenes, rng, progress=f"generation, {successes} of {args.trajectories}")
-        for episode in made:
-            index = attempts + episode.index  # failures are stored too, with their reason
+        for episode in made:  # failures too, with their reason
+            index = attempts + episode.index
             store.add(episode, source="augmented", seed=args.seed, index=index)
-        attempts, successes = attempts + len(scenes), successes + made.tally.successes
+        attempts += len(scenes)
+        successes += made.tally.successes
         run.save(attempts=attempts, successes=successes)
+
     env.close()
     if not successes:
         reasons = generation_report(store, args.task)["failures"]
         raise RuntimeError(f"none of {attempts} attempts succeeded: {reasons}")
 
 
+def editor(args: Args, env, sources: list) -> partial:
+    """What makes episodes of scenes: `augment` with the sources and the options of editing."""
+    cut = cut_for(args.task, None if args.coordination == "task" else args.coordination)
+    motions = [read_motion(e, env.codec, cut, label=e.identifier) for e in sources]
+    choose = choose_nearest(args.nearest) if args.select == "nearest" else choose_random
+    options = args.edit_options()
+    return partial(augment, env, motions, options=options, choose=choose, failures=True)
+
+
+def next_attempts(args: Args, attempts: int, successes: int) -> int:
+    """How many attempts to make before looking again, by the rate of success so far."""
+    rate = max(LEAST_RATE, successes / attempts) if attempts else 1.0
+    missing = (args.trajectories - successes) / rate
+    size = math.ceil(min(ROUND, missing))
+    return min(size, args.max_attempts - attempts)
+
+
 def report_generation(run: Run) -> None:
     """How often it succeeded, per object too, why it failed, and what time it took."""
     found = generation_report(run.episodes("D_1"), run.args.task)
+    successes = found["successes"]
     seconds = run.done["data_1"]
-    known = {"seconds": seconds, "seconds_per_trajectory": seconds / found["successes"]}
-    known["sources"] = [row["scenario"] for row in run.episodes("sources").manifest()]
+    known = {
+        "seconds": seconds,
+        "seconds_per_trajectory": seconds / successes,
+        "sources": [row["scenario"] for row in run.episodes("sources").manifest()],
+    }
     atomic_write_json(run.path / "data_1.json", {"edited": found | known})
-    print("generation: {successes} of {tries} attempts succeeded, {objects_handled} objects; "
-          "failures: {failures}".format(**found), flush=True)  # fmt: skip
-    if found["successes"] < run.args.trajectories:
+    print(
+        f"generation: {successes} of {found['tries']} attempts succeeded, "
+        f"{found['objects_handled']} objects; failures: {found['failures']}",
+        flush=True,
+    )
+    if successes < run.args.trajectories:
         print(f"warning: --trajectories {run.args.trajectories} not reached in --max-attempts")
 
 
+# --- 5. policy: imitation by diffusion, as in dexflywheel.py ---
+LEVELS = 50  # noise levels in training
+LEAST_SPREAD = 0.02  # a column that hardly varies is not blown up
+STATE_LIMIT = 5.0  # of a standardised state
+WARM_UP = 100  # gradient steps over which the learning rate rises
+LOGGED = 100  # gradient steps from one row of the curves to the next
+
+
+def train_base(run: Run) -> None:
+    """Behaviour cloning, with the steps of DexFlyWheel's base policy."""
+    args = run.args
+    data = make_dataset(run.data(), args)
+    base = BasePolicy(data.state.shape[1], data.chunk.shape[2], args)
+    base.fit_normaliser(data.state, data.chunk.flatten(0, 1))
+    parameters = list(base.to(args.device).parameters())
+    optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
+    ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
+
+    saved = run.restore()
+    parts = {"base": base, "optimizer": optimizer, "ema": ema}
+    if saved:
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+
+    low_precision = args.precision == "bf16"
+    device_type = torch.device(args.device).type
+    for step in run.bar("base", saved.get("step", 0), args.base_steps):
+        cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.base_steps)
+        warm_up = min(1.0, (step + 1) / WARM_UP)
+        optimizer.param_groups[0]["lr"] = args.base_lr * cosine * warm_up
+
+        index = torch.randint(0, len(data.state), (args.base_batch,))
+        state, chunk, image = (column[index].to(args.device) for column in data)
+        with torch.autocast(device_type, torch.bfloat16, enabled=low_precision):
+            loss = base.loss(state, chunk, image)
+        descend(optimizer, loss, limit=10.0)
+        ema.step(parameters)
+
+        if (step + 1) % LOGGED == 0:
+            run.log(step + 1, {"losses/base": loss.item()})
+        run.save(step=step + 1, **{name: part.state_dict for name, part in parts.items()})
+
+    ema.copy_to(parameters)
+    known = {"args": asdict(args), "iteration": 1, "base": base.state_dict()}
+    run.store("policy_1.pt", header(args) | known)
+
+
+# Copied from baselines/dexflywheel.py: Dataset
+class Dataset(NamedTuple):
+    """What the base policy learns from: M moments of successful episodes."""
+
+    state: torch.Tensor  # (M, D)
+    chunk: torch.Tensor  # the actions from there on, (M, H, action)
+    image: torch.Tensor  # (M, h, w, 3) uint8, or (M, 0) without a camera
+
+
+# Copied from baselines/dexflywheel.py: make_dataset
+def make_dataset(episodes, args: Args) -> Dataset:
+    """Cut episodes into moments; past an episode's end its last action is repeated."""
+    states, chunks, images = [], [], []
+    for episode in episodes:
+        obs = episode.observations
+        steps = len(episode.actions)
+        actions = torch.as_tensor(episode.actions, dtype=torch.float32)
+        ahead = torch.arange(steps)[:, None] + torch.arange(args.chunk)  # (T, H)
+        image = obs.get("image", np.empty((steps, 0)))
+
+        states.append(features(obs)[:steps])
+        chunks.append(actions[ahead.clamp(max=steps - 1)])
+        images.append(torch.as_tensor(image[:steps]))
+
+    if not states:
+        raise ValueError("no successful demonstration to learn from")
+    return Dataset(torch.cat(states), torch.cat(chunks), torch.cat(images))
+
+
+# Copied from baselines/dexflywheel.py: BasePolicy
+class BasePolicy(nn.Module):
+    """pi_base: a chunk of H actions from one observation. Its normaliser is part of it."""
+
+    def __init__(self, state: int, action: int, args: Args):
+        super().__init__()
+        self.args = args
+        self.shape = (args.chunk, action)
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
+        condition = state + IMAGE_FEATURES if args.uses_camera else state
+        kind = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
+        self.denoiser = kind(condition, args.chunk, action, args)
+
+        self.scheduler = DDIMScheduler(
+            LEVELS, beta_schedule="squaredcos_cap_v2", prediction_type=args.prediction
+        )
+        self.scheduler.set_timesteps(args.sampling_steps)
+        self.smoother = torch.as_tensor(local_lines(args.chunk, args.chunk_smoothing))  # (H, H)
+
+        self.register_buffer("mean", torch.ones(state))
+        self.register_buffer("std", torch.ones(state))
+        self.register_buffer("centre", torch.ones(action))
+        self.register_buffer("reach", torch.ones(action))
+
+    def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
+        """Standardise states (M, D), bring actions (M, action) to [-1, 1]."""
+        low = action.amin(0)
+        high = action.amax(0)
+        self.mean = state.mean(0)
+        self.std = state.std(0).clamp(min=LEAST_SPREAD)
+        self.centre = (low + high) / 2
+        self.reach = ((high - low) / 2).clamp(min=LEAST_SPREAD)
+
+    def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """What the network is told of states (B, D) and images; noisy while it is trained."""
+        state = ((state - self.mean) / self.std).clamp(-STATE_LIMIT, STATE_LIMIT)
+        if self.training:
+            state = state + self.args.obs_noise * torch.randn_like(state)
+        if self.encoder is None:
+            return state
+        return torch.cat([state, self.encoder(image)], dim=1)
+
+    def loss(self, state: torch.Tensor, chunk: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Error of denoising chunks (B, H, action) that were made noisy at random levels k."""
+        clean = (chunk - self.centre) / self.reach
+        k = torch.randint(0, LEVELS, (len(clean),)).to(clean.device)
+        noise = torch.randn(clean.shape).to(clean.device)
+        noisy = self.scheduler.add_noise(clean, noise, k)
+        predicted = self.denoiser(noisy, k, self.condition(state, image)).float()
+        target = noise if self.args.prediction == "epsilon" else clean
+        return F.mse_loss(predicted, target)
+
+    @torch.no_grad()
+    def sample(self, obs: dict[str, np.ndarray], noise: torch.Tensor) -> torch.Tensor:
+        """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
+        device = self.args.device
+        image = torch.empty(0)
+        if self.encoder is not None:
+            image = torch.as_tensor(obs["image"]).to(device)
+        condition = self.condition(features(obs).to(device), image)
+
+        chunk = noise.to(device)
+        for k in self.scheduler.timesteps:
+            levels = k.to(device).expand(len(chunk))
+            predicted = self.denoiser(chunk, levels, condition)
+            chunk = self.scheduler.step(predicted, k, chunk).prev_sample
+        actions = chunk * self.reach + self.centre
+        return self.smoother @ actions.cpu()
+
+
+# Copied from baselines/dexflywheel.py: descend
+def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
+    """Take one gradient step; the gradient's norm is cut to `limit`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, limit)
+    optimizer.step()
+
+
+# --- 6. acting: a queue of actions for every world ---
+class ChunkPolicy:
+    """Acts in the worlds of `env`, each with a queue of actions to come."""
+
+    def __init__(self, base: BasePolicy, args: Args, env):
+        self.base = base
+        self.args = args
+        self.env = env
+        self.aligned = False  # worlds plan on their own, not with others
+        worlds = env.num_envs
+        horizon, action = base.shape
+        self.queue = torch.zeros(worlds, horizon, action)  # to come, the last one repeated
+        self.noise = torch.zeros(worlds, horizon, action)  # where the denoising starts
+        self.left = -torch.ones(worlds).long()  # steps to the next plan; -1: the first
+
+        overlap = args.chunk - args.execute  # a new chunk is faded in over these steps
+        share = torch.arange(1, args.chunk + 1) / (overlap + 1)
+        self.fade = share.clamp(max=1.0)[:, None]  # (H, 1)
+
+    def reset(self, mask: np.ndarray) -> None:
+        self.left[mask] = -1
+
+    @torch.no_grad()
+    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+        """Actions to execute, (N, action)."""
+        return self.base_action(obs).clamp(-1.0, 1.0).numpy()
+
+    # Copied from baselines/dexflywheel.py: ChunkPolicy.base_action
+    def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
+        """Take the next action of every queue, (N, action); worlds whose time is up plan anew."""
+        due = self.left <= 0  # (N,)
+        if due.any():
+            self.plan(obs, due)
+        action = self.queue[:, 0]
+        self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
+        self.left -= 1
+        return action
+
+    # Copied from baselines/dexflywheel.py: ChunkPolicy.plan
+    def plan(self, obs: dict[str, np.ndarray], due: torch.Tensor) -> None:
+        """Predict a chunk for the worlds of `due` (N,) and fade it into what is left of the old."""
+        if self.args.sampling_noise == "fresh":
+            self.noise[due] = torch.randn(self.noise[due].shape)
+        seen = {name: value[due.numpy()] for name, value in obs.items()}
+        if self.args.uses_camera:  # drawn only when looked at
+            seen["image"] = self.env.draw(np.flatnonzero(due))
+
+        new = self.base.sample(seen, self.noise[due])  # (n, H, action)
+        old = self.queue[due]
+        first = (self.left[due] < 0)[:, None, None]  # nothing to fade from
+        fade = torch.where(first, 1.0, self.fade)
+        self.queue[due] = old + fade * (new - old)
+
+        if self.aligned and not due.all():
+            self.left[due] = self.left[~due].max()
+        else:
+            self.left[due] = self.args.execute
+
+
+# --- 7. networks, and what they see ---
+LEVEL_FEATURES = 64  # of the noise level
+IMAGE_FEATURES = 384
+VIT_LAYERS = 12
+CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATURES)}
+
+
+# Copied from baselines/dexflywheel.py: features
+def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+    """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D)."""
+    arms = read_proprio(obs["proprio"])
+    objects = read_objects(obs["object"])
+
+    palm = matrix_from_quat(arms.palm_quaternion)  # its axes are the columns, (N, A, 3, 3)
+    offset = objects.position[:, None] - arms.palm_position[:, :, None]  # (N, A, K, 3)
+    in_palm = (palm[:, :, None] * offset[..., None]).sum(3)  # the offset in the palm's frame
+
+    columns = [arms.arm_position, arms.arm_velocity, arms.hand_position, arms.hand_velocity]
+    columns += [arms.palm_position, palm[..., 0], palm[..., 1]]
+    columns += [objects.position, offset, in_palm]
+    if whole:
+        columns.append(objects.quaternion_and_velocities)
+    return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
+
+
+# Copied from baselines/dexflywheel.py: mlp
+def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
+    """Linear layers with an activation between them, and with `norm` a layer norm before it."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes[:-1]):
+        layers.append(nn.Linear(inputs, outputs))
+        if norm:
+            layers.append(nn.LayerNorm(outputs))
+        layers.append(activation())
+    layers.append(nn.Linear(sizes[-2], sizes[-1]))
+    return nn.Sequential(*layers)
+
+
+# Copied from baselines/dexflywheel.py: transformer
+def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+# Copied from baselines/dexflywheel.py: MlpDenoiser
+class MlpDenoiser(nn.Module):
+    """Denoises a flattened chunk (B, H, action) given the noise level k and a condition."""
+
+    def __init__(self, condition: int, horizon: int, action: int, args: Args):
+        super().__init__()
+        size = horizon * action
+        width = args.width
+        self.level = nn.Embedding(LEVELS, LEVEL_FEATURES)
+        self.inlet = nn.Linear(size + condition + LEVEL_FEATURES, width)
+        block = nn.Sequential(nn.LayerNorm(width), mlp([width, width, width], nn.SiLU))
+        self.blocks = nn.ModuleList(copy.deepcopy(block) for _ in range(args.layers))
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+
+    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
+        x = torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1)
+        x = self.inlet(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.outlet(x).view_as(chunk)
+
+
+# Copied from baselines/dexflywheel.py: TransformerDenoiser
+class TransformerDenoiser(nn.Module):
+    """One token for k, one for the condition, one per action; the last ones give the result."""
+
+    CONTEXT = 2  # tokens before those of the actions
+
+    def __init__(self, condition: int, horizon: int, action: int, args: Args):
+        super().__init__()
+        width = args.width
+        self.level = nn.Embedding(LEVELS, width)
+        self.condition = nn.Linear(condition, width)
+        self.action = nn.Linear(action, width)
+        self.position = nn.Parameter(0.02 * torch.randn(self.CONTEXT + horizon, width))
+        self.body = transformer(width, args.layers, heads=8, dropout=0.1)
+        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, action))
+
+    def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
+        context = torch.stack([self.level(k), self.condition(condition)], dim=1)  # (B, 2, width)
+        tokens = torch.cat([context, self.action(chunk)], dim=1)  # (B, 2 + H, width)
+        tokens = self.body(tokens + self.position)
+        return self.outlet(tokens[:, self.CONTEXT :])
+
+
+# Copied from baselines/dexflywheel.py: ImageEncoder
+class ImageEncoder(nn.Module):
+    """Features (B, 384) of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer."""
+
+    def __init__(self, kind: str, side: int):
+        super().__init__()
+        self.stem = nn.Sequential()
+        for before, after in pairwise(CHANNELS[kind]):
+            self.stem.append(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1))
+            self.stem.append(nn.GroupNorm(8, after))
+            self.stem.append(nn.SiLU())
+            side = (side + 1) // 2
+
+        patches = side * side
+        channels = CHANNELS[kind][-1]
+        self.position = nn.Parameter(0.02 * torch.randn(patches, channels))
+        if kind == "vit":
+            self.vit = transformer(IMAGE_FEATURES, VIT_LAYERS, heads=6, dropout=0.0)
+            self.outlet = nn.LayerNorm(IMAGE_FEATURES)
+        else:
+            self.vit = None
+            self.outlet = nn.Linear(patches * channels, IMAGE_FEATURES)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        scaled = image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        patches = self.stem(scaled).flatten(2).transpose(1, 2)  # (B, patches, channels)
+        if self.vit is None:
+            return self.outlet(patches.flatten(1))
+        return self.outlet(self.vit(patches + self.position).mean(1))
+
+
+# --- 8. evaluation ---
 def evaluate_policy(run: Run) -> None:
-    args, env = run.args, make_env(run.args)
-    policies = {"base": ChunkPolicy(build_policy(run.load("policy_1.pt"), args), args, env)}
-    known = {"method": METHOD, "iteration": 1, "provenance": run.folder.provenance}
-    asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
-    rows = measure(policies, env, asked, films=run.path / "videos", **known)
+    """Success and motion on the splits asked for."""
+    args = run.args
+    env = make_env(args)
+    base = build_policy(run.load("policy_1.pt"), args)
+    rows = measure(
+        {"base": ChunkPolicy(base, args, env)},
+        env,
+        replace(args, eval_splits=all_rounds(args.eval_splits, args.task)),
+        method=METHOD,
+        iteration=1,
+        films=run.path / "videos",
+        provenance=run.folder.provenance,
+    )
     env.close()
     run.log(1, success_curves(rows))
     atomic_write_json(run.path / "eval_1.json", rows)
-
-
-# --- 6. runs, checkpoints, resuming ---
-class Run(Progress):
-    def __init__(self, args: Args):
-        new = (args.runs, entry(args.task).env_id, f"{METHOD}-{args.variant}", args.seed, args)
-        folder = RunFolder.open(args.resume) if args.resume else RunFolder.create(*new)
-        super().__init__(folder, args.seed, args.save_seconds, args.track)
-        self.args = args
-
-    def episodes(self, name: str) -> EpisodeStore:
-        return EpisodeStore(self.path / name, entry(self.args.task).env_id, CONTROL_MODE)
-
-    def data(self):
-        return islice(self.episodes("D_1").episodes(success=True), self.args.trajectories)
-
-
-def header(args: Args) -> dict:
-    """What a checkpoint has to agree on with the code and the environment that use it."""
-    keys = ["proprio", "object", *["image"] * (args.obs == "image")]
-    return {"method": METHOD, "method_version": METHOD_VERSION, "observation_keys": keys,
-            "env_id": entry(args.task).env_id, "control_mode": CONTROL_MODE}  # fmt: skip
-
-
-def build_policy(state: dict, args: Args) -> BasePolicy:
-    check_header(state, header(args))
-    base = BasePolicy(len(state["base"]["mean"]), len(state["base"]["centre"]), args)
-    base.load_state_dict(state["base"])
-    return base.to(args.device).eval().requires_grad_(False)
 
 
 def open_policy(state: dict, args: Args, name: str) -> tuple:
@@ -481,24 +671,65 @@ def open_policy(state: dict, args: Args, name: str) -> tuple:
     return ChunkPolicy(build_policy(state, args), args, env), env
 
 
-# --- 7. entry point ---
+# --- 9. run folder, checkpoints, resuming ---
+class Run(Progress):
+    """A run's folder, and what its stages find there."""
+
+    def __init__(self, args: Args):
+        if args.resume:
+            folder = RunFolder.open(args.resume)
+        else:
+            name = f"{METHOD}-{args.variant}"
+            folder = RunFolder.create(args.runs, entry(args.task).env_id, name, args.seed, args)
+        super().__init__(folder, args.seed, args.save_seconds, args.track)
+        self.args = args
+
+    def episodes(self, name: str) -> EpisodeStore:
+        return EpisodeStore(self.path / name, entry(self.args.task).env_id, CONTROL_MODE)
+
+    def data(self) -> Iterator:
+        """The episodes that are learned from."""
+        successes = self.episodes("D_1").episodes(success=True)
+        return islice(successes, self.args.trajectories)
+
+
+def header(args: Args) -> dict:
+    """What a checkpoint has to agree on with the code and the environment that use it."""
+    keys = ["proprio", "object"]
+    if args.uses_camera:
+        keys.append("image")
+    return {
+        "method": METHOD,
+        "method_version": METHOD_VERSION,
+        "observation_keys": keys,
+        "env_id": entry(args.task).env_id,
+        "control_mode": CONTROL_MODE,
+    }
+
+
+def build_policy(state: dict, args: Args) -> BasePolicy:
+    """Make the policy of a checkpoint, for acting."""
+    check_header(state, header(args))
+    weights = state["base"]
+    base = BasePolicy(len(weights["mean"]), len(weights["centre"]), args)
+    base.load_state_dict(weights)
+    return base.to(args.device).eval().requires_grad_(False)
+
+
+# --- 10. entry point ---
 def main(args: Args) -> int:
     check_device(args.device)
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True)
     if args.evaluate:
         return evaluate_checkpoint(args, open_policy, TASKS)
+
     run = Run(args)
     print(f"run folder: {run.path}", flush=True)
-    run.stage("sources", collect_sources)
-    run.stage("data_1", generate)
-    report_generation(run)
-    if not args.generate_only:
-        run.stage("base_1", train_base)
-        run.stage("eval_1", evaluate_policy)
-        print_success(read_json(run.path / "eval_1.json"))
+    run_method(run)
     run.metrics.close()
-    print(f"wall time {sum(run.done.values()) / 60:.1f} min; episodes, curves: {run.path}")
+    minutes = sum(run.done.values()) / 60
+    print(f"wall time {minutes:.1f} min; episodes, curves: {run.path}")
     return 0
 
 

@@ -962,7 +962,10 @@ def learn(run: Run, i: int, policy: DiffusionPolicy, data: Windows) -> None:
 LEVELS = 50  # noise levels in training
 EMBEDDING = 128  # sines and cosines of the optimality score
 WAVELENGTHS = 10_000.0  # the longest over the shortest of them
+LEVEL_FEATURES = 64  # of the noise level
 IMAGE_FEATURES = 384
+VIT_LAYERS = 12
+CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATURES)}
 
 
 def embed(optimality: torch.Tensor, args: Args) -> torch.Tensor:
@@ -1002,16 +1005,23 @@ class DiffusionPolicy(nn.Module):
 
     # Copied from baselines/dexflywheel.py: BasePolicy.fit_normaliser
     def fit_normaliser(self, state: torch.Tensor, action: torch.Tensor) -> None:
-        """Standardise states, bring actions to [-1, 1]; a constant column is not blown up."""
-        low, high = action.amin(0), action.amax(0)
-        self.mean, self.std = state.mean(0), state.std(0).clamp(min=0.02)
-        self.centre, self.reach = (low + high) / 2, ((high - low) / 2).clamp(min=0.02)
+        """Standardise states (M, D), bring actions (M, action) to [-1, 1]."""
+        low = action.amin(0)
+        high = action.amax(0)
+        self.mean = state.mean(0)
+        self.std = state.std(0).clamp(min=LEAST_SPREAD)
+        self.centre = (low + high) / 2
+        self.reach = ((high - low) / 2).clamp(min=LEAST_SPREAD)
 
     # Copied from baselines/dexflywheel.py: BasePolicy.condition
     def condition(self, state: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        state = ((state - self.mean) / self.std).clamp(-5.0, 5.0)
-        state = state + self.args.obs_noise * torch.randn_like(state) if self.training else state
-        return torch.cat([state, self.encoder(image)], dim=1) if self.encoder else state
+        """What the network is told of states (B, D) and images; noisy while it is trained."""
+        state = ((state - self.mean) / self.std).clamp(-STATE_LIMIT, STATE_LIMIT)
+        if self.training:
+            state = state + self.args.obs_noise * torch.randn_like(state)
+        if self.encoder is None:
+            return state
+        return torch.cat([state, self.encoder(image)], dim=1)
 
     def normalised(self, action: torch.Tensor) -> torch.Tensor:
         """Actions (..., action) in [-1, 1]; those out of range count as those at its end."""
@@ -1105,16 +1115,28 @@ class DiffusionPolicy(nn.Module):
 # --- 13. networks and training ---
 # Copied from baselines/dexflywheel.py: mlp
 def mlp(sizes: list[int], activation: type[nn.Module], norm: bool = False) -> nn.Sequential:
+    """Linear layers with an activation between them, and with `norm` a layer norm before it."""
     layers: list[nn.Module] = []
-    for before, after in pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), *[nn.LayerNorm(after)] * norm, activation()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+    for inputs, outputs in pairwise(sizes[:-1]):
+        layers.append(nn.Linear(inputs, outputs))
+        if norm:
+            layers.append(nn.LayerNorm(outputs))
+        layers.append(activation())
+    layers.append(nn.Linear(sizes[-2], sizes[-1]))
+    return nn.Sequential(*layers)
 
 
 # Copied from baselines/dexflywheel.py: transformer
 def transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
-    options = {"activation": "gelu", "batch_first": True, "norm_first": True}
-    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, **options)
+    layer = nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
@@ -1124,15 +1146,17 @@ class MlpDenoiser(nn.Module):
 
     def __init__(self, condition: int, horizon: int, action: int, args: Args):
         super().__init__()
-        size, width = horizon * action, args.width
-        self.level = nn.Embedding(LEVELS, 64)
-        self.inlet = nn.Linear(size + condition + 64, width)
-        block = nn.Sequential(nn.LayerNorm(width), mlp([width] * 3, nn.SiLU))
+        size = horizon * action
+        width = args.width
+        self.level = nn.Embedding(LEVELS, LEVEL_FEATURES)
+        self.inlet = nn.Linear(size + condition + LEVEL_FEATURES, width)
+        block = nn.Sequential(nn.LayerNorm(width), mlp([width, width, width], nn.SiLU))
         self.blocks = nn.ModuleList(copy.deepcopy(block) for _ in range(args.layers))
         self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
 
     def forward(self, chunk: torch.Tensor, k: torch.Tensor, condition: torch.Tensor):
-        x = self.inlet(torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1))
+        x = torch.cat([chunk.flatten(1), condition, self.level(k)], dim=1)
+        x = self.inlet(x)
         for block in self.blocks:
             x = x + block(x)
         return self.outlet(x).view_as(chunk)
@@ -1140,29 +1164,42 @@ class MlpDenoiser(nn.Module):
 
 # Copied from baselines/dexflywheel.py: ImageEncoder
 class ImageEncoder(nn.Module):
-    """Features of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer stem."""
+    """Features (B, 384) of images (B, h, w, 3) uint8; "vit": `vit_small_r26_s32_224`, plainer."""
 
     def __init__(self, kind: str, side: int):
         super().__init__()
-        widths = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, 384)}[kind]
         self.stem = nn.Sequential()
-        for before, after in pairwise(widths):
-            self.stem.extend([nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()])
+        for before, after in pairwise(CHANNELS[kind]):
+            self.stem.append(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1))
+            self.stem.append(nn.GroupNorm(8, after))
+            self.stem.append(nn.SiLU())
             side = (side + 1) // 2
-        self.position = nn.Parameter(0.02 * torch.randn(side * side, widths[-1]))
-        self.vit = transformer(384, layers=12, heads=6, dropout=0.0) if kind == "vit" else None
-        self.outlet = nn.LayerNorm(384) if self.vit else nn.Linear(side * side * widths[-1], 384)
+
+        patches = side * side
+        channels = CHANNELS[kind][-1]
+        self.position = nn.Parameter(0.02 * torch.randn(patches, channels))
+        if kind == "vit":
+            self.vit = transformer(IMAGE_FEATURES, VIT_LAYERS, heads=6, dropout=0.0)
+            self.outlet = nn.LayerNorm(IMAGE_FEATURES)
+        else:
+            self.vit = None
+            self.outlet = nn.Linear(patches * channels, IMAGE_FEATURES)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        x = self.stem(image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).flatten(2).transpose(1, 2)
-        return self.outlet(self.vit(x + self.position).mean(1) if self.vit else x.flatten(1))
+        scaled = image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        patches = self.stem(scaled).flatten(2).transpose(1, 2)  # (B, patches, channels)
+        if self.vit is None:
+            return self.outlet(patches.flatten(1))
+        return self.outlet(self.vit(patches + self.position).mean(1))
 
 
 # Copied from baselines/dexflywheel.py: descend
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) -> None:
+    """Take one gradient step; the gradient's norm is cut to `limit`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], limit)
+    nn.utils.clip_grad_norm_(parameters, limit)
     optimizer.step()
 
 
@@ -1254,8 +1291,11 @@ def open_policy(state: dict, args: Args, name: str) -> tuple:
 class Run(Progress):
     # Copied from baselines/dexmimicgen.py: Run.__init__
     def __init__(self, args: Args):
-        new = (args.runs, entry(args.task).env_id, f"{METHOD}-{args.variant}", args.seed, args)
-        folder = RunFolder.open(args.resume) if args.resume else RunFolder.create(*new)
+        if args.resume:
+            folder = RunFolder.open(args.resume)
+        else:
+            name = f"{METHOD}-{args.variant}"
+            folder = RunFolder.create(args.runs, entry(args.task).env_id, name, args.seed, args)
         super().__init__(folder, args.seed, args.save_seconds, args.track)
         self.args = args
 

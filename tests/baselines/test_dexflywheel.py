@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "baselines"))
 import dexflywheel as fw
 from script_calls import call, settings, success_tags
 
+from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.runs.checkpoints import dump, load
 
@@ -85,12 +86,13 @@ def test_features_see_the_object_from_the_palm():
 
 def test_only_the_residual_sees_how_the_object_is_turned_and_moves():
     """As the README, the harness page and the script's header say."""
-    policy, _, obs = chunk_policy()
+    obs = observation(3)
     other = {name: value.copy() for name, value in obs.items()}
     other["object"][:, 3:] += 0.5
     assert torch.equal(fw.features(obs), fw.features(other))  # all that the base policy sees
     base = torch.zeros(len(obs["object"]), ACTION)
-    before, after = (policy.residual_input(seen, base) for seen in (obs, other))
+    filters = torch.zeros(len(base), 2, ACTION)
+    before, after = (fw.residual_input(seen, base, filters, TINY) for seen in (obs, other))
     assert int((before != after)[0].sum()) == 10  # quaternion and two velocities
 
 
@@ -214,17 +216,21 @@ def test_residual_is_filtered_scaled_and_forgotten_at_reset():
 
 def test_a_failed_scene_is_tried_again_with_an_offset_on_u(monkeypatch):
     policy, _, obs = chunk_policy(explore=0.5, alpha=(0.2, 0.4), smoothing=1.0)
-    monkeypatch.setattr(fw, "run_episodes", lambda env, acting, tries, progress: acting)
-    acting = policy.rollouts(SimpleNamespace(retry=[False, True, False, False, True]))
-    acting.reset(np.ones(3, bool))
-    assert acting.offset.abs().amax(1).gt(0).tolist() == [False, True, False]
-    moved = torch.as_tensor(acting.act(obs)) - 0.1  # the base's first action
-    expected = torch.tensor([0.2] * 6 + [0.4] * 6) * acting.offset.clamp(-1.0, 1.0)
+    monkeypatch.setattr(fw, "run_episodes", lambda *_, on_step, progress: on_step)
+    begin = policy.rollouts(SimpleNamespace(retry=[False, True, False, False, True]))
+    begin(np.array([0, 1, 2]), np.zeros(3))
+    assert policy.offset.abs().amax(1).gt(0).tolist() == [False, True, False]
+    moved = torch.as_tensor(policy.act(obs)) - 0.1  # the base's first action
+    expected = torch.tensor([0.2] * 6 + [0.4] * 6) * policy.offset.clamp(-1.0, 1.0)
     assert torch.allclose(moved, expected, atol=1e-6)
-    acting.reset(np.array([False, True, False]))
-    assert acting.offset.abs().max() == 0, "the third try is a first one"
-    acting.reset(np.array([False, False, True]))
-    assert acting.offset[2].std() > 0.1
+    before = policy.offset.clone()
+    begin(np.array([0, 1, 2]), np.ones(3))
+    assert torch.equal(policy.offset, before), "the episodes go on"
+    begin(np.array([0, 3, 2]), np.array([2, 0, 2]))
+    assert policy.offset.abs().max() == 0, "the fourth try is the first of its scene"
+    begin(np.array([-1, 3, 4]), np.array([0, 1, 0]))
+    assert policy.offset[2].std() > 0.1
+    assert policy.offset[:2].abs().max() == 0
 
 
 # --- reinforcement learning
@@ -232,7 +238,7 @@ def test_a_failed_scene_is_tried_again_with_an_offset_on_u(monkeypatch):
 
 def test_gate_rises_linearly():
     args = replace(TINY, ramp_start=1500, ramp=10_000)
-    assert [args.epsilon(s) for s in (0, 1500, 5750, 10_000, 99_999)] == [
+    assert [fw.epsilon(s, args) for s in (0, 1500, 5750, 10_000, 99_999)] == [
         0,
         0,
         0.5,
@@ -255,8 +261,9 @@ def test_gae_bootstraps_truncated_and_not_terminated_episodes():
 
 
 def make_worlds(args, steps, reward="sparse"):
-    env = fw.make_env(args, reward=reward, sampler_of=1)
-    env.max_episode_steps = steps
+    scenarios = training_sampler(args.task, 1)
+    resets = {"autoreset_mode": "same_step", "reward_mode": reward, "scenarios": scenarios}
+    env = fw.make_env(args, steps=steps, **resets)
     base = CountingBase(args.chunk)
     base.sample = lambda obs, noise: torch.zeros(len(noise), *base.shape)
     return fw.Worlds(env, fw.ChunkPolicy(base, None, args, env, aligned=True), args, seed=0)

@@ -491,7 +491,7 @@ def test_the_flywheel_script_makes_its_worlds(stub, monkeypatch):
     dexflywheel = the_script(monkeypatch)
     simulator = stub()
     args = dexflywheel.Args(backend="omnigibson", task="Grasp", rl_envs=2, seed=1)
-    env = dexflywheel.make_env(args, sampler_of=2)
+    env = dexflywheel.make_rl_env(args, 1)
     env.reset(seed=0)
     env.step(env.action_space.sample())
     before = env.backend.get_state()
