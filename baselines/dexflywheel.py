@@ -27,6 +27,7 @@ import copy
 import math
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -196,6 +197,7 @@ from dexfw_envs.demos.collection import Tries, gather
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.editing.augment import augment
 from dexfw_envs.editing.reading import read_motions
+from dexfw_envs.episodes.episode import Episode, Observation
 from dexfw_envs.episodes.rollout import run_episodes
 from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.evaluation.evaluator import evaluate
@@ -215,6 +217,8 @@ from dexfw_envs.runs.report import (
     wheel_turned,
 )
 from dexfw_envs.transforms import matrix_from_quat
+
+Batch = dict[str, torch.Tensor]  # columns of equal length
 
 
 # --- 2. the wheel: the outer loop ---
@@ -252,7 +256,7 @@ def build_data(run: Run, i: int) -> None:
     episodes = [load_seed(args.task)]
     source = "augmented"
     if i > 1:
-        episodes, report["rollouts"] = collect_rollouts(run, i, env, rng, add)
+        episodes, report["rollouts"] = gather_rollouts(run, i, env, rng, add)
         source = "policy"
     if i == 1 or args.aep:
         episodes, report["edited"] = edit_motions(run, i, env, rng, add, episodes)
@@ -264,7 +268,9 @@ def build_data(run: Run, i: int) -> None:
     atomic_write_json(run.path / f"data_{i}.json", report)
 
 
-def collect_rollouts(run: Run, i: int, env, rng: np.random.Generator, add) -> tuple[list, dict]:
+def gather_rollouts(
+    run: Run, i: int, env, rng: np.random.Generator, add: Callable
+) -> tuple[list[Episode], dict]:
     """Successes of combined_{i-1} with the objects of turn i, and a report; failures are stored.
 
     Base and residual were trained in scenes of C_{i-1}, so they act there, and A_EP takes the
@@ -286,8 +292,8 @@ def collect_rollouts(run: Run, i: int, env, rng: np.random.Generator, add) -> tu
 
 
 def edit_motions(
-    run: Run, i: int, env, rng: np.random.Generator, add, episodes: list
-) -> tuple[list, dict]:
+    run: Run, i: int, env, rng: np.random.Generator, add: Callable, episodes: list[Episode]
+) -> tuple[list[Episode], dict]:
     """A_EP: motions edited for scenes of C_i and run there. Successes and a report, as above."""
     args = run.args
     smoothing = args.aep_smoothing if i > 1 else 0.0  # the demonstration is smooth
@@ -487,7 +493,7 @@ class BasePolicy(nn.Module):
         return F.mse_loss(predicted, target)
 
     @torch.no_grad()
-    def sample(self, obs: dict[str, np.ndarray], noise: torch.Tensor) -> torch.Tensor:
+    def sample(self, obs: Observation, noise: torch.Tensor) -> torch.Tensor:
         """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
         device = self.args.device
         image = torch.empty(0)
@@ -542,7 +548,7 @@ def largest_residual(args: Args, size: int) -> torch.Tensor:
 
 
 def residual_input(
-    obs: dict[str, np.ndarray], base_action: torch.Tensor, r: torch.Tensor, args: Args
+    obs: Observation, base_action: torch.Tensor, r: torch.Tensor, args: Args
 ) -> torch.Tensor:
     """What the residual sees, (N, D): state, base action, filters; no image, no geometry."""
     seen = [features(obs, whole=True)]
@@ -593,7 +599,7 @@ class ChunkPolicy:
         self.r[mask] = 0.0
 
     @torch.no_grad()
-    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+    def act(self, obs: Observation) -> np.ndarray:
         """Actions to execute, (N, action)."""
         base_action = self.base_action(obs)
         u = torch.zeros_like(base_action)
@@ -604,17 +610,19 @@ class ChunkPolicy:
         action, self.r = combine(base_action, self.r, u, self.args)
         return action.numpy()
 
-    def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
+    def base_action(self, obs: Observation) -> torch.Tensor:
         """Take the next action of every queue, (N, action); worlds whose time is up plan anew."""
         due = self.left <= 0  # (N,)
         if due.any():
             self.plan(obs, due)
         action = self.queue[:, 0]
-        self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
+        rest = self.queue[:, 1:]
+        last = self.queue[:, -1:]
+        self.queue = torch.cat([rest, last], dim=1)
         self.left -= 1
         return action
 
-    def plan(self, obs: dict[str, np.ndarray], due: torch.Tensor) -> None:
+    def plan(self, obs: Observation, due: torch.Tensor) -> None:
         """Predict a chunk for the worlds of `due` (N,) and fade it into what is left of the old."""
         if self.args.sampling_noise == "fresh":
             self.noise[due] = torch.randn(self.noise[due].shape)
@@ -645,10 +653,10 @@ class ChunkPolicy:
 
         return run_episodes(self.env, self, tries, progress="rollouts", on_step=draw_offsets)
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> Batch:
         return {name: getattr(self, name) for name in self.STATE}
 
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state(self, state: Batch) -> None:
         for name in self.STATE:
             setattr(self, name, state[name])
 
@@ -659,8 +667,9 @@ def train_residual(run: Run, i: int) -> None:
     args = run.args
     base, _ = run.policy(i)
     env = make_rl_env(args, i)
-    worlds = Worlds(env, ChunkPolicy(base, None, args, env, aligned=True), args, run.seed)
-    agent = AGENTS[args.residual_algo](worlds.x.shape[1], base.shape[1], args)
+    policy = ChunkPolicy(base, None, args, env, aligned=True)
+    worlds = Worlds(env, policy, args, run.seed)
+    agent = new_agent(worlds.x.shape[1], base.shape[1], args)
     saved = run.restore()
     if saved:
         agent.load_state(saved["agent"])
@@ -745,11 +754,11 @@ class Worlds:
         obs, _ = env.reset(seed=seed)
         self._look(obs)
 
-    def _look(self, obs: dict[str, np.ndarray]) -> None:
+    def _look(self, obs: Observation) -> None:
         self.base_action = self.policy.base_action(obs)
         self.x = residual_input(obs, self.base_action, self.policy.r, self.args)
 
-    def step(self, u: torch.Tensor, probability: float = 1.0) -> dict[str, torch.Tensor]:
+    def step(self, u: torch.Tensor, probability: float = 1.0) -> Batch:
         """Execute the base's actions and, with this probability, the residual u (N, action).
 
         Returns:
@@ -916,13 +925,13 @@ class PpoAgent(Agent):
             u = sampled.clamp(-1.0, 1.0)
             row = worlds.step(u, epsilon(now, args))
             rows.append(row | {"sampled": sampled, "gate": worlds.gate})
-        rollout = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}  # (T, N, ..)
-        rollout = {name: column.to(args.device) for name, column in rollout.items()}
+        rollout = stacked(rows, args.device)  # (T, N, ...)
 
         self.observe(rollout["x"])  # before the old probabilities are taken: all ratios start at 1
         self.add_advantages(rollout)
         self.anneal(step)
         batch = {name: column.flatten(0, 1) for name, column in rollout.items()}  # (T N, ...)
+
         losses = []
         for _ in range(args.epochs):
             for index in torch.randperm(len(batch["x"])).split(args.minibatch):
@@ -933,7 +942,7 @@ class PpoAgent(Agent):
         return means(losses)
 
     @torch.no_grad()
-    def add_advantages(self, rollout: dict[str, torch.Tensor]) -> None:
+    def add_advantages(self, rollout: Batch) -> None:
         """Add old log probabilities, advantages and returns to a rollout, (T, N) each."""
         value = self.value(rollout["x"])
         next_value = self.value(rollout["x_next"])
@@ -955,7 +964,7 @@ class PpoAgent(Agent):
         actor["lr"] = self.args.lr * left
         critic["lr"] = self.args.critic_lr * left
 
-    def update(self, b: dict[str, torch.Tensor]) -> dict[str, float]:
+    def update(self, b: Batch) -> dict[str, float]:
         """One gradient step on a minibatch. There is no entropy bonus: the spread is learned.
 
         Steps at which the residual was not added (gate 0) say nothing of it, only of the value.
@@ -965,7 +974,8 @@ class PpoAgent(Agent):
         gate = b["gate"]
         executed = gate.sum().clamp(min=1.0)
 
-        advantage = (b["advantage"] - b["advantage"].mean()) / (b["advantage"].std() + 1e-8)
+        advantage = b["advantage"]
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         clipped_ratio = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
         gain = torch.min(ratio * advantage, clipped_ratio * advantage)
         policy_loss = -(gain * gate).sum() / executed
@@ -978,6 +988,15 @@ class PpoAgent(Agent):
             "losses/value": value_loss.item(),
             "losses/approx_kl": approx_kl.item(),
         }
+
+
+def stacked(rows: list[Batch], device: str) -> Batch:
+    """Put T steps, each (N, ...), one behind the other: (T, N, ...)."""
+    columns = {}
+    for name in rows[0]:
+        steps = [row[name] for row in rows]
+        columns[name] = torch.stack(steps).to(device)
+    return columns
 
 
 def gae(reward, value, next_value, terminated, done, gamma: float, lam: float = GAE_LAMBDA):
@@ -1061,7 +1080,7 @@ class SacAgent(Agent):
                 losses.append(self.update(self.batch()))
         return means(losses)
 
-    def remember(self, row: dict[str, torch.Tensor]) -> None:
+    def remember(self, row: Batch) -> None:
         """Put N transitions into the replay, in place of the oldest."""
         replay = self.memory["replay"]
         first = self.memory["seen"]
@@ -1072,14 +1091,14 @@ class SacAgent(Agent):
             replay[name][index] = value
         self.memory["seen"] += len(index)
 
-    def batch(self) -> dict[str, torch.Tensor]:
+    def batch(self) -> Batch:
         """Draw transitions from the replay, (B, ...) each."""
         filled = min(self.memory["seen"], REPLAY_SIZE)
         index = torch.randint(0, filled, (self.args.sac_batch,))
         replay = self.memory["replay"]
         return {name: column[index].to(self.args.device) for name, column in replay.items()}
 
-    def update(self, b: dict[str, torch.Tensor]) -> dict[str, float]:
+    def update(self, b: Batch) -> dict[str, float]:
         """One gradient step of critics, actor and entropy weight, in CleanRL's order."""
         entropy_weight = self.log_weight.exp().detach()
 
@@ -1113,7 +1132,10 @@ class SacAgent(Agent):
         }
 
 
-AGENTS: dict[str, type[Agent]] = {"ppo": PpoAgent, "sac": SacAgent}
+def new_agent(inputs: int, action: int, args: Args) -> Agent:
+    """The residual policy before its training."""
+    kind = {"ppo": PpoAgent, "sac": SacAgent}[args.residual_algo]
+    return kind(inputs, action, args)
 
 
 # --- 9. networks, and what they see ---
@@ -1123,7 +1145,7 @@ VIT_LAYERS = 12
 CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATURES)}
 
 
-def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+def features(obs: Observation, whole: bool = False) -> torch.Tensor:
     """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D)."""
     arms = read_proprio(obs["proprio"])
     objects = read_objects(obs["object"])
@@ -1337,7 +1359,7 @@ def build_policy(state: dict, args: Args) -> tuple[BasePolicy, Agent | None]:
     if not weights:
         return base, None
     inputs = weights["sums"].shape[1]
-    agent = AGENTS[args.residual_algo](inputs, base.shape[1], args)
+    agent = new_agent(inputs, base.shape[1], args)
     agent.load_state_dict(weights)
     return base, agent
 

@@ -132,6 +132,7 @@ from dexfw_envs.backends import options_for
 from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.demonstrations import demonstrate, fixed_scenes, read_demonstrations
+from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.episodes.store import EpisodeStore, open_store
 from dexfw_envs.files import atomic_write_json, read_json
 from dexfw_envs.observation import read_objects, read_proprio
@@ -359,7 +360,7 @@ class BasePolicy(nn.Module):
         return F.mse_loss(predicted, target)
 
     @torch.no_grad()
-    def sample(self, obs: dict[str, np.ndarray], noise: torch.Tensor) -> torch.Tensor:
+    def sample(self, obs: Observation, noise: torch.Tensor) -> torch.Tensor:
         """Actions (N, H, action) by DDIM from noise of that shape; nothing else is random."""
         device = self.args.device
         image = torch.empty(0)
@@ -410,23 +411,25 @@ class ChunkPolicy:
         self.left[mask] = -1
 
     @torch.no_grad()
-    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+    def act(self, obs: Observation) -> np.ndarray:
         """Actions to execute, (N, action)."""
         return self.base_action(obs).clamp(-1.0, 1.0).numpy()
 
     # Copied from baselines/dexflywheel.py: ChunkPolicy.base_action
-    def base_action(self, obs: dict[str, np.ndarray]) -> torch.Tensor:
+    def base_action(self, obs: Observation) -> torch.Tensor:
         """Take the next action of every queue, (N, action); worlds whose time is up plan anew."""
         due = self.left <= 0  # (N,)
         if due.any():
             self.plan(obs, due)
         action = self.queue[:, 0]
-        self.queue = torch.cat([self.queue[:, 1:], self.queue[:, -1:]], dim=1)
+        rest = self.queue[:, 1:]
+        last = self.queue[:, -1:]
+        self.queue = torch.cat([rest, last], dim=1)
         self.left -= 1
         return action
 
     # Copied from baselines/dexflywheel.py: ChunkPolicy.plan
-    def plan(self, obs: dict[str, np.ndarray], due: torch.Tensor) -> None:
+    def plan(self, obs: Observation, due: torch.Tensor) -> None:
         """Predict a chunk for the worlds of `due` (N,) and fade it into what is left of the old."""
         if self.args.sampling_noise == "fresh":
             self.noise[due] = torch.randn(self.noise[due].shape)
@@ -454,7 +457,7 @@ CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATU
 
 
 # Copied from baselines/dexflywheel.py: features
-def features(obs: dict[str, np.ndarray], whole: bool = False) -> torch.Tensor:
+def features(obs: Observation, whole: bool = False) -> torch.Tensor:
     """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D)."""
     arms = read_proprio(obs["proprio"])
     objects = read_objects(obs["object"])
