@@ -82,7 +82,7 @@ class PolicyArgs:
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
 
     @property
-    def uses_camera(self) -> bool:
+    def sees(self) -> bool:
         """Whether the policy looks through the camera."""
         return self.obs == "image"
 
@@ -138,7 +138,7 @@ class Args(ResidualArgs, PolicyArgs, WheelArgs, ScriptArgs):
         counts = (self.iterations, self.per_scene, len(self.trajectories), *self.trajectories)
         if min(counts) < 1:
             raise ValueError("--iterations, --per-scene, --trajectories must be at least 1 each")
-        if self.encoder_weights and not self.uses_camera:
+        if self.encoder_weights and not self.sees:
             raise ValueError("--encoder-weights needs --obs image")
 
 
@@ -249,7 +249,7 @@ def build_data(run: Run, i: int) -> None:
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
     add = partial(store.add, seed=args.seed, config={"turn": i})
-    env = make_env(args, image=args.uses_camera, steps=args.collect_steps)
+    env = make_env(args, image=args.sees, steps=args.collect_steps)
     rng = np.random.default_rng(run.seed)
     report = {}
 
@@ -342,7 +342,7 @@ def make_env(
         backend=args.backend,
         control_mode=CONTROL_MODE,
         obs_mode=obs_mode,
-        image_size=args.image_size if args.uses_camera else VIDEO_SIZE,
+        image_size=args.image_size if args.sees else VIDEO_SIZE,
         max_episode_steps=steps,
         reward_mode=reward_mode,
         autoreset_mode=autoreset_mode,
@@ -448,8 +448,8 @@ class BasePolicy(nn.Module):
         super().__init__()
         self.args = args
         self.shape = (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
-        condition = state + IMAGE_FEATURES if args.uses_camera else state
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
+        condition = state + IMAGE_FEATURES if args.sees else state
         kind = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
         self.denoiser = kind(condition, args.chunk, action, args)
 
@@ -627,7 +627,7 @@ class ChunkPolicy:
         if self.args.sampling_noise == "fresh":
             self.noise[due] = torch.randn(self.noise[due].shape)
         seen = {name: value[due.numpy()] for name, value in obs.items()}
-        if self.args.uses_camera:  # drawn only when looked at
+        if self.args.sees:  # drawn only when looked at
             seen["image"] = self.env.draw(np.flatnonzero(due))
 
         new = self.base.sample(seen, self.noise[due])  # (n, H, action)
@@ -1336,7 +1336,7 @@ def header(args: Args) -> dict:
     keys = ["proprio", "object"]
     if args.touch:
         keys.append("touch")
-    if args.uses_camera:
+    if args.sees:
         keys.append("image")
     return {
         "method": METHOD,

@@ -85,7 +85,7 @@ class PolicyArgs:
     obs_noise: float = 0.1  # on the normalised state in training: off the data, go on all the same
 
     @property
-    def uses_camera(self) -> bool:
+    def sees(self) -> bool:
         """Whether the policy looks through the camera."""
         return self.obs == "image"
 
@@ -222,7 +222,7 @@ def make_env(args: Args, image: bool = False, steps: int | None = None, worlds: 
         backend=args.backend,
         control_mode=CONTROL_MODE,
         obs_mode="image" if image else "state",
-        image_size=args.image_size if args.uses_camera else VIDEO_SIZE,
+        image_size=args.image_size if args.sees else VIDEO_SIZE,
         max_episode_steps=steps,
         autoreset_mode="disabled",
         render_mode="rgb_array",
@@ -240,7 +240,7 @@ def generate(run: Run) -> None:
     args = run.args
     chosen = list(run.episodes("sources").episodes())
     longest = max(len(episode.actions) for episode in chosen)
-    env = make_env(args, args.uses_camera, steps=longest + SPARE_STEPS)
+    env = make_env(args, args.sees, steps=longest + SPARE_STEPS)
     edit = editor(args, env, chosen)
     sampler = training_sampler(args.task, iterations(args.task))
     store = run.episodes("D_1")
@@ -387,8 +387,8 @@ class BasePolicy(nn.Module):
         super().__init__()
         self.args = args
         self.shape = (args.chunk, action)
-        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.uses_camera else None
-        condition = state + IMAGE_FEATURES if args.uses_camera else state
+        self.encoder = ImageEncoder(args.encoder, args.image_size) if args.sees else None
+        condition = state + IMAGE_FEATURES if args.sees else state
         kind = {"mlp": MlpDenoiser, "transformer": TransformerDenoiser}[args.denoiser]
         self.denoiser = kind(condition, args.chunk, action, args)
 
@@ -505,7 +505,7 @@ class ChunkPolicy:
         if self.args.sampling_noise == "fresh":
             self.noise[due] = torch.randn(self.noise[due].shape)
         seen = {name: value[due.numpy()] for name, value in obs.items()}
-        if self.args.uses_camera:  # drawn only when looked at
+        if self.args.sees:  # drawn only when looked at
             seen["image"] = self.env.draw(np.flatnonzero(due))
 
         new = self.base.sample(seen, self.noise[due])  # (n, H, action)
@@ -699,7 +699,7 @@ class Run(Progress):
 def header(args: Args) -> dict:
     """What a checkpoint has to agree on with the code and the environment that use it."""
     keys = ["proprio", "object"]
-    if args.uses_camera:
+    if args.sees:
         keys.append("image")
     return {
         "method": METHOD,
