@@ -51,8 +51,6 @@ class WheelArgs:
     iterations: int = 3  # turns of the wheel; beyond the third the objects stay those of the third
     aep: bool = True  # A_EP on the collected rollouts (off: an ablation; D_1 has it always)
     data: Literal["fresh", "cumulative"] = "fresh"  # base_i learns from D_i, or from D_1 .. D_i
-    base_init: Literal["scratch", "finetune"] = "scratch"  # base_i starts anew or from base_{i-1}
-    encoder_weights: str = ""  # safetensors file for the image encoder's start; random if empty
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
     per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
     explore: float = 0.0  # standard deviation of an offset on u when a failed scene is tried again
@@ -130,6 +128,7 @@ class Args(ResidualArgs, PolicyArgs, WheelArgs, ScriptArgs):
     """All options; those of `ScriptArgs` every script has."""
 
     NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std", "enough")
+    RETIRED: ClassVar[dict[str, Any]] = {"base_init": "scratch", "encoder_weights": ""}
 
     def __post_init__(self) -> None:
         self.check_chunk()
@@ -138,8 +137,6 @@ class Args(ResidualArgs, PolicyArgs, WheelArgs, ScriptArgs):
         counts = (self.iterations, self.per_scene, len(self.trajectories), *self.trajectories)
         if min(counts) < 1:
             raise ValueError("--iterations, --per-scene, --trajectories must be at least 1 each")
-        if self.encoder_weights and not self.sees:
-            raise ValueError("--encoder-weights needs --obs image")
 
 
 PRESETS: dict[str, dict] = {
@@ -181,7 +178,6 @@ if __name__ == "__main__":
 
 import gymnasium
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -225,13 +221,16 @@ Batch = dict[str, torch.Tensor]  # columns of equal length
 def turn_wheel(run: Run) -> list[dict]:
     """Turn the wheel; return the success of every base and combined policy.
 
-    D_1 comes from the demonstration. Turn i learns base_i from D_i and residual_i on top of it;
-    together they are combined_i, whose rollouts become D_{i+1}.
+    C_i is row i of the task's curriculum: objects, surroundings and poses, more in every row.
+    Every stage leaves its result in the run's folder, where the next one finds it.
     """
     rows: list[dict] = []
     for i in range(1, run.args.iterations + 1):
+        # D_1: the demonstration, edited. D_i: what combined_{i-1} did with new objects, edited
         run.stage("data", build_data, i)
+        # base_i: imitation of D_i
         run.stage("base", train_base, i)
+        # combined_i: base_i plus a residual, learned on the objects of turn i + 1
         if run.args.residual:
             run.stage("residual", train_residual, i)
         run.stage("eval", evaluate_turn, i)
@@ -241,10 +240,7 @@ def turn_wheel(run: Run) -> list[dict]:
 
 # --- 3. data of a turn: rollouts of the last policy, edited for new scenes (A_EP) ---
 def build_data(run: Run, i: int) -> None:
-    """D_1 = A_EP(demonstration; C_1). D_i = A_EP(rollouts of combined_{i-1}; C_i).
-
-    C_i is row i of the task's curriculum: objects, surroundings and poses.
-    """
+    """D_1 = A_EP(demonstration; C_1). D_i = A_EP(rollouts of combined_{i-1}; C_i)."""
     args = run.args
     shutil.rmtree(run.path / f"D_{i}", ignore_errors=True)  # left half-full by a killed process
     store = EpisodeStore(run.path / f"D_{i}", entry(args.task).env_id, CONTROL_MODE)
@@ -253,14 +249,16 @@ def build_data(run: Run, i: int) -> None:
     rng = np.random.default_rng(run.seed)
     report = {}
 
-    episodes = [load_seed(args.task)]
-    source = "augmented"
-    if i > 1:
-        episodes, report["rollouts"] = gather_rollouts(run, i, env, rng, add)
-        source = "policy"
+    if i == 1:
+        motions = [load_seed(args.task)]
+    else:
+        motions, report["rollouts"] = gather_rollouts(run, i, env, rng, add)
     if i == 1 or args.aep:
-        episodes, report["edited"] = edit_motions(run, i, env, rng, add, episodes)
+        episodes, report["edited"] = edit_motions(run, i, env, rng, add, motions)
         source = "augmented"
+    else:
+        episodes = motions
+        source = "policy"
 
     env.close()
     for episode in episodes:  # the failures are stored already
@@ -292,13 +290,13 @@ def gather_rollouts(
 
 
 def edit_motions(
-    run: Run, i: int, env, rng: np.random.Generator, add: Callable, episodes: list[Episode]
+    run: Run, i: int, env, rng: np.random.Generator, add: Callable, motions: list[Episode]
 ) -> tuple[list[Episode], dict]:
     """A_EP: motions edited for scenes of C_i and run there. Successes and a report, as above."""
     args = run.args
     smoothing = args.aep_smoothing if i > 1 else 0.0  # the demonstration is smooth
-    motions = read_motions(episodes, env.codec, smoothing=smoothing)
-    produce = partial(augment, env, motions, rng=rng, failures=True, progress=f"A_EP {i}")
+    sources = read_motions(motions, env.codec, smoothing=smoothing)
+    produce = partial(augment, env, sources, rng=rng, failures=True, progress=f"A_EP {i}")
     return gather(
         args.task,
         i,
@@ -329,6 +327,7 @@ def make_env(
     Args:
         image: Every observation holds a picture; else one is drawn only when it is looked at.
         steps: Longest episode; None: the task's own limit.
+        **options: More options of the environment.
     """
     obs_mode = "image" if image else "state"
     if args.touch:
@@ -362,10 +361,11 @@ LOGGED = 100  # gradient steps from one row of the curves to the next
 
 
 def train_base(run: Run, i: int) -> None:
-    """Behaviour cloning of D_i, from scratch or from base_{i-1}."""
+    """Behaviour cloning of D_i, from scratch."""
     args = run.args
     data = run.data(i)
-    base = new_base(run, i, data)
+    base = BasePolicy(data.state.shape[1], data.chunk.shape[2], args)
+    base.fit_normaliser(data.state, data.chunk.flatten(0, 1))
     parameters = list(base.to(args.device).parameters())
     optimizer = torch.optim.AdamW(parameters, args.base_lr, weight_decay=1e-6, fused=True)
     ema = EMAModel(parameters, decay=0.999, use_ema_warmup=True, power=0.75, foreach=True)
@@ -399,21 +399,6 @@ def train_base(run: Run, i: int) -> None:
     run.store_policy(i, base, None)
 
 
-def new_base(run: Run, i: int, data: Dataset) -> BasePolicy:
-    """Base policy before its training."""
-    args = run.args
-    state_size = data.state.shape[1]
-    action_size = data.chunk.shape[2]
-    base = BasePolicy(state_size, action_size, args)
-    base.fit_normaliser(data.state, data.chunk.flatten(0, 1))
-    if args.encoder_weights:  # load_model refuses weights that do not fit and names them
-        safetensors.torch.load_model(base.encoder, args.encoder_weights)
-    if i > 1 and args.base_init == "finetune":
-        before, _ = run.policy(i - 1)
-        base.load_state_dict(before.state_dict())  # its normaliser fits its weights
-    return base
-
-
 class Dataset(NamedTuple):
     """What the base policy learns from: M moments of successful episodes."""
 
@@ -442,7 +427,7 @@ def make_dataset(episodes, args: Args) -> Dataset:
 
 
 class BasePolicy(nn.Module):
-    """pi_base: a chunk of H actions from one observation. Its normaliser is part of it."""
+    """The base policy: a chunk of H actions from one observation, with its normaliser."""
 
     def __init__(self, state: int, action: int, args: Args):
         super().__init__()
@@ -565,7 +550,7 @@ def base_and_filter(x: torch.Tensor, action: int) -> tuple[torch.Tensor, torch.T
 
 
 class ChunkPolicy:
-    """pi_combined, or pi_base without a residual; every world of `env` has its own queue.
+    """The combined policy, or the base alone; every world of `env` has its own queue of actions.
 
     Args:
         aligned: A world that was reset plans again together with the others, so that planning
@@ -1262,7 +1247,7 @@ class ImageEncoder(nn.Module):
 
 # --- 10. evaluation ---
 def evaluate_turn(run: Run, i: int) -> None:
-    """Success and motion of base_i and pi_combined on the splits asked for."""
+    """Success and motion of base_i and combined_i on the splits asked for."""
     args = run.args
     base, residual = run.policy(i)
     env = make_env(args)

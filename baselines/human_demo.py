@@ -309,7 +309,7 @@ def make_dataset(episodes, args: Args) -> Dataset:
 
 # Copied from baselines/dexflywheel.py: BasePolicy
 class BasePolicy(nn.Module):
-    """pi_base: a chunk of H actions from one observation. Its normaliser is part of it."""
+    """The base policy: a chunk of H actions from one observation, with its normaliser."""
 
     def __init__(self, state: int, action: int, args: Args):
         super().__init__()

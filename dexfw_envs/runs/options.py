@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
 from dexfw_envs.runs.precision import Precision, with_precision
@@ -73,6 +74,8 @@ class ScriptArgs(PerturbationArgs, EvaluateArgs, RecordArgs, RunArgs, WorldArgs)
     SAME: ClassVar[tuple[str, ...]] = ()  # a script's own settings that need no `--variant`
     ASKED: ClassVar[tuple[str, ...]] = ()  # its own settings that `--evaluate` takes too
     NEGATIVE: ClassVar[tuple[str, ...]] = ()  # its own settings that may be below zero
+    # Settings that the script once had, and the value that it now always has
+    RETIRED: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
 
 Settings = TypeVar("Settings", bound=ScriptArgs)
@@ -140,6 +143,9 @@ def from_dict(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
         ValueError: Some are none of the script's.
     """
     values = with_precision(values)
+    for name, only in settings.RETIRED.items():
+        if values.get(name) == only:
+            del values[name]
     known = {field.name for field in dataclasses.fields(settings)}
     other = sorted(set(values) - known)
     if other:

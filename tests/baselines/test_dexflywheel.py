@@ -527,8 +527,6 @@ def test_presets_and_ablations_parse():
         "--no-aep",
         "--data",
         "cumulative",
-        "--base-init",
-        "finetune",
         "--touch",
     ]
     assert settings(fw, flags).aep is False
@@ -542,7 +540,6 @@ def test_presets_and_ablations_parse():
         ({"smoothing": 2.0}, "--smoothing"),
         ({"iterations": 0}, "--iterations"),
         ({"trajectories": ()}, "--trajectories"),
-        ({"encoder_weights": "weights.safetensors"}, "--obs image"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong, named):

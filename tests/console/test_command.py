@@ -173,7 +173,6 @@ BAD_FOR_SCRIPTS = [
 ]
 BAD_FOR_SOME = [
     ("dexflywheel", "--alpha 2 2", "--alpha"),
-    ("dexflywheel", "--encoder-weights x", "--encoder-weights needs --obs image"),
     ("dexmimicgen", "--variant huge", "unknown --variant 'huge'; valid: default"),
     ("dexmimicgen", "--demos none", "none"),
     ("human_demo", "--variant huge", "unknown --variant 'huge'; valid: default"),

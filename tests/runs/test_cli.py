@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
@@ -65,6 +65,17 @@ def test_a_resumed_run_takes_what_changes_no_result(run, monkeypatch, capsys):
     monkeypatch.setattr("dexfw_envs.provenance.commit", lambda: "other")
     parsed("--resume", str(run.path))
     assert "this is other" in capsys.readouterr().err
+
+
+def test_settings_of_runs_from_before_an_option_was_removed_still_load():
+    @dataclasses.dataclass(frozen=True)
+    class Later(Args):
+        RETIRED = MappingProxyType({"start": "anew"})
+
+    before = dataclasses.asdict(Args(steps=7))
+    assert from_dict(Later, before | {"start": "anew"}) == Later(steps=7)
+    with pytest.raises(ValueError, match=r"another version of the script: it has no start"):
+        from_dict(Later, before | {"start": "from the last"})
 
 
 def test_settings_of_runs_from_before_an_option_still_load():
