@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dexfw_envs.__main__ import COMMANDS
 from dexfw_envs.registry import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,8 @@ def test_commands_call_what_is_there(page):
             assert (ROOT / name).is_file(), f"{relative(page)} calls {name}"
         for name in re.findall(r"python -m (dexfw_envs[\w.]*|benchmark[\w.]*)", text):
             assert importlib.util.find_spec(name), f"{relative(page)} calls {name}"
+        for name in re.findall(r"^dexfw (\w+)", text, re.MULTILINE):
+            assert name in COMMANDS, f"{relative(page)} calls dexfw {name}"
         for name in re.findall(r"results/policies/\S+", text):
             assert (ROOT / name).is_file(), f"{relative(page)} names {name}"
 
