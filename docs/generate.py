@@ -162,7 +162,8 @@ def reward(item: TaskEntry) -> str:
     if missing:
         raise ValueError(f"the docstring of {item.name}.reward does not explain {missing}")
     terms = ", ".join(f"`{name}`" for name in task.reward_terms)
-    return f"Terms: {terms}. {' '.join(text.split())}\n"
+    words = " ".join(text.split()).removeprefix("Return ")
+    return f"Terms: {terms}. {words[0].upper()}{words[1:]}\n"
 
 
 def success(item: TaskEntry) -> str:

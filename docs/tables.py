@@ -100,7 +100,7 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
     size = " or ".join(map(str, sizes)) or "no"
     seeds = sorted({record["seed"] for rows in shown for record in rows})
     of_seeds = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
-    note = f"{size} episodes a cell{of_seeds}; commands and commits in `results/tables/`."
+    note = f"{size} episodes per figure{of_seeds}; commands and commits in `results/tables/`."
     return _with_legend(lines) + f"\n{note}\n"
 
 
@@ -120,8 +120,8 @@ def _measures(shown: dict[tuple, list[Record]]) -> str:
     kept = [rows for key, rows in shown.items() if key[-2:] == ("combined", "T_OEP")]
     means = mean_measures(kept[-1]) if kept else {}
     told = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items())
-    where = "means at the end of all episodes of the last `combined` on `T_OEP`"
-    return told and f"\nBeside success, {where}: {told}.\n"
+    where = "means over all episodes of the last `combined` on `T_OEP` at their end"
+    return told and f"\nMeasures beside success, {where}: {told}.\n"
 
 
 def short(commit: str) -> str:
@@ -138,8 +138,8 @@ def _source(shown: dict[tuple, list[Record]]) -> str:
     sizes = sorted({str(len(rows)) for rows in shown.values()}, key=int)
     commands = sorted({record["command"] for record in found})
     return (
-        f"\n{' or '.join(sizes)} episodes a cell, seeds {', '.join(map(str, seeds))}, "
-        f"commit {commits}; by\n\n```bash\n" + "\n".join(commands) + "\n```\n"
+        f"\n{' or '.join(sizes)} episodes per figure, seeds {', '.join(map(str, seeds))}, "
+        f"commit {commits}; made by\n\n```bash\n" + "\n".join(commands) + "\n```\n"
     )
 
 
@@ -207,9 +207,10 @@ def generation_table(task: str, results: Path) -> str:
     times = "; ".join(map(_run_times, kept))
     commits = ", ".join(sorted({f"`{short(run['commit'])}`" for run in kept}))
     return _with_legend(lines) + (
-        "\nA scene that failed is tried again, up to ten times, so hard ones weigh more in all "
-        f"tries; {NOT_COUNTED}: only later versions count it. Jerk (mean second difference of the "
-        "actions) and duration are relative to the seed "
+        "\n*First try*: share of scenes that succeed at once. *All tries*: share of all attempts; a "
+        "scene is tried up to ten times, so hard ones weigh more. "
+        f"{NOT_COUNTED}: an older run, which did not count first tries. *Jerk* (mean second "
+        "difference of the actions) and *duration* are relative to the seed "
         f"demonstration. Commit {commits}. Wall time, evaluation included: {times}.\n"
     )
 
@@ -218,7 +219,7 @@ def _run_times(run: dict[str, Any]) -> str:
     whole = sum(run["seconds"].values()) / 60
     last = max(name for name in run["seconds"] if name.startswith("data_"))
     return (
-        f"seed {run['seed']} {whole:.0f} min on {run['threads']} thread(s), of it "
+        f"seed {run['seed']} {whole:.0f} min on {run['threads']} thread(s), of which "
         f"{run['seconds'][last] / 60:.1f} min for the data of the last turn"
     )
 

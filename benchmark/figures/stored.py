@@ -16,7 +16,7 @@ from dexfw_envs.evaluation.records import Record, read_records
 ONE_SEED, UNEVEN = "†", "‡"  # beside a figure
 #: What the marks say, for below a table.
 LEGEND = {
-    ONE_SEED: "one seed alone, whose spread nothing tells",
+    ONE_SEED: "of one seed, so the spread over seeds is not known",
     UNEVEN: "the tasks of the mean were not all run with the same seeds",
 }
 

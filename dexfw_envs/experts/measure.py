@@ -132,8 +132,8 @@ def told(found: Mapping[str, Any]) -> str:
 
     return (
         f"{100 * found['success']:.1f} % [{low}, {high}] of {found['n']} episodes, evenly over all "
-        f"{len(found['per_object'])} objects, in scenes that are not held out{failures}; objects "
-        f"shoved on by {100 * found['shoved'][0]:.1f} cm (median) before they are lifted"
+        f"{len(found['per_object'])} objects, in scenes that are not held out{failures}; it "
+        f"pushes objects by {100 * found['shoved'][0]:.1f} cm (median) before it lifts them"
     )
 
 

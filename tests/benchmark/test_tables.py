@@ -165,13 +165,15 @@ def test_marks_are_in_all_forms_of_a_table_and_explained(results):
     page, paper = markdown(rows, layout, results), latex(rows, layout)
     assert "| 10.0† [2.8, 30.1] (6.1) |" in page and "†: one seed alone" in page
     assert r"10.0\dag{} [2.8, 30.1] (6.1)" in paper
-    assert "\\par\\footnotesize \\dag{} one seed alone, whose spread nothing tells\n" in paper
+    assert (
+        "\\par\\footnotesize \\dag{} of one seed, so the spread over seeds is not known\n" in paper
+    )
     lines = csv_module.DictReader(io.StringIO(csv(rows, results)))
     told = {(line["method"], line["mark"]) for line in lines if line["value"] != "not run"}
     assert told == {("human_demo", "one seed"), ("dexmimicgen", "one seed"), ("dexflywheel", "")}
     shown = table_html(rows, layout, results)
     assert "10.0† <small>[2.8, 30.1]</small> <small>(6.1)</small>" in shown
-    assert '<p class="note">† one seed alone, whose spread nothing tells.</p>' in shown
+    assert '<p class="note">† of one seed, so the spread over seeds is not known.</p>' in shown
 
 
 def test_notes_say_how_long_episodes_are():

@@ -46,7 +46,7 @@ def test_what_is_told_names_what_was_missed():
     text = told(found | {"reasons": {"timeout": 2, "dropped": 1}})
     assert text.startswith("90.0 % [80.0, 95.0] of 30 episodes, evenly over all 3 objects")
     assert "; failed: `cube` 2 of 10, `egg` 1 of 10 (timeout 2, dropped 1); " in text
-    assert text.endswith("; objects shoved on by 0.2 cm (median) before they are lifted")
+    assert text.endswith("; it pushes objects by 0.2 cm (median) before it lifts them")
     won = found | {"success": 1.0, "per_object": {"pear": rate(10, 10)}, "reasons": {}}
     assert "failed" not in told(won)
 

@@ -149,7 +149,7 @@ def test_a_reason_of_another_verdict_is_not_shown(monkeypatch):
     text = claims.claims_table(Path(), "A")
     assert "| first | +1.0 | +2.0† [1.0, 3.0] | 1 | **partly** | It is so. |" in text
     assert "It was so." not in text and claims.OUTDATED in text
-    assert "\n\n† one seed alone, whose spread nothing tells.\n" in text
+    assert "\n\n† of one seed, so the spread over seeds is not known.\n" in text
     short = claims.main_claims(Path())
     assert "| A | first |" in short and "second" not in short
     assert "All 2 claims: reproduces 0, partly 2, does not 0, not run 0." in short
@@ -197,7 +197,7 @@ def test_results_name_the_source_of_what_is_shown(tmp_path, monkeypatch):
     text = tables.flywheel_table("Grasp", tmp_path)
     assert f"commit `{'a' * 12}-dirty`" in text
     assert "seeds 1," in text and "bbb" not in text and "--seed 2" not in text
-    assert "Beside success" not in text
+    assert "Measures beside success" not in text
     rows[:] = [
         record(i, "T_OEP", seed, "a" * 40) | {"measures": f'{{"tilt": {10 * i + seed}}}'}
         for i in (1, 2) for seed in (1, 2)
@@ -233,7 +233,8 @@ def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
     assert lines["| DexFlyWheel, i = 1"].endswith("| not run | not run |")
     assert lines["| DexMimicGen, 1 source"].endswith("| 100.0† [20.7, 100.0] | not run | not run |")
     assert (
-        "\n\n† one seed alone, whose spread nothing tells.\n\n1 episodes a cell, seeds 1;" in text
+        "\n\n† of one seed, so the spread over seeds is not known.\n\n1 episodes per figure, seeds 1;"
+        in text
     )
 
     rows["dexflywheel", "Grasp"].append(rows["dexflywheel", "Grasp"][1] | {"seed": 2})
@@ -258,7 +259,7 @@ def test_task_tables_mark_what_is_of_one_seed(tmp_path, monkeypatch):
     rows += [known | {"variant": "", "split": "objects", "object": "egg", "seed": 1}]
     rows += [known | {"variant": "sac", "split": "T_VAL", "seed": 1}]
     monkeypatch.setattr(tables, "_read", lambda *_: rows)
-    told = "\n\n† one seed alone, whose spread nothing tells.\n"
+    told = "\n\n† of one seed, so the spread over seeds is not known.\n"
     robust = tables.robustness_table("Grasp", tmp_path)
     assert "| as in training | 100.0 [34.2, 100.0] |" in robust
     assert "| half the physics step | 100.0† [20.7, 100.0] |" in robust and told in robust
@@ -285,7 +286,7 @@ def test_embedded_tables_explain_their_marks(tmp_path):
     page = tmp_path / "pie.md"
     page.write_text("# Title\n\n| a |\n| --- |\n| 1.0† |\n\nNotes of the harness.\n")
     table = "| a |\n| --- |\n| 1.0† |\n"
-    told = "\n† one seed alone, whose spread nothing tells.\n"
+    told = "\n† of one seed, so the spread over seeds is not known.\n"
     assert sys.modules["tables"].harness_table(page) == table + told
     page.write_text(table.replace("†", ""))
     assert sys.modules["tables"].harness_table(page) == table.replace("†", "")
