@@ -120,7 +120,7 @@ def _measures(shown: dict[tuple, list[Record]]) -> str:
     kept = [rows for key, rows in shown.items() if key[-2:] == ("combined", "T_OEP")]
     means = mean_measures(kept[-1]) if kept else {}
     told = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items())
-    where = "means over all episodes of the last `combined` on `T_OEP` at their end"
+    where = "means at the end of all episodes of the last `combined` on `T_OEP`"
     return told and f"\nMeasures beside success, {where}: {told}.\n"
 
 
@@ -207,8 +207,8 @@ def generation_table(task: str, results: Path) -> str:
     times = "; ".join(map(_run_times, kept))
     commits = ", ".join(sorted({f"`{short(run['commit'])}`" for run in kept}))
     return _with_legend(lines) + (
-        "\n*First try*: share of scenes that succeed at once. *All tries*: share of all attempts; a "
-        "scene is tried up to ten times, so hard ones weigh more. "
+        "\n*First try*: share of scenes that succeed at once. *All tries*: share of all attempts; "
+        "a scene is tried up to ten times, so hard ones weigh more. "
         f"{NOT_COUNTED}: an older run, which did not count first tries. *Jerk* (mean second "
         "difference of the actions) and *duration* are relative to the seed "
         f"demonstration. Commit {commits}. Wall time, evaluation included: {times}.\n"

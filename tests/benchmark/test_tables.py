@@ -163,7 +163,7 @@ def test_marks_are_in_all_forms_of_a_table_and_explained(results):
     layout = next(one for one in LAYOUTS if one.name == "baselines")
     rows = frame(results, [layout])
     page, paper = markdown(rows, layout, results), latex(rows, layout)
-    assert "| 10.0† [2.8, 30.1] (6.1) |" in page and "†: one seed alone" in page
+    assert "| 10.0† [2.8, 30.1] (6.1) |" in page and "†: of one seed" in page
     assert r"10.0\dag{} [2.8, 30.1] (6.1)" in paper
     assert (
         "\\par\\footnotesize \\dag{} of one seed, so the spread over seeds is not known\n" in paper

@@ -232,10 +232,8 @@ def test_overview_has_a_mean_only_where_every_task_ran(tmp_path, monkeypatch):
     assert lines["| DexFlyWheel, i = 2"].endswith("| 50.0† |")
     assert lines["| DexFlyWheel, i = 1"].endswith("| not run | not run |")
     assert lines["| DexMimicGen, 1 source"].endswith("| 100.0† [20.7, 100.0] | not run | not run |")
-    assert (
-        "\n\n† of one seed, so the spread over seeds is not known.\n\n1 episodes per figure, seeds 1;"
-        in text
-    )
+    told = "\n\n† of one seed, so the spread over seeds is not known.\n\n"
+    assert f"{told}1 episodes per figure, seeds 1;" in text
 
     rows["dexflywheel", "Grasp"].append(rows["dexflywheel", "Grasp"][1] | {"seed": 2})
     text = tables.overview_table(["Grasp", "Lift"], tmp_path)
@@ -275,7 +273,7 @@ def test_tables_of_generation_mark_what_one_run_tells(tmp_path, monkeypatch):
              "seconds": {"data_1": 60.0}, "data": {"1": {"edited": report}}}]  # fmt: skip
     monkeypatch.setattr(tables, "read_summaries", lambda *_: runs)
     text = tables.generation_table("Grasp", tmp_path)
-    assert "| 1 | A_EP | – | 75.0† | 4 | 1.00 | 1.00 |\n\n† one seed alone" in text
+    assert "| 1 | A_EP | – | 75.0† | 4 | 1.00 | 1.00 |\n\n† of one seed" in text
     counted = report | {"first": 1, "scenes": 2}
     runs.append(runs[0] | {"seed": 2, "data": {"1": {"edited": counted}}})
     text = tables.generation_table("Grasp", tmp_path)
