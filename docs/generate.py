@@ -42,6 +42,7 @@ from dexfw_envs.envs.observe import flat_order
 from dexfw_envs.experts.measure import told
 from dexfw_envs.registry import TASKS, TaskEntry, entry
 from dexfw_envs.tasks.base import FAILURES, ObservationGroup
+from dexfw_envs.variation import AXES, GROUPS
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results"
@@ -115,6 +116,19 @@ def failures() -> str:
     """The codes of `info["failure_code"]`."""
     rows = ((code, f"`{name}`" if name else "not failed") for code, name in enumerate(FAILURES))
     return table(("`failure_code`", "`failure`"), rows)
+
+
+def variations() -> str:
+    """The axes of `variation`: what each changes, its usual range, and what is allowed."""
+    groups = {name: group for group, names in GROUPS.items() if group != "all" for name in names}
+    rows = []
+    for axis in AXES.values():
+        usual = f"{number(axis.usual[0])} to {number(axis.usual[1])}"
+        limits = f"{number(axis.limits[0])} to {number(axis.limits[1])}"
+        unit = "factor" if axis.unit == "x" else axis.unit or "share"
+        group = groups.get(axis.name, "")
+        rows.append((f"`{axis.name}`", group, axis.meaning, unit, usual, limits))
+    return table(("Axis", "Group", "What it changes", "Unit", "Usual range", "Allowed"), rows)
 
 
 def action(item: TaskEntry) -> str:
@@ -262,7 +276,7 @@ def curriculum_table(task: str) -> str:
         total += len(new_objects(task, i))
         entry = curriculum(task)
         rows.append((i, total, entry.surroundings[i - 1], entry.poses[i - 1]))
-    return table(("Iteration", "Objects", "Surroundings", "Pose cells"), rows)
+    return table(("Turn", "Objects", "Surroundings", "Pose cells"), rows)
 
 
 def split_table(task: str) -> str:
@@ -320,7 +334,7 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         made["speed"] = partial(speed_table, [item.env_id for item in TASKS], RESULTS)
         return made
     if page.name == "environments.md":
-        return {"failures": failures}
+        return {"failures": failures, "variations": variations}
     if page.name == "harness.md":
         return {"told": partial(told_table, RESULTS), "endurance": partial(endurance, RESULTS)}
     if page.parent.name == "tasks":
