@@ -114,8 +114,7 @@ class CriticArgs:
     critic_hand: bool = True  # it sees the finger joints (the paper's does not)
     critic_touch: bool = False  # it feels the fingertip forces
     critic_split: Literal["crossfit", "heldout"] = "crossfit"  # five fifths, or one left out
-    failure_penalty: float = 1.0  # of a failed end, in longest episodes
-    failure_decay: float = 1.0  # of the penalty per step back (the authors' later code: 0.99)
+    failure_decay: float = 1.0  # of a failure's penalty per step back (the later code: 0.99)
 
 
 @dataclass(frozen=True)
@@ -167,14 +166,14 @@ class Args(
     VARIANTS: ClassVar[tuple[str, ...]] = tuple(INDICATOR_OF)
     SAME: ClassVar[tuple[str, ...]] = ("collected", "demonstrations")
     ASKED: ClassVar[tuple[str, ...]] = ("eval_inference", "eval_latency")
+    RETIRED: ClassVar[dict[str, Any]] = {"failure_penalty": 1.0}
 
     variant: str = "dexpie"  # bc, hg-dagger, recap or dexpie; dexpie-NAME: an ablation of it
     policy: Literal["base"] = "base"  # with --evaluate: there is no other
 
     def __post_init__(self) -> None:
         self._check_variant()
-        checks.least(self, 0, "retries", "setups", "foresight", "beta", "failure_penalty")
-        checks.least(self, 0, "chunk_smoothing")
+        checks.least(self, 0, "retries", "setups", "foresight", "beta", "chunk_smoothing")
         checks.least(self, 1, "rounds", "num_envs", "rollouts", "lookahead", "demonstrations")
         checks.shares(self, "initial_share", "quantiles", "ceiling", "drop", "prefix_exposure")
         self._check_latency()
@@ -650,6 +649,7 @@ def palm_features(obs: Observation, args: Args, whole: bool = False) -> torch.Te
 
 
 # --- 9. critic: the distribution of the return ---
+FAILURE_PENALTY = 1.0  # of a failed end [longest episodes]
 BINS = 201  # of the distribution, over [-1, 0]
 BIN_WIDTH = 1.0  # spread of a label [bins]
 FOLDS = 5  # parts of the scenes; each part is judged by a critic that has not seen it
@@ -730,7 +730,7 @@ def returns(episode: Any, args: Args) -> torch.Tensor:
     steps_left = torch.arange(length, -1, -1).float()
     value = -steps_left / args.longest_episode
     if not episode.success:
-        penalty = args.failure_penalty * args.failure_decay**steps_left
+        penalty = FAILURE_PENALTY * args.failure_decay**steps_left
         value = value - penalty
     return value.clamp(-1.0, 0.0)
 
@@ -841,7 +841,7 @@ def advantages(value: torch.Tensor, success: bool, args: Args) -> torch.Tensor:
 
     value_after = value.clone()
     if args.end_value == "true":
-        value_after[-1] = 0.0 if success else -args.failure_penalty
+        value_after[-1] = 0.0 if success else -FAILURE_PENALTY
     return rewards + value_after[end] - value[:-1]
 
 
