@@ -7,6 +7,9 @@ Expected: 98.2 % [96.7, 99.0] on T_OEP after turn 3, 3 seeds x 200 (the paper: 9
 Time: 16 min on two cores (the paper: 30 h on data-centre GPUs).
 """
 
+# docs/dexflywheel.md has the formulas of every step. Its pi_i is base_i here; with a tilde it is
+# combined_i. D_i, C_i, alpha, epsilon, u, r1 and r2 are the same in both.
+#
 # Contents
 #   1. settings
 #   2. the wheel: the outer loop
@@ -508,7 +511,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, limit: float) 
 def combine(
     base_action: torch.Tensor, r: torch.Tensor, u: torch.Tensor, args: Args
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Add a residual to the base's action: clip(a + alpha * r2), r2 the filtered u.
+    """Add the residual alpha * r2 to the base's action a; r2 is u after two low-pass filters.
 
     Args:
         base_action: a, (N, action).
@@ -757,20 +760,25 @@ class Worlds:
         obs, reward, terminated, truncated, info = self.env.step(action.numpy())
 
         done = terminated | truncated
-        last = x
-        if done.any():  # the base action in it is what the old queue would give next
-            queued = self.policy.queue[:, 0]
-            last = residual_input(info["final_obs"], queued, self.policy.r, self.args)
+        ends = x  # what is seen at an episode's end
+        if done.any():
+            queued = self.policy.queue[:, 0]  # what the base would have done next
+            ends = residual_input(info["final_obs"], queued, self.policy.r, self.args)
             self._note_ended(done, info["final_info"])
             self.policy.reset(done)
         if self.env.reward_mode == "dense":
             reward = self._below_zero(reward, terminated, info)
         self._look(obs)
 
-        row = {"reward": reward, "done": done, "terminated": terminated}
-        row = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in row.items()}
-        x_next = torch.where(row["done"][:, None] > 0, last, self.x)
-        return {"x": x, "u": u, **row, "x_next": x_next}
+        ended = torch.as_tensor(done)
+        return {
+            "x": x,
+            "u": u,
+            "reward": torch.as_tensor(reward, dtype=torch.float32),
+            "done": ended.float(),
+            "terminated": torch.as_tensor(terminated, dtype=torch.float32),
+            "x_next": torch.where(ended[:, None], ends, self.x),
+        }
 
     def _note_ended(self, done: np.ndarray, info: dict) -> None:
         for world in np.flatnonzero(done):
@@ -783,7 +791,7 @@ class Worlds:
         running = np.clip(reward / self.args.dense_scale, 0.0, 1.0) - 1.0
         if not terminated.any():
             return running
-        worst_return = -1.0 / (1.0 - self.args.sac_gamma)
+        worst_return = -1.0 / (1.0 - self.args.sac_gamma)  # of a run that never ends
         ending = np.where(info["final_info"]["success"], 1.0, worst_return)
         return np.where(terminated, ending, running)
 
@@ -1024,7 +1032,8 @@ class SacAgent(Agent):
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=args.lr)
         self.weight_optimizer = torch.optim.Adam([self.log_weight], lr=args.lr)
         self.optimizers = [self.q_optimizer, self.actor_optimizer, self.weight_optimizer]
-        self.memory = {"replay": {}, "seen": 0, "owed": 0.0}  # owed: gradient steps due
+        # Transitions, how many were seen, and gradient steps that are due
+        self.memory = {"replay": {}, "seen": 0, "owed": 0.0}
 
     def mean(self, x: torch.Tensor) -> torch.Tensor:
         mean, _ = self.actor(self.norm(x)).chunk(2, dim=-1)
