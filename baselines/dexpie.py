@@ -175,7 +175,7 @@ class Args(
         self._check_variant()
         checks.least(self, 0, "retries", "setups", "foresight", "beta", "chunk_smoothing")
         checks.least(self, 1, "rounds", "num_envs", "rollouts", "lookahead", "demonstrations")
-        checks.shares(self, "initial_share", "quantiles", "ceiling", "drop", "prefix_exposure")
+        checks.fractions(self, "initial_share", "quantiles", "ceiling", "drop", "prefix_exposure")
         self._check_latency()
         low, high = self.quantiles
         if low >= high:
@@ -290,7 +290,7 @@ from dexfw_envs.deployment.stages import (
 from dexfw_envs.deployment.starts import Starts
 from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.episodes.store import EpisodeStore
-from dexfw_envs.evaluation.calibration import calibrations, shares, split_by_scene
+from dexfw_envs.evaluation.calibration import calibrations, label_fractions, split_by_scene
 from dexfw_envs.experts import TEACHER_STYLES
 from dexfw_envs.files import atomic_write_json
 from dexfw_envs.observation import HAND_JOINTS, arm_count, read_objects, read_proprio
@@ -873,7 +873,7 @@ def label(
         groups[group_of(source, episode)].append(score[~helped])
         groups["interventions"].append(score[helped])
 
-    report = {"indicator": name, "quantiles": [low, high], "labels": shares(groups)}
+    report = {"indicator": name, "quantiles": [low, high], "labels": label_fractions(groups)}
     return optimality, report
 
 

@@ -74,7 +74,7 @@ def least(settings: Any, value: float, *names: str) -> None:
             raise ValueError(f"{_flag(name)} must be at least {value}, got {given}")
 
 
-def shares(settings: Any, *names: str) -> None:
+def fractions(settings: Any, *names: str) -> None:
     """Raise ``ValueError`` where a setting, a number or a tuple of them, is outside of [0, 1]."""
     for name in names:
         given = getattr(settings, name)

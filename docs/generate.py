@@ -39,7 +39,7 @@ from dexfw_envs.catalog.shapes import reach
 from dexfw_envs.control import codec
 from dexfw_envs.demos.transfer import transfer_table
 from dexfw_envs.envs.observe import flat_order
-from dexfw_envs.experts.measure import told
+from dexfw_envs.experts.measure import sentence
 from dexfw_envs.registry import TASKS, TaskEntry, entry
 from dexfw_envs.tasks.base import FAILURES, ObservationGroup
 from dexfw_envs.variation import AXES, GROUPS
@@ -205,7 +205,7 @@ def expert(item: TaskEntry) -> str:
         return "Not run.\n"
     found = json.loads(path.read_text(encoding="utf-8"))
     made = f"commit `{short(found['commit'])}`, `{found['command']}`"
-    return f"It solves {told(found)}. By {made}.\n"
+    return f"It solves {sentence(found)}. By {made}.\n"
 
 
 # --- the catalogue

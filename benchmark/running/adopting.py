@@ -20,7 +20,7 @@ from benchmark.protocol import PRECISION, SPLITS, USUAL_PRESET
 from benchmark.running.place import Place
 from benchmark.running.sharing import UNKNOWN
 from benchmark.running.work import finished, keep
-from dexfw_envs.evaluation.records import by_place, read_record_file, write_records
+from dexfw_envs.evaluation.records import read_record_file, with_references, write_records
 from dexfw_envs.files import atomic_write_json
 from dexfw_envs.runs.checkpoints import load_checkpoint
 from dexfw_envs.runs.folder import RunFolder
@@ -166,7 +166,7 @@ def copy_records(run: RunFolder, cell: Cell, source: Path, target: Path) -> None
         names = ("method", "variant", "task", "iteration", "policy", "precision")
         known = {k: rows[0][k] for k in names}
         made = {k: rows[0][k] for k in ("commit", "command")}
-        write_records(by_place(rows), target, **known, **made)
+        write_records(with_references(rows), target, **known, **made)
 
 
 def version_at(commit: str, script: Path, root: Path) -> int:

@@ -34,9 +34,9 @@ def start_places(
         count: How many balls.
         rng: Turns the stack.
     """
-    layer, place = np.divmod(np.arange(count), 4)
-    angle = rng.uniform(0.0, np.pi) + np.pi / 2 * place + np.pi / 4 * layer
-    places = np.stack(
+    layer, corner = np.divmod(np.arange(count), 4)
+    angle = rng.uniform(0.0, np.pi) + np.pi / 2 * corner + np.pi / 4 * layer
+    positions = np.stack(
         [
             SPREAD * np.cos(angle),
             SPREAD * np.sin(angle),
@@ -44,4 +44,4 @@ def start_places(
         ],
         axis=1,
     )
-    return pose[:3] + tf.quat_rotate(pose[3:], places)
+    return pose[:3] + tf.quat_rotate(pose[3:], positions)

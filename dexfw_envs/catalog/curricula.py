@@ -124,8 +124,8 @@ def receivers_of(task: str, object_id: str) -> tuple[str, ...]:
     entry = curriculum(task)
     if not entry.receivers:
         return ()
-    place = list(itertools.chain(*entry.new_objects)).index(object_id)
-    return (entry.receivers[place % len(entry.receivers)],)
+    index = list(itertools.chain(*entry.new_objects)).index(object_id)
+    return (entry.receivers[index % len(entry.receivers)],)
 
 
 def iterations(task: str) -> int:

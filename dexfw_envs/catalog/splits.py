@@ -147,10 +147,10 @@ def make_scenario(
     rng = np.random.default_rng([seed, 1])
     jitter = rng.uniform(-1.0, 1.0, 3) * entry.jitter
     x, y, yaw = np.array(entry.cells[pose_index]) + jitter
-    place = (WORKSPACE_CENTRE[0] + x, WORKSPACE_CENTRE[1] + y)
+    position = (WORKSPACE_CENTRE[0] + x, WORKSPACE_CENTRE[1] + y)
     height = entry.support_height + spec.resting_height
     turn = quat_multiply(quat_from_yaw(math.radians(yaw)), spec.resting_quaternion)
-    pose = (*place, height, *turn)
+    pose = (*position, height, *turn)
     others = receivers_of(task, object_id)
     poses = (pose, *(_beside(entry, name, rng) for name in others))
 
@@ -161,9 +161,9 @@ def _beside(entry: Curriculum, object_id: str, rng: np.random.Generator) -> tupl
     """Draw the pose of a receiver."""
     x, y, jitter_x, jitter_y = entry.receiver_cell
     dx, dy = rng.uniform(-1.0, 1.0, 2) * (jitter_x, jitter_y)
-    place = (WORKSPACE_CENTRE[0] + x + dx, WORKSPACE_CENTRE[1] + y + dy)
+    position = (WORKSPACE_CENTRE[0] + x + dx, WORKSPACE_CENTRE[1] + y + dy)
     spec = get_object(object_id)
-    return (*place, entry.support_height + spec.resting_height, *spec.resting_quaternion)
+    return (*position, entry.support_height + spec.resting_height, *spec.resting_quaternion)
 
 
 def redraw(scenario: Scenario, rng: np.random.Generator) -> Scenario:

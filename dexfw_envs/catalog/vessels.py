@@ -33,8 +33,8 @@ def _walls(
         angle = 2 * math.pi * side / sides
         turn = quat_multiply(quat_from_yaw(angle), quat_from_rotvec((0.0, lean, 0.0)))
         w, x, y, z = turn.tolist()
-        place = (out * math.cos(angle), out * math.sin(angle), up)
-        parts.append(Part("box", half, place, (w, x, y, z), role))
+        position = (out * math.cos(angle), out * math.sin(angle), up)
+        parts.append(Part("box", half, position, (w, x, y, z), role))
     return parts
 
 

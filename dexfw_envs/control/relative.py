@@ -50,10 +50,10 @@ class RelativeActions:
         """
         position, quaternion = (np.asarray(part)[..., None, :, :] for part in palms)
         targets = self.codec.decode(actions)
-        place, turn = tf.relative(position, quaternion, targets.position, targets.quaternion)
+        offset, turn = tf.relative(position, quaternion, targets.position, targets.quaternion)
         axes = tf.matrix_from_quat(tf.quat_normalize(turn))  # nominal turns are rounded numbers
         hand = per_arm(np.asarray(actions, dtype=float))[..., HAND]
-        parts = np.concatenate([place, axes[..., 0], axes[..., 1], hand], axis=-1)
+        parts = np.concatenate([offset, axes[..., 0], axes[..., 1], hand], axis=-1)
         return parts.reshape(*parts.shape[:-2], self.size)
 
     def decode(self, relative: np.ndarray, palms: tf.Pose) -> np.ndarray:
@@ -65,11 +65,11 @@ class RelativeActions:
         r = np.asarray(relative, dtype=float)
         r = r.reshape(*r.shape[:-1], self.codec.arms, RELATIVE_SIZE)
         turn = tf.quat_from_matrix(_rotation(r[..., _X_AXIS], r[..., _Y_AXIS]))
-        place, turn = tf.compose(position, quaternion, r[..., _POSITION], turn)
+        offset, turn = tf.compose(position, quaternion, r[..., _POSITION], turn)
 
         # The hand's commands are copied: through radians and back they would be rounded.
-        hand = np.zeros((*place.shape[:-1], HAND_ACTIONS))
-        actions = per_arm(self.codec.encode(Targets(place, turn, hand)))
+        hand = np.zeros((*offset.shape[:-1], HAND_ACTIONS))
+        actions = per_arm(self.codec.encode(Targets(offset, turn, hand)))
         actions[..., HAND] = r[..., _HAND]
         return actions.reshape(*actions.shape[:-2], self.codec.size)
 

@@ -80,26 +80,26 @@ def gather(
         reason), and what `motion_ratios` says of the episodes if there are any.
     """
     wanted = max(math.ceil(1.25 * count / per_scene), len(objects_for(task, iteration)))
-    places = configurations(task, iteration, wanted, rng, scenes)
-    tries = Tries(CollectionQuota(places, max_successes=per_scene), rng)
-    kept: dict[Any, Episode] = {}
+    scenes_wanted = configurations(task, iteration, wanted, rng, scenes)
+    tries = Tries(CollectionQuota(scenes_wanted, max_successes=per_scene), rng)
+    successes: dict[Any, Episode] = {}
     failures: Counter[str] = Counter()
 
     for episode in produce(tries):
         tries.quota.record(tries.scenes[episode.index], episode.success, episode.index)
         if episode.success:
-            kept[episode.index] = episode
+            successes[episode.index] = episode
             continue
         failures[episode.failure] += 1
         if keep_failure:
             keep_failure(episode)
 
-    chosen = [kept[i] for i in sorted(tries.quota.choose(count, rng))]
+    chosen = [successes[i] for i in sorted(tries.quota.choose(count, rng))]
     won = tries.quota.successes
     begun = tries.quota.tries
     report: dict[str, Any] = {"tries": begun, "successes": won, "success": won / begun}
     report["scenes"] = begun - sum(tries.retry)
-    report["first"] = sum(not tries.retry[index] for index in kept)
+    report["first"] = sum(not tries.retry[index] for index in successes)
     report["failures"] = dict(failures.most_common())
     motions = [(episode.jerk, episode.length) for episode in chosen]
 
@@ -119,7 +119,7 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
     """
     rows = store.manifest()
     won = [row for row in rows if row["success"]]
-    found = summary(
+    rates = summary(
         [{"object": r["scenario"]["objects"][0], "success": r["success"]} for r in rows]
     )
     lost = Counter(row["failure"] for row in rows if not row["success"])
@@ -128,11 +128,11 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
         "successes": len(won),
         "scenes": len(rows),
         "first": len(won),
-        "objects_handled": sum(row["success"] > 0 for row in found["per_object"].values()),
+        "objects_handled": sum(row["success"] > 0 for row in rates["per_object"].values()),
         "failures": dict(lost.most_common()),
     }
 
-    return counts | found | motion_ratios([(row["jerk"], row["length"]) for row in won], task)
+    return counts | rates | motion_ratios([(row["jerk"], row["length"]) for row in won], task)
 
 
 def motion_ratios(motions: Sequence[tuple[float, int]], task: str) -> dict[str, float]:

@@ -83,26 +83,26 @@ def demonstrate(
         RuntimeError: Too many scenes were beyond the expert; the message names their objects.
     """
     expert = make_expert(env, style=styles[env.task.name], seed=seed)
-    found: dict[int, Episode] = {}
+    demonstrations: dict[int, Episode] = {}
     count = len(scenes) if count is None else count
     for attempt in range(TRIES):
-        left = [k for k in range(len(scenes)) if k not in found]
-        if len(found) >= count:
+        left = [k for k in range(len(scenes)) if k not in demonstrations]
+        if len(demonstrations) >= count:
             break
         trials = [redraw(scenes[k], np.random.default_rng([seed, k, attempt])) for k in left]
         for episode in run_episodes(env, expert, trials, progress=f"demonstrations {attempt + 1}"):
             if episode.success:
                 k = left[episode.index]
-                found[k] = dataclasses.replace(episode, index=k)
+                demonstrations[k] = dataclasses.replace(episode, index=k)
 
-    if len(found) < count:
-        lost = [scene.objects[0] for k, scene in enumerate(scenes) if k not in found]
+    if len(demonstrations) < count:
+        lost = [scene.objects[0] for k, scene in enumerate(scenes) if k not in demonstrations]
         raise RuntimeError(
-            f"the expert gave {len(found)} of {count} demonstrations of {env.task.name}; "
+            f"the expert gave {len(demonstrations)} of {count} demonstrations of {env.task.name}; "
             f"it failed {TRIES} times each with {', '.join(lost)}"
         )
 
-    return [found[k] for k in sorted(found)][:count]
+    return [demonstrations[k] for k in sorted(demonstrations)][:count]
 
 
 def read_demonstrations(
@@ -117,15 +117,15 @@ def read_demonstrations(
         ValueError: It holds fewer successes, or none, or one without an observation of `needs`.
     """
     store = open_store(folder, env_id, control_mode)
-    found = list(islice(store.episodes(success=True), count))
-    if not found or len(found) < (count or 1):
-        raise ValueError(f"{folder} holds {len(found)} successful episodes of {env_id}, "
+    demonstrations = list(islice(store.episodes(success=True), count))
+    if not demonstrations or len(demonstrations) < (count or 1):
+        raise ValueError(f"{folder} holds {len(demonstrations)} successful episodes of {env_id}, "
                          f"needed are {count or 'some'}")  # fmt: skip
-    for episode in found:
+    for episode in demonstrations:
         if missing := set(needs) - set(episode.observations):
             raise ValueError(f"{episode.identifier} in {folder} has no {', '.join(sorted(missing))}"
                              f", only {', '.join(sorted(episode.observations))}")  # fmt: skip
-    return found
+    return demonstrations
 
 
 def take_episodes(source: str | Path, target: str | Path, count: int) -> None:
@@ -138,10 +138,10 @@ def take_episodes(source: str | Path, target: str | Path, count: int) -> None:
         ValueError: The store holds fewer.
     """
 
-    def place(row: dict[str, Any]) -> tuple[int, int]:
+    def order(row: dict[str, Any]) -> tuple[int, int]:
         return row["info"].get("start", {}).get("pair", row["index"]), row["index"]
 
-    rows = sorted(EpisodeStore(source).manifest(), key=place)
+    rows = sorted(EpisodeStore(source).manifest(), key=order)
     if len(rows) < count:
         raise ValueError(f"{source} holds {len(rows)} episodes, needed are {count}")
     shutil.rmtree(target, ignore_errors=True)  # left half-full by a killed process

@@ -183,34 +183,34 @@ def main(args: Args) -> int:
             raise ValueError(
                 "--objects edits the shipped seed demonstration; name no files with it"
             )
-        found = transfer(
+        report = transfer(
             args.task, args.episodes, args.seed, args.noise, args.num_envs, args.threads
         )
-        path = write_transfer(found)
-        print(json.dumps(found) if args.json else f"{transfer_table(found)}written to {path}")
+        path = write_transfer(report)
+        print(json.dumps(report) if args.json else f"{transfer_table(report)}written to {path}")
         return 0
 
-    found = replay(args.paths or [seed_path(args.task)], args.num_envs, args.threads)
-    print(json.dumps(found) if args.json else _lines(found))
-    return int(found["state"] != 1.0 or found["action"] != 1.0 or bool(found["damaged"]))
+    report = replay(args.paths or [seed_path(args.task)], args.num_envs, args.threads)
+    print(json.dumps(report) if args.json else _lines(report))
+    return int(report["state"] != 1.0 or report["action"] != 1.0 or bool(report["damaged"]))
 
 
-def _lines(found: dict[str, Any]) -> str:
+def _lines(report: dict[str, Any]) -> str:
     def rate(name: str) -> str:
-        return "none" if found[name] is None else f"{100 * found[name]:.1f} %"
+        return "none" if report[name] is None else f"{100 * report[name]:.1f} %"
 
     lines = [
-        f"{found['n']} episodes replayed",
+        f"{report['n']} episodes replayed",
         f"by state, the same bit for bit: {rate('state')}",
         f"by action, the same bit for bit: {rate('action')}",
         f"by action, recorded successes that succeed again: {rate('success')} "
-        f"of {found['recorded']}",
-        f"by action, largest difference of a number in a state: {found['gap']:.1g}",
+        f"of {report['recorded']}",
+        f"by action, largest difference of a number in a state: {report['gap']:.1g}",
     ]
-    for by, steps in found["differs"].items():
+    for by, steps in report["differs"].items():
         lines += [f"by {by}, {name} differs from step {step}" for name, step in steps.items()]
     for why in ("refused", "damaged"):
-        lines += [f"{why}: {path}: {reason}" for path, reason in found[why].items()]
+        lines += [f"{why}: {path}: {reason}" for path, reason in report[why].items()]
     return "\n".join(lines)
 
 

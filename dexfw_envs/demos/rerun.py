@@ -156,8 +156,8 @@ def _act(env: RobotEnv, batch: list[StoredEpisode]) -> list[Outcome]:
         gap = np.maximum(gap, np.where(going, np.abs(now - then).max(axis=1), 0.0))
         success |= (step < length + HELD) & info["success"]
 
-    found = zip(batch, ~same, success, gap, strict=False)  # worlds beyond the batch repeat it
-    return [_outcome(e, np.flatnonzero(row), bool(won), float(d)) for e, row, won, d in found]
+    outcomes = zip(batch, ~same, success, gap, strict=False)  # worlds beyond the batch repeat it
+    return [_outcome(e, np.flatnonzero(row), bool(won), float(d)) for e, row, won, d in outcomes]
 
 
 def _outcome(

@@ -56,7 +56,7 @@ def transfer(
     env = DexVectorEnv(
         task, num_envs, autoreset_mode="disabled", max_episode_steps=steps, threads=threads
     )
-    found = {}
+    report = {}
 
     for name, where in (("own", OWN), ("objects", "objects")):
         rng = np.random.default_rng(seed)
@@ -65,15 +65,15 @@ def transfer(
         made = augment(
             env, [demonstration], scenarios, rng, options, failures=True, progress=bar
         )  # fmt: skip
-        found[name] = {"split": where, **_outcomes(made)}
+        report[name] = {"split": where, **_outcomes(made)}
 
     env.close()
-    asked = {"task": task, "episodes": episodes, "seed": seed, "noise": noise}
-    flags = " ".join(f"--{flag} {value}" for flag, value in asked.items())
+    options_given = {"task": task, "episodes": episodes, "seed": seed, "noise": noise}
+    flags = " ".join(f"--{flag} {value}" for flag, value in options_given.items())
     command = f"python -m dexfw_envs.demos.replay --objects {flags}"
     facts = {"env_id": entry(task).env_id, "demonstration": demonstration.source}
 
-    return asked | facts | found | provenance() | {"command": command}
+    return options_given | facts | report | provenance() | {"command": command}
 
 
 def _outcomes(made: Augmentation) -> dict[str, Any]:
@@ -84,18 +84,18 @@ def _outcomes(made: Augmentation) -> dict[str, Any]:
     return {**summary(rows), "reasons": reasons}
 
 
-def write_transfer(found: Mapping[str, Any], root: str | Path = "results/replay") -> Path:
+def write_transfer(report: Mapping[str, Any], root: str | Path = "results/replay") -> Path:
     """Write `<task>.json`, or `<task>-<noise>.json` for another noise than the usual."""
-    name = found["task"] if found["noise"] == NOISE else f"{found['task']}-{found['noise']}"
+    name = report["task"] if report["noise"] == NOISE else f"{report['task']}-{report['noise']}"
     path = Path(root) / f"{name}.json"
-    atomic_write_json(path, found)
+    atomic_write_json(path, report)
     return path
 
 
-def transfer_table(found: Mapping[str, Any]) -> str:
+def transfer_table(report: Mapping[str, Any]) -> str:
     """Return success on the demonstration's own object, on all, and on each, in Markdown."""
-    own = found["own"]
-    every = found["objects"]
+    own = report["own"]
+    every = report["objects"]
     [item] = own["per_object"]
     rows = [
         (f"`{item}`, where it was demonstrated (`{own['split']}`)", own),

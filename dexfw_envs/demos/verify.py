@@ -111,23 +111,23 @@ class Args:
 
 def main(args: Args) -> int:
     """Check and print; the exit code is 0 if all episodes are sound and of one task."""
-    found = verify(args.folder, args.rebuild)
-    print(json.dumps(found) if args.json else _lines(found))
-    return int(bool(found["damaged"]) or len(found["kinds"]) != 1)
+    report = verify(args.folder, args.rebuild)
+    print(json.dumps(report) if args.json else _lines(report))
+    return int(bool(report["damaged"]) or len(report["kinds"]) != 1)
 
 
-def _lines(found: dict[str, Any]) -> str:
-    counts = (f"{name} {count}" for name, count in found["failures"].items())
-    sources = (f"{name} {count}" for name, count in found["sources"].items())
-    of_kinds = "; ".join(f"{count} of {kind}" for kind, count in found["kinds"].items())
-    if len(found["kinds"]) > 1:
+def _lines(report: dict[str, Any]) -> str:
+    counts = (f"{name} {count}" for name, count in report["failures"].items())
+    sources = (f"{name} {count}" for name, count in report["sources"].items())
+    of_kinds = "; ".join(f"{count} of {kind}" for kind, count in report["kinds"].items())
+    if len(report["kinds"]) > 1:
         of_kinds += "; a folder of episodes is of one task and control mode: part them"
     lines = [
-        f"{found['sound']} sound episodes: {of_kinds or 'none'}",
+        f"{report['sound']} sound episodes: {of_kinds or 'none'}",
         f"sources: {', '.join(sources) or 'none'}",
-        f"{found['successes']} successes; failures: {', '.join(counts) or 'none'}",
+        f"{report['successes']} successes; failures: {', '.join(counts) or 'none'}",
     ]
-    lines += [f"damaged: {name}: {reason}" for name, reason in found["damaged"].items()]
+    lines += [f"damaged: {name}: {reason}" for name, reason in report["damaged"].items()]
     return "\n".join(lines)
 
 

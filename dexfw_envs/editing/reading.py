@@ -81,23 +81,23 @@ def read_motions(episodes: Sequence[Any], codec: Any, smoothing: float = 0.0) ->
     Raises:
         ValueError: None of them can be cut.
     """
-    found = []
+    motions = []
     reasons = []
     for episode in episodes:
         try:
-            found.append(read_motion(episode, codec, smoothing=smoothing))
+            motions.append(read_motion(episode, codec, smoothing=smoothing))
         except ValueError as error:
             reasons.append(str(error))
 
     if not episodes:
         raise ValueError("no episodes to make motions of: none succeeded")
-    if not found:
+    if not motions:
         raise ValueError(f"none of {len(episodes)} episodes can be cut: {', '.join({*reasons})}")
     if reasons:
-        told = f"{len(reasons)} of {len(episodes)} episodes cannot be cut and are left out"
-        warnings.warn(f"{told}: {', '.join(sorted({*reasons}))}", stacklevel=2)
+        left_out = f"{len(reasons)} of {len(episodes)} episodes cannot be cut and are left out"
+        warnings.warn(f"{left_out}: {', '.join(sorted({*reasons}))}", stacklevel=2)
 
-    return found
+    return motions
 
 
 def _hold(values: Array, steps: int) -> Array:

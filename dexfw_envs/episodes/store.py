@@ -94,8 +94,8 @@ class EpisodeStore:
         Raises:
             OSError: The folder cannot be read.
         """
-        found = [path.stem for path in episode_paths(self.folder)]
-        return [name for name in found if self._only is None or name in self._only]
+        names = [path.stem for path in episode_paths(self.folder)]
+        return [name for name in names if self._only is None or name in self._only]
 
     def identifier(
         self, index: int, *, source: str, seed: int, config: Mapping[str, Any] | None = None
@@ -250,12 +250,12 @@ class EpisodeStore:
             return False
 
         try:
-            stored = load_header(path)["scenario"]
+            held = load_header(path)["scenario"]
         except DamagedEpisode as error:
             self._report(identifier, error)
             return False
 
-        if stored != scenario:
+        if held != scenario:
             raise ValueError(
                 f"{identifier} already holds an episode of another scenario; give the collection "
                 "a config, seed or index that tells it from the older one"

@@ -61,8 +61,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
     count = int(positive.sum())
     if count in (0, len(positive)):
         return None
-    _, place, size = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(size) - (size - 1) / 2)[place]  # mean rank of those with the same score
+    _, distinct, size = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - (size - 1) / 2)[distinct]  # mean rank of those with the same score
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(ranks) - count)))
 
 
@@ -111,23 +111,23 @@ def calibrations(
         groups: By name, for each episode its values, returns, success and stage, (n,) each.
         names: Names of the stages.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_title: dict[str, dict[str, Any]] = {}
     for title, rows in groups.items():
         if rows:
             columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
             values, returns, success, stage = columns
-            known = calibration(values, returns, success, stage, names)
-            found[title] = {"episodes": len(rows), **known}
-    return found
+            figures = calibration(values, returns, success, stage, names)
+            by_title[title] = {"episodes": len(rows), **figures}
+    return by_title
 
 
-def shares(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, float]]:
+def label_fractions(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, float]]:
     """Return for each group of labels in [0, 1] their number, mean, and share above one half."""
-    found: dict[str, dict[str, float]] = {}
+    by_name: dict[str, dict[str, float]] = {}
     for name, parts in groups.items():
         labels = np.concatenate([np.asarray(part) for part in parts])
-        found[name] = {"windows": len(labels)}
+        by_name[name] = {"windows": len(labels)}
         if len(labels):
             above = (labels > 0.5).mean()
-            found[name] |= {"mean": float(labels.mean()), "above_half": float(above)}
-    return found
+            by_name[name] |= {"mean": float(labels.mean()), "above_half": float(above)}
+    return by_name

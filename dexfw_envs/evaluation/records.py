@@ -83,15 +83,15 @@ def scenario_of(record: Mapping[str, Any]) -> Scenario:
         return Scenario.from_json(text)
     try:
         split, seed, episode, _ = text.split()
-        found = splits.split(record["task"], split, int(episode) + 1, int(seed))[-1]
+        scenario = splits.split(record["task"], split, int(episode) + 1, int(seed))[-1]
     except ValueError as error:
         raise ValueError(f"no scenario is named {text!r}: {error}") from error
-    if reference(found.to_json(), split, int(seed), int(episode)) != text:
+    if reference(scenario.to_json(), split, int(seed), int(episode)) != text:
         raise ValueError(f"split {split} has changed since the record of {text!r} was made")
-    return found
+    return scenario
 
 
-def by_place(records: Sequence[Record]) -> list[Record]:
+def with_references(records: Sequence[Record]) -> list[Record]:
     """Name the scenarios of older records, all of one split and seed, by their places in it.
 
     Records of the same scene can only be paired if they name it alike. What is not in its place in
@@ -117,11 +117,11 @@ def _renamed(row: Record, text: str) -> Record:
 
 def mean_measures(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Return the mean of every measure over the records that have it; empty if none has any."""
-    found: dict[str, list[float]] = {}
+    by_name: dict[str, list[float]] = {}
     for record in records:
         for name, value in json.loads(record.get("measures", "{}")).items():
-            found.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            by_name.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in by_name.items()}
 
 
 def import_pyarrow() -> Any:

@@ -78,5 +78,5 @@ def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not records:
         raise ValueError("no records to sum up")
     measures = mean_measures(records)
-    found = {**_rate(records), "per_object": per_object(records)}
-    return found | ({"measures": measures} if measures else {})
+    figures = {**_rate(records), "per_object": per_object(records)}
+    return figures | ({"measures": measures} if measures else {})

@@ -52,7 +52,7 @@ class Args:
     @property
     def name(self) -> str:
         """Name of the file that holds the figures."""
-        return self.task + "-teacher" * self.teacher
+        return f"{self.task}-teacher" if self.teacher else self.task
 
 
 class Watch:
@@ -84,7 +84,7 @@ class Watch:
         return self.expert.act(observation)
 
 
-def measure(args: Args) -> dict[str, Any]:
+def run_expert(args: Args) -> dict[str, Any]:
     """Let the expert act once in every scene.
 
     Returns:
@@ -98,52 +98,56 @@ def measure(args: Args) -> dict[str, Any]:
     expert = Watch(make_expert(env, style=style, seed=args.seed))
     records = evaluate(expert, env, **what, progress=f"expert of {args.task}")
     env.close()
+
     reasons = Counter(record["failure"] for record in records if not record["success"])
     flags = f"--task {args.task} --episodes {args.episodes} --seed {args.seed}"
-    command = f"python -m dexfw_envs.experts.measure {flags}{' --teacher' * args.teacher}"
+    if args.teacher:
+        flags += " --teacher"
+    command = f"python -m dexfw_envs.experts.measure {flags}"
     facts = {"task": args.task, "env_id": entry(args.task).env_id, **what}
     median, most = np.quantile(expert.shoves, [0.5, 0.9]).round(4)
-    found = summary(records) | {"reasons": dict(reasons), "shoved": [median, most]}
+    figures = summary(records) | {"reasons": dict(reasons), "shoved": [median, most]}
 
-    return facts | found | provenance() | {"command": command}
+    return facts | figures | provenance() | {"command": command}
 
 
-def write(found: Mapping[str, Any], name: str, root: str | Path = "results/experts") -> Path:
-    """Write what `measure` found to `<name>.json`."""
+def write(figures: Mapping[str, Any], name: str, root: str | Path = "results/experts") -> Path:
+    """Write what `run_expert` returned to `<name>.json`."""
     path = Path(root) / f"{name}.json"
-    atomic_write_json(path, found)
+    atomic_write_json(path, figures)
     return path
 
 
-def told(found: Mapping[str, Any]) -> str:
+def sentence(figures: Mapping[str, Any]) -> str:
     """Say in a sentence how often the expert succeeds, and where it does not."""
-    low, high = (f"{100 * found[name]:.1f}" for name in ("low", "high"))
+    low = f"{100 * figures['low']:.1f}"
+    high = f"{100 * figures['high']:.1f}"
     lost = {
         name: row["n"] - round(row["n"] * row["success"])
-        for name, row in found["per_object"].items()
+        for name, row in figures["per_object"].items()
         if row["success"] < 1.0
     }
     worst = sorted(lost, key=lambda name: -lost[name])
     missed = ", ".join(
-        f"`{name}` {lost[name]} of {found['per_object'][name]['n']}" for name in worst
+        f"`{name}` {lost[name]} of {figures['per_object'][name]['n']}" for name in worst
     )
-    reasons = ", ".join(f"{name} {count}" for name, count in found["reasons"].items())
+    reasons = ", ".join(f"{name} {count}" for name, count in figures["reasons"].items())
     failures = f"; failed: {missed} ({reasons})" if lost else ""
 
-    return (
-        f"{100 * found['success']:.1f} % [{low}, {high}] of {found['n']} episodes, evenly over all "
-        f"{len(found['per_object'])} objects, in scenes that are not held out{failures}; it "
-        f"pushes objects by {100 * found['shoved'][0]:.1f} cm (median) before it lifts them"
-    )
+    success = f"{100 * figures['success']:.1f} % [{low}, {high}] of {figures['n']} episodes"
+    count = len(figures["per_object"])
+    scenes = f"evenly over all {count} objects, in scenes that are not held out"
+    pushed = f"{100 * figures['shoved'][0]:.1f} cm (median)"
+    return f"{success}, {scenes}{failures}; it pushes objects by {pushed} before it lifts them"
 
 
 def main(args: Args) -> None:
     """Measure and write it down."""
     checks.least(args, 0, "seed")
     checks.least(args, 1, "episodes", "num_envs", "threads")
-    found = measure(args)
-    print(f"{found['env_id']}: the expert solves {told(found)}")
-    print(f"written to {write(found, args.name)}")
+    figures = run_expert(args)
+    print(f"{figures['env_id']}: the expert solves {sentence(figures)}")
+    print(f"written to {write(figures, args.name)}")
 
 
 if __name__ == "__main__":

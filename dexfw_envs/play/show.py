@@ -91,9 +91,9 @@ class Stage:
         images: list[Any] = [None] * len(episodes)
         longest = max(episode.length for episode in episodes)
         for step in range(0, longest + EVERY, EVERY):
-            for place, episode in enumerate(episodes):
+            for index, episode in enumerate(episodes):
                 if step - EVERY < episode.length:
-                    images[place] = self.draw(episode, min(step, episode.length))
+                    images[index] = self.draw(episode, min(step, episode.length))
             yield np.concatenate(images, axis=1)
         for _ in range(LAST):
             yield np.concatenate(images, axis=1)

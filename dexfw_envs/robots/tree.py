@@ -75,12 +75,12 @@ class Tree:
         """Return position (3,) and quaternion (4,) of every link at joint angles [rad]."""
         poses = {self.links[0].name: (np.zeros(3), np.array(IDENTITY))}
         for joint in self.joints:
-            place = np.array(joint.position)
+            position = np.array(joint.position)
             turn = np.array(joint.quaternion)
             if joint.axis is not None:
                 angle = angles.get(joint.name, 0.0)
                 turn = tf.quat_multiply(turn, tf.quat_from_rotvec(angle * np.array(joint.axis)))
-            poses[joint.child] = tf.compose(*poses[joint.parent], place, turn)
+            poses[joint.child] = tf.compose(*poses[joint.parent], position, turn)
         return poses
 
 
@@ -117,9 +117,9 @@ def _add_arm(tree: Tree, arm: ArmSpec, mount: Mount) -> None:
     offsets = [_offset(row) for row in arm.dh]
     tips = [*offsets[1:], np.array([0.0, 0.0, arm.flange])]
     tree.links.append(Link(parent, zero, _arm_parts(offsets[0], ARM_RADII[0]), collides=False))
-    place = mount.base_position
+    position = mount.base_position
     turn = mount.base_quaternion
-    tree.joints.append(Joint(f"{side}mount", ROOT, parent, place, turn))
+    tree.joints.append(Joint(f"{side}mount", ROOT, parent, position, turn))
 
     for i in range(arm.joints):
         name = f"{side}link{i + 1}"
@@ -157,9 +157,9 @@ def _add_hand(tree: Tree, robot: RobotSpec, mount: Mount) -> None:
     inertial = Inertial(mass, box.position, (*moments, 0.0, 0.0, 0.0))
     tree.links.append(Link(f"{side}palm", inertial, (box,)))
     x, y, z = mount.palm_offset
-    place = (x, y, z + robot.arm.flange)
+    position = (x, y, z + robot.arm.flange)
     names = (f"{side}wrist", f"{side}link{robot.arm.joints}", f"{side}palm")
-    tree.joints.append(Joint(*names, place, mount.palm_quaternion))
+    tree.joints.append(Joint(*names, position, mount.palm_quaternion))
     _add_thumb(tree, hand, side)
 
     for row, finger in enumerate(FINGERS[1:]):

@@ -192,16 +192,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError(f"damaged file {path}: it does not hold the settings of a run")
 
-    found = {name: document.get(name) for name in kinds}
-    if not all(isinstance(found[name], kind) for name, kind in kinds.items()):
+    fields = {name: document.get(name) for name in kinds}
+    if not all(isinstance(fields[name], kind) for name, kind in kinds.items()):
         raise ValueError(f"damaged file {path}: it lacks {' or '.join(kinds)}")
-    if "checksum" in document and document["checksum"] != _checksum(found):
+    if "checksum" in document and document["checksum"] != _checksum(fields):
         raise ValueError(
             f"damaged file {path}: its settings have another checksum; if they were changed on "
             'purpose, take out its "checksum"'
         )
 
-    return found
+    return fields
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

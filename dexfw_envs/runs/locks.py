@@ -103,9 +103,9 @@ def hold(path: str | Path) -> Lock:
         BlockingIOError: As `Lock`.
         OSError: As `Lock`.
     """
-    place = Path(path).resolve()
-    lock = _HELD.get(place)
+    resolved = Path(path).resolve()
+    lock = _HELD.get(resolved)
     if lock is None:
         lock = Lock(path, PATIENCE)
-        _HELD[place] = lock
+        _HELD[resolved] = lock
     return lock

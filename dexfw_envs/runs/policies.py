@@ -72,14 +72,14 @@ def _read(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         entries = (file.metadata() or {})[ENTRIES]
     if not entries.startswith("{"):  # older files have no checksum
         written, _, entries = entries.partition(" ")
-        if written != _checksum(kept, entries):
+        if written != _checksum(tensors, entries):
             raise ValueError("its content has another checksum")
     state: dict[str, Any] = json.loads(entries)
-    for name, value in _unpacked(kept).items():
+    for name, value in _unpacked(tensors).items():
         _put(state, name.split("/"), value)
     return state
 
@@ -88,12 +88,12 @@ def _checksum(tensors: Mapping[str, Any], entries: str) -> str:
     """Return the SHA-256 of tensors, with their names, types and shapes, and of the rest."""
     import torch
 
-    found = hashlib.sha256(entries.encode())
+    digest = hashlib.sha256(entries.encode())
     for name in sorted(tensors):
         value = tensors[name]
-        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -106,8 +106,8 @@ def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], 
         if isinstance(value, torch.Tensor):
             tensors[prefix + key] = value
         elif isinstance(value, Mapping):
-            found, rest[key] = _split(value, f"{prefix}{key}/")
-            tensors |= found
+            inner, rest[key] = _split(value, f"{prefix}{key}/")
+            tensors |= inner
         else:
             rest[key] = value
     return tensors, rest
@@ -130,15 +130,15 @@ def _pack(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     yield name + SHAPE, torch.tensor(value.shape)
 
 
-def _unpacked(kept: Mapping[str, Any]) -> dict[str, Any]:
+def _unpacked(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """All tensors of a file as they were."""
-    packed = {name.removesuffix(SCALE) for name in kept if name.endswith(SCALE)}
+    packed = {name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE)}
     aside = {name + end for name in packed for end in (SCALE, SHAPE)}
-    whole = [name for name in kept if name not in aside]
-    return {name: _unpack(name, kept) if name in packed else kept[name] for name in whole}
+    whole = [name for name in tensors if name not in aside]
+    return {name: _unpack(name, tensors) if name in packed else tensors[name] for name in whole}
 
 
-def _unpack(name: str, kept: Mapping[str, Any]) -> Any:
+def _unpack(name: str, tensors: Mapping[str, Any]) -> Any:
     """Turn what `_pack` made of a large matrix back into it.
 
     Raises:
@@ -147,9 +147,9 @@ def _unpack(name: str, kept: Mapping[str, Any]) -> Any:
     """
     import torch
 
-    plain = bytearray(zlib.decompress(kept[name].numpy().tobytes()))
-    whole = torch.frombuffer(plain, dtype=torch.int8).reshape(kept[name + SHAPE].tolist())
-    return whole * kept[name + SCALE][:, None]
+    plain = bytearray(zlib.decompress(tensors[name].numpy().tobytes()))
+    whole = torch.frombuffer(plain, dtype=torch.int8).reshape(tensors[name + SHAPE].tolist())
+    return whole * tensors[name + SCALE][:, None]
 
 
 def _put(state: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -48,8 +48,8 @@ def _processor_has_bf16() -> bool:
         return False
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in _INSTRUCTIONS)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in _INSTRUCTIONS)
 
 
 def with_precision(settings: Mapping[str, Any]) -> dict[str, Any]:

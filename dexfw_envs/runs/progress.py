@@ -33,13 +33,13 @@ def read_stages(folder: Path) -> dict[str, dict[str, float]]:
         ValueError: The file is damaged; the message names it.
     """
     path = folder / STAGES
-    found = read_json(path) if path.is_file() else {}
-    whole = isinstance(found, dict) and all(
-        isinstance(end, dict) and end.keys() >= {"seconds", "metrics"} for end in found.values()
+    stages = read_json(path) if path.is_file() else {}
+    whole = isinstance(stages, dict) and all(
+        isinstance(end, dict) and end.keys() >= {"seconds", "metrics"} for end in stages.values()
     )
     if not whole:
         raise ValueError(f"damaged file {path}: it does not hold the stages of a run")
-    return found
+    return stages
 
 
 def check_finished(folder: Path, stage: str) -> None:
@@ -83,14 +83,14 @@ class Progress:
         self.seed = seed
         self._run_seed = seed
         self.save_seconds = save_seconds
-        kept = self.load(STATE) if STATE in folder.checkpoints() else {}
-        self.done: dict[str, float] = kept.get("done", {})
-        self._state: dict[str, Any] = kept.get("state", {})
-        self._stage = kept.get("stage", "")
-        self._seconds = kept.get("seconds", 0.0)
-        self.ends: dict[str, dict[str, float]] = kept.get("ends", {})
-        size = kept.get("metrics", 0)
-        checksum = kept.get("metrics_checksum")
+        saved = self.load(STATE) if STATE in folder.checkpoints() else {}
+        self.done: dict[str, float] = saved.get("done", {})
+        self._state: dict[str, Any] = saved.get("state", {})
+        self._stage = saved.get("stage", "")
+        self._seconds = saved.get("seconds", 0.0)
+        self.ends: dict[str, dict[str, float]] = saved.get("ends", {})
+        size = saved.get("metrics", 0)
+        checksum = saved.get("metrics_checksum")
         self.metrics = MetricsLog(self.path, size, tracked, folder.config, checksum)
 
         if self.metrics.mended:
@@ -177,9 +177,9 @@ class Progress:
 
     def _write(self, state: dict, seconds: float) -> None:
         self.metrics.sync()
-        kept = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
-        kept |= {"metrics": self.metrics.size, "metrics_checksum": self.metrics.checksum}
-        self.store(STATE, kept | {"ends": self.ends})
+        saved = {"done": self.done, "stage": self._stage, "seconds": seconds, "state": state}
+        saved |= {"metrics": self.metrics.size, "metrics_checksum": self.metrics.checksum}
+        self.store(STATE, saved | {"ends": self.ends})
 
     def store(self, name: str, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""

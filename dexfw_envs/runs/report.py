@@ -112,10 +112,10 @@ def curves(policy: str, records: Sequence[Row]) -> dict[str, float]:
     """
     if not records:
         return {}
-    found = summary(records)
+    figures = summary(records)
     tag = f"charts/{policy}_success"
-    objects = {f"{tag}/{name}": row["success"] for name, row in found["per_object"].items()}
-    return {f"charts/success_{policy}": found["success"], tag: found["success"], **objects}
+    objects = {f"{tag}/{name}": row["success"] for name, row in figures["per_object"].items()}
+    return {f"charts/success_{policy}": figures["success"], tag: figures["success"], **objects}
 
 
 def success_curves(rows: Sequence[Row]) -> dict[str, float]:
@@ -124,11 +124,11 @@ def success_curves(rows: Sequence[Row]) -> dict[str, float]:
     Args:
         rows: What `measure` returned. TensorBoard allows no brackets in a tag: "T_O(2)" is T_O2.
     """
-    found = {}
+    by_tag = {}
     for row in rows:
         split = row["split"].replace("(", "").replace(")", "")
-        found[f"charts/success_{split}_{row['policy']}"] = row["success"]
-    return found
+        by_tag[f"charts/success_{split}_{row['policy']}"] = row["success"]
+    return by_tag
 
 
 def wheel_turned(rows: Sequence[Row]) -> bool:

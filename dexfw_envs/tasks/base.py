@@ -29,8 +29,8 @@ class EpisodeMemory:
     def empty(cls, worlds: int, objects: int, marks: int = 0) -> EpisodeMemory:
         """Return the memory of N worlds before their first reset."""
         start = np.zeros((worlds, objects, 3))
-        kept = np.zeros((worlds, marks))
-        return cls(start, np.zeros(worlds), np.zeros(worlds), kept)
+        remembered = np.zeros((worlds, marks))
+        return cls(start, np.zeros(worlds), np.zeros(worlds), remembered)
 
     def begin(self, mask: np.ndarray, world: WorldState) -> None:
         """Start new episodes in the worlds of `mask`."""

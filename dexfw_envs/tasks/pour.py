@@ -145,9 +145,9 @@ def _from_bowl(world: WorldState) -> np.ndarray:
 def _enclosed(world: WorldState, index: int) -> np.ndarray:
     """Say which balls are between the walls of a vessel, above its floor and below its rim."""
     turn = tf.quat_conjugate(world.object_quaternion[:, index])[:, None]
-    place = tf.quat_rotate(turn, world.contents_position - world.object_position[:, index, None])
+    inside = tf.quat_rotate(turn, world.contents_position - world.object_position[:, index, None])
     foot, rim, floor, top = np.moveaxis(world.object_opening[:, index, None], 2, 0)
-    height = place[..., 2]
+    height = inside[..., 2]
     radius = foot + (rim - foot) * (height - floor) / np.maximum(top - floor, 1e-9)
-    across = np.sqrt((place[..., :2] ** 2).sum(axis=-1))
+    across = np.sqrt((inside[..., :2] ** 2).sum(axis=-1))
     return (height > floor) & (height < top) & (across < radius)

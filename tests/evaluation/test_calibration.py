@@ -7,7 +7,7 @@ from dexfw_envs.evaluation.calibration import (
     auroc,
     calibration,
     explained_variance,
-    shares,
+    label_fractions,
     split_by_scene,
 )
 
@@ -39,7 +39,9 @@ def test_report_by_stage():
 
 
 def test_shares():
-    found = shares({"some": [np.array([0.2, 0.8]), np.array([0.5])], "none": [np.zeros(0)]})
+    found = label_fractions(
+        {"some": [np.array([0.2, 0.8]), np.array([0.5])], "none": [np.zeros(0)]}
+    )
     assert found["some"]["windows"] == 3
     assert found["some"]["mean"] == pytest.approx(0.5)
     assert found["some"]["above_half"] == pytest.approx(1 / 3)

@@ -17,12 +17,12 @@ from dexfw_envs.evaluation import records as records_module
 from dexfw_envs.evaluation.evaluator import evaluate
 from dexfw_envs.evaluation.records import (
     COLUMNS,
-    by_place,
     mean_measures,
     read_record_file,
     read_records,
     reference,
     scenario_of,
+    with_references,
     write_records,
 )
 from dexfw_envs.evaluation.summary import per_object, summary, wilson
@@ -359,11 +359,11 @@ def test_older_records_are_named_by_place_too():
         {"task": "Grasp", "split": "T_OEP", "seed": 2, "episode": k, "scenario": scene.to_json()}
         for k, scene in enumerate([*drawn[:2], drawn[0]])
     ]
-    first, second, other = by_place(rows)
+    first, second, other = with_references(rows)
     assert [scenario_of(row) for row in (first, second)] == drawn[:2]
     assert first["scenario"].startswith("T_OEP 2 0 ") and rows[0]["scenario"].startswith("{")
     assert other == rows[2]  # it is not the third scene of the split
-    assert by_place([first, second]) == [first, second]
+    assert with_references([first, second]) == [first, second]
 
 
 def test_a_split_that_has_changed_is_noticed():

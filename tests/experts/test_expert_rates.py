@@ -8,7 +8,7 @@ import pytest
 from dexfw_envs.catalog import objects_for
 from dexfw_envs.catalog.curricula import iterations
 from dexfw_envs.experts import EXPERTS, SEED_STYLES, TEACHER_STYLES
-from dexfw_envs.experts.measure import Args, main, measure, told
+from dexfw_envs.experts.measure import Args, main, run_expert, sentence
 from dexfw_envs.registry import TASKS
 
 RESULTS = Path(__file__).parents[2] / "results" / "experts"
@@ -43,12 +43,12 @@ def test_what_is_told_names_what_was_missed():
     found = {"success": 0.9, "low": 0.8, "high": 0.95, "n": 30}
     found |= {"shoved": [0.002, 0.05]}
     found |= {"per_object": {"pear": rate(10, 10), "egg": rate(9, 10), "cube": rate(8, 10)}}
-    text = told(found | {"reasons": {"timeout": 2, "dropped": 1}})
+    text = sentence(found | {"reasons": {"timeout": 2, "dropped": 1}})
     assert text.startswith("90.0 % [80.0, 95.0] of 30 episodes, evenly over all 3 objects")
     assert "; failed: `cube` 2 of 10, `egg` 1 of 10 (timeout 2, dropped 1); " in text
     assert text.endswith("; it pushes objects by 0.2 cm (median) before it lifts them")
     won = found | {"success": 1.0, "per_object": {"pear": rate(10, 10)}, "reasons": {}}
-    assert "failed" not in told(won)
+    assert "failed" not in sentence(won)
 
 
 @pytest.mark.parametrize("task", LEAST)
@@ -61,7 +61,7 @@ def test_the_recorded_rates_are_high_enough_over_the_whole_catalogue(task):
 def test_a_teacher_leaves_things_where_they_are_until_it_lifts_them():
     shoved = {}
     for teacher in (False, True):
-        found = measure(Args("Grasp", episodes=22, num_envs=22, threads=2, teacher=teacher))
+        found = run_expert(Args("Grasp", episodes=22, num_envs=22, threads=2, teacher=teacher))
         shoved[teacher] = found["shoved"][0]
         assert found["command"].endswith("--teacher") == teacher
         assert found["success"] >= 0.8, teacher

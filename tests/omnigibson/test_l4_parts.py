@@ -333,7 +333,7 @@ def test_joint_maps_go_there_and_back():
 def test_a_hand_mounted_as_asked_changes_nothing(robot):
     stub = StubSimulator(robot)
     stub.open([configs.scene_config(stub.plan, SceneNeeds(robot, 1), settings())])
-    found, readers = reading.measure(stub, stub.plan, robot)
+    found, readers = reading.measured_robot(stub, stub.plan, robot)
     mount, asked = found.mounts[0], robot.mounts[0]
     assert np.allclose(mount.palm_offset, asked.palm_offset, atol=1e-9)
     assert apart(np.array(mount.palm_quaternion), np.array(asked.palm_quaternion)) < 1e-6

@@ -119,8 +119,8 @@ def _open(width: int, height: int) -> tuple[str, Any, Any]:
         else:
             _process_that_draws = os.getpid()
             return name, module, context
-    told = _advice(chosen) if chosen in CHOICES else HELP
-    raise RuntimeError(f"{told} ({'; '.join(failures)})")
+    advice = _advice(chosen) if chosen in CHOICES else HELP
+    raise RuntimeError(f"{advice} ({'; '.join(failures)})")
 
 
 def _usual() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dexfw_envs.backends.omnigibson.description.configs import Settings, scene_c
 from dexfw_envs.backends.omnigibson.description.frames import look_at, to_scene, to_xyzw
 from dexfw_envs.backends.omnigibson.description.plans import Plan, make_plan
 from dexfw_envs.backends.omnigibson.facade import requirements
-from dexfw_envs.backends.omnigibson.reading import ContactReader, measure, no_contacts
+from dexfw_envs.backends.omnigibson.reading import ContactReader, measured_robot, no_contacts
 from dexfw_envs.backends.omnigibson.session import Share, session
 from dexfw_envs.backends.omnigibson.states import Placement, Row, blown_up, start_row, width
 from dexfw_envs.backends.omnigibson.worlds import Scenes
@@ -101,7 +101,7 @@ class OmniGibsonBackend:
         self._scenes = Scenes(self.simulator, self.settings, stocks)
 
         if stocks[0].measured is None:  # hands are straight when they are new, and only then
-            stocks[0].measured = measure(self.simulator, plan, needs.robot)
+            stocks[0].measured = measured_robot(self.simulator, plan, needs.robot)
         self.robot, readers = stocks[0].measured
         self._arms = Arms(self.simulator, self.robot, readers)
         self._contacts = [

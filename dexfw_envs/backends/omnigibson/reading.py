@@ -69,7 +69,9 @@ def _pose(simulator: Any, world: int, names: ArmNames, link: str) -> tuple[np.nd
     return to_table(position), to_wxyz(orientation)
 
 
-def measure(simulator: Any, plan: Plan, asked: RobotSpec) -> tuple[RobotSpec, list[ArmReader]]:
+def measured_robot(
+    simulator: Any, plan: Plan, asked: RobotSpec
+) -> tuple[RobotSpec, list[ArmReader]]:
     """Measure the hands of the first scene, where they must be straight.
 
     Args:

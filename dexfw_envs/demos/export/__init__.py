@@ -52,21 +52,23 @@ def _any_path(path: Path) -> None:
 FORMATS = (
     Format(
         name="lerobot",
-        write=lambda selection, place, path, view: lerobot.write(selection, place, view),
+        write=lambda selection, temporary, path, view: lerobot.write(selection, temporary, view),
         check=minari.check_apart,
         packages=(("pyarrow", False), ("av", True)),
         video=True,
     ),
     Format(
         name="robomimic",
-        write=lambda selection, place, path, view: robomimic.write(selection, place),
+        write=lambda selection, temporary, path, view: robomimic.write(selection, temporary),
         check=_any_path,
         packages=(),
         video=False,
     ),
     Format(
         name="minari",
-        write=lambda selection, place, path, view: minari.write(selection, place, path.name),
+        write=lambda selection, temporary, path, view: minari.write(
+            selection, temporary, path.name
+        ),
         check=minari.check_path,
         packages=(("minari", False), ("PIL", False)),
         video=False,
@@ -115,8 +117,8 @@ def export(
     _need_packages(chosen, wanted)
     selection = select(folder, failures)
 
-    with new_output(output) as place:
-        count = chosen.write(selection, place, output, wanted)
+    with new_output(output) as temporary:
+        count = chosen.write(selection, temporary, output, wanted)
     return {
         "env_id": selection.env_id,
         "control_mode": selection.store.control_mode,

@@ -63,9 +63,9 @@ class Feature:
 
     def described(self) -> dict[str, Any]:
         """Return the feature for a JSON file, its key left out."""
-        found = asdict(self)
-        del found["key"]
-        return found | {"shape": list(self.shape)}
+        features = asdict(self)
+        del features["key"]
+        return features | {"shape": list(self.shape)}
 
 
 def features_of(episode: StoredEpisode) -> dict[str, Feature]:
@@ -76,20 +76,20 @@ def features_of(episode: StoredEpisode) -> dict[str, Feature]:
     """
     task = entry(episode.env_id).make()
     groups = {group.name: group for group in task.observation_groups}
-    found = [_action(episode, task.needs.robot)]
+    features = [_action(episode, task.needs.robot)]
     for key, value in episode.observations.items():
         elements: tuple[Element, ...] = ()
         meaning = "RGB picture" if key == "image" else f"observation group {key}"
         if key in groups:
             meaning += ", clipped to low and high"
             elements = tuple(_elements(groups[key].rows))
-        found.append(_feature(key, value, meaning, elements))
+        features.append(_feature(key, value, meaning, elements))
 
-    found.append(_feature("rewards", episode.rewards, "reward of the step"))
+    features.append(_feature("rewards", episode.rewards, "reward of the step"))
     meaning = "full state of simulator, controller and task, for set_state_vectors"
-    found.append(_feature("states", episode.states, meaning))
+    features.append(_feature("states", episode.states, meaning))
 
-    return {feature.key: feature for feature in found}
+    return {feature.key: feature for feature in features}
 
 
 def _feature(

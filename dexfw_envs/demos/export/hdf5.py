@@ -103,17 +103,17 @@ class _SteadyFile(io.RawIOBase):
         self._raw.seek(self._at)
         self._raw.readinto(target.data)
 
-        for place, content in self._aside:
-            self._overlay(target, place, content)
+        for offset, content in self._aside:
+            self._overlay(target, offset, content)
         self._at += len(target)
         return len(target)
 
-    def _overlay(self, target: np.ndarray, place: int, content: bytes) -> None:
+    def _overlay(self, target: np.ndarray, offset: int, content: bytes) -> None:
         """Write over a part of the file that begins here what was refused of it."""
-        first = max(place, self._at)
-        last = min(place + len(content), self._at + len(target))
+        first = max(offset, self._at)
+        last = min(offset + len(content), self._at + len(target))
         if first < last:
-            part = content[first - place : last - place]
+            part = content[first - offset : last - offset]
             target[first - self._at : last - self._at] = np.frombuffer(part, np.uint8)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

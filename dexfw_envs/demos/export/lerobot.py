@@ -109,7 +109,7 @@ class _Writer:
         task = instruction(episode.scenario)
         number = self.tasks.setdefault(task, len(self.tasks))
         columns = self._columns(episode, number)
-        found = {name: of_rows(values) for name, values in columns.items()}
+        statistics = {name: of_rows(values) for name, values in columns.items()}
         chunk, file = self.data.add(columns)
         row: dict[str, Any] = {
             "episode_index": len(self.rows),
@@ -124,13 +124,13 @@ class _Writer:
         }
 
         if self.video is not None and self.pictures is not None:
-            place, found[self.video.key] = self.video.add(self.pictures.frames(episode))
-            row |= place
+            segment, statistics[self.video.key] = self.video.add(self.pictures.frames(episode))
+            row |= segment
 
-        for name, statistics in found.items():
-            row |= {f"stats/{name}/{kind}": v.tolist() for kind, v in statistics.items()}
+        for name, values in statistics.items():
+            row |= {f"stats/{name}/{kind}": v.tolist() for kind, v in values.items()}
         self.rows.append(row | labels(episode))
-        self.statistics.append(found)
+        self.statistics.append(statistics)
         self.frames += episode.length
 
     def _columns(self, episode: StoredEpisode, task: int) -> dict[str, np.ndarray]:
@@ -182,14 +182,14 @@ class _Writer:
         }
 
     def _features(self) -> dict[str, Any]:
-        found = {feature_name(key): _declared(value) for key, value in self.exported.items()}
+        declared = {feature_name(key): _declared(value) for key, value in self.exported.items()}
         one: dict[str, Any] = {"shape": [1], "names": None}
-        found |= {name: {"dtype": "bool", **one} for name in ("next.done", "next.success")}
+        declared |= {name: {"dtype": "bool", **one} for name in ("next.done", "next.success")}
         for name in _COUNTERS:
-            found[name] = {"dtype": "float32" if name == "timestamp" else "int64", **one}
+            declared[name] = {"dtype": "float32" if name == "timestamp" else "int64", **one}
         if self.video is not None:
-            found[self.video.key] = self.video.declared()
-        return found
+            declared[self.video.key] = self.video.declared()
+        return declared
 
 
 def instruction(scenario: Scenario) -> str:

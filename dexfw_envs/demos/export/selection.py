@@ -70,9 +70,10 @@ class Selection:
             episode = _load(self.store, identifier)
             if episode is None:
                 continue
-            if (found := _layout(episode)) != expected:
+            layout = _layout(episode)
+            if layout != expected:
                 raise ValueError(
-                    f"{identifier} in {self.store.folder} has the arrays {found}, those before it "
+                    f"{identifier} in {self.store.folder} has the arrays {layout}, those before it "
                     f"{expected}; only episodes with the same arrays are exported together"
                 )
             yield episode
@@ -81,12 +82,12 @@ class Selection:
         """Return the options of `gym.make` that give the recorded actions and observations."""
         seen = set(self.groups)
         modes = [mode for mode, groups in OBS_MODES.items() if seen <= set(groups)]
-        found: dict[str, Any] = {"control_mode": self.store.control_mode}
+        options: dict[str, Any] = {"control_mode": self.store.control_mode}
         if modes:
-            found["obs_mode"] = min(modes, key=lambda mode: len(OBS_MODES[mode]))
+            options["obs_mode"] = min(modes, key=lambda mode: len(OBS_MODES[mode]))
         if "image" in seen:
-            found["image_size"] = self.features["image"].shape[0]
-        return found
+            options["image_size"] = self.features["image"].shape[0]
+        return options
 
     def described(self, names: dict[str, str]) -> dict[str, Any]:
         """Return what is to be known about the data beside the arrays, for a JSON file.
@@ -124,9 +125,9 @@ def select(folder: str | Path, failures: bool = False) -> Selection:
 
     kinds = Counter((row["env_id"], row["control_mode"]) for row in rows)
     if len(kinds) > 1:
-        found = ", ".join(f"{n} of {env} with {mode}" for (env, mode), n in kinds.items())
+        named = ", ".join(f"{n} of {env} with {mode}" for (env, mode), n in kinds.items())
         raise EpisodeMismatch(
-            f"{folder} mixes episodes: {found}; one env and control mode are exported at a time"
+            f"{folder} mixes episodes: {named}; one env and control mode are exported at a time"
         )
 
     ids = tuple(row["id"] for row in rows if failures or row["success"])

@@ -99,14 +99,14 @@ class VideoFiles:
             self._frames += 1
 
         chunk, file = divmod(self._number, CHUNK_FILES)
-        place = {
+        segment = {
             "chunk_index": chunk,
             "file_index": file,
             "from_timestamp": first / self._fps,
             "to_timestamp": self._frames / self._fps,
         }
 
-        return {f"videos/{self.key}/{k}": v for k, v in place.items()}, pixels.statistics()
+        return {f"videos/{self.key}/{k}": v for k, v in segment.items()}, pixels.statistics()
 
     def _open(self) -> VideoWriter:
         self.close()

@@ -20,10 +20,10 @@ def of_rows(values: np.ndarray) -> Statistics:
         Arrays of shape (K,), (1,) for (T,); "count" of shape (1,).
     """
     rows = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-    found: Statistics = {"min": rows.min(0), "max": rows.max(0)}
-    found |= {"mean": rows.mean(0), "std": rows.std(0), "count": np.array([len(rows)])}
+    statistics: Statistics = {"min": rows.min(0), "max": rows.max(0)}
+    statistics |= {"mean": rows.mean(0), "std": rows.std(0), "count": np.array([len(rows)])}
     quantiles = np.quantile(rows, list(QUANTILES.values()), axis=0)
-    return found | dict(zip(QUANTILES, quantiles, strict=True))
+    return statistics | dict(zip(QUANTILES, quantiles, strict=True))
 
 
 class Pixels:
@@ -46,7 +46,7 @@ class Pixels:
         mean = share @ value
         spread = np.sqrt(np.maximum(share @ value**2 - mean**2, 0.0))
         there = self.counts > 0
-        found: Statistics = {
+        statistics: Statistics = {
             "min": value[there.argmax(axis=1)],
             "max": value[255 - there[:, ::-1].argmax(axis=1)],
             "mean": mean,
@@ -55,10 +55,10 @@ class Pixels:
         reached = np.cumsum(share, axis=1)
 
         for name, quantile in QUANTILES.items():
-            found[name] = value[(reached >= quantile - 1e-12).argmax(axis=1)]
-        found = {name: array.reshape(3, 1, 1) for name, array in found.items()}
+            statistics[name] = value[(reached >= quantile - 1e-12).argmax(axis=1)]
+        statistics = {name: array.reshape(3, 1, 1) for name, array in statistics.items()}
 
-        return found | {"count": np.array([self.frames])}
+        return statistics | {"count": np.array([self.frames])}
 
 
 def merged(parts: Sequence[Statistics]) -> Statistics:

@@ -32,22 +32,22 @@ class LeRobotEnv(gym.Wrapper):
 
     def _space(self, space: gym.Space) -> gym.spaces.Dict:
         assert isinstance(space, gym.spaces.Dict)
-        found: dict[str, gym.Space] = {}
+        groups: dict[str, gym.Space] = {}
         for group, name in GROUPS.items():
             if group in space.spaces:
-                found[name] = space[group]
+                groups[name] = space[group]
         if "image" in space.spaces:
-            found[PICTURES] = gym.spaces.Dict({self.camera: space["image"]})
-        return gym.spaces.Dict(found)
+            groups[PICTURES] = gym.spaces.Dict({self.camera: space["image"]})
+        return gym.spaces.Dict(groups)
 
     def _renamed(self, observation: dict[str, np.ndarray]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        groups: dict[str, Any] = {}
         for group, name in GROUPS.items():
             if group in observation:
-                found[name] = observation[group]
+                groups[name] = observation[group]
         if "image" in observation:
-            found[PICTURES] = {self.camera: observation["image"]}
-        return found
+            groups[PICTURES] = {self.camera: observation["image"]}
+        return groups
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -81,15 +81,15 @@ class LeRobotPolicy:
         """Return the observations under LeRobot's names, as tensors (N, ...)."""
         import torch
 
-        found = {}
+        batch = {}
         for group, values in observation.items():
             if group != "image":
-                found[feature_name(group)] = torch.from_numpy(values)
+                batch[feature_name(group)] = torch.from_numpy(values)
         for name in self.wanted:
             if name.startswith(_PICTURES):
                 pictures = torch.from_numpy(observation["image"]).permute(0, 3, 1, 2)
-                found[name] = pictures.float() / _LEVELS
-        return {name: found[name] for name in self.wanted}
+                batch[name] = pictures.float() / _LEVELS
+        return {name: batch[name] for name in self.wanted}
 
     def _act_in(self, world: int, named: dict[str, torch.Tensor]) -> np.ndarray:
         import torch
