@@ -236,8 +236,10 @@ class MujocoBackend:
         for arm, start in enumerate(arm_starts(robot, noise)):
             self._qpos[world, self._arm_q[arm]] = start
             self._qpos[world, self._hand_q[arm]] = hand
-            self._ctrl[world, 13 * arm : 13 * arm + 7] = start
-            self._ctrl[world, 13 * arm + 7 : 13 * arm + 13] = robot.home_hand
+            first = arm * robot.commanded_joints
+            hand_first = first + robot.arm.joints
+            self._ctrl[world, first:hand_first] = start
+            self._ctrl[world, hand_first : first + robot.commanded_joints] = robot.home_hand
 
         for index, pose in enumerate(scenario.object_poses):
             self._qpos[world, self._object_q[index]] = pose
