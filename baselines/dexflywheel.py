@@ -4,7 +4,7 @@ Differs: PPO on success beside SAC; small denoiser, which sees the object's plac
 residual also sees its turn and velocities; residual filtered.
 Command: python baselines/dexflywheel.py --preset laptop --seed 3 --eval-splits T_OEP T_O
 Expected: 98.2 % [96.7, 99.0] on T_OEP after turn 3, 3 seeds x 200 (the paper: 90.0 +- 3.2 %).
-Time: 16 min on two cores (the paper: 30 h on data-centre GPUs).
+Time: 11 min on two cores, other tasks up to 31 (the paper: 30 h on data-centre GPUs).
 """
 
 # docs/dexflywheel.md has the formulas of every step. Its pi_i is base_i here; with a tilde it is

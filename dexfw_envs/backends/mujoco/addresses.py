@@ -28,6 +28,11 @@ def hand_geoms(model: mujoco.MjModel, prefixes: list[str]) -> np.ndarray:
         model: The compiled scene.
         prefixes: Prefix of each arm's names, such as "right_".
     """
-    parts = [f"{prefix}{part}" for prefix in prefixes for part in ("palm", *FINGERS)]
-    names = [(index, model.geom(index).name) for index in range(model.ngeom)]
-    return np.array([index for index, name in names if name.startswith(tuple(parts))])
+    found = []
+    for prefix in prefixes:
+        for part in ("palm", *FINGERS):
+            beginning = f"{prefix}{part}"
+            for index in range(model.ngeom):
+                if model.geom(index).name.startswith(beginning):
+                    found.append(index)
+    return np.array(found)
