@@ -2,7 +2,7 @@
 
     dexfw                         # tasks, trained policies, commands
     dexfw play Grasp              # a trained policy, in a picture
-    dexfw record Lift lift.h5     # a demonstration by the scripted expert
+    dexfw record --task Lift --output lift.h5   # a demonstration by the scripted expert
     dexfw train dexflywheel --preset quick
     dexfw evaluate results/policies/dexflywheel/Grasp/i3-seed1.safetensors
 

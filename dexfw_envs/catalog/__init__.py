@@ -2,7 +2,7 @@
 
 from dexfw_envs.catalog.curricula import CURRICULA, curriculum, objects_for
 from dexfw_envs.catalog.object_spec import ObjectSpec
-from dexfw_envs.catalog.objects import GRASP_OBJECTS, get_object
+from dexfw_envs.catalog.objects import GRASP_OBJECTS, get_object, register_object
 from dexfw_envs.catalog.quota import CollectionQuota
 from dexfw_envs.catalog.shapes import Part
 from dexfw_envs.catalog.splits import (
@@ -30,6 +30,7 @@ __all__ = [
     "make_scenario",
     "named_sampler",
     "objects_for",
+    "register_object",
     "split",
     "split_names",
     "training_sampler",

@@ -124,7 +124,8 @@ def receivers_of(task: str, object_id: str) -> tuple[str, ...]:
     entry = curriculum(task)
     if not entry.receivers:
         return ()
-    index = list(itertools.chain(*entry.new_objects)).index(object_id)
+    known = list(itertools.chain(*entry.new_objects))
+    index = known.index(object_id) if object_id in known else 0  # one's own gets the first
     return (entry.receivers[index % len(entry.receivers)],)
 
 

@@ -97,6 +97,26 @@ OBJECTS: dict[str, ObjectSpec] = {
 }
 
 
+def register_object(spec: ObjectSpec) -> ObjectSpec:
+    """Add an object of one's own to the catalogue of this process and return it.
+
+    Scenarios may name it from then on. The splits and the training of the tasks stay as they are.
+
+    Args:
+        spec: The object; `object_spec.make` derives balance, inertia and resting pose.
+
+    Raises:
+        TypeError: This is no `ObjectSpec`.
+        ValueError: Another object has this id.
+    """
+    if not isinstance(spec, ObjectSpec):
+        raise TypeError(f"register_object() takes an ObjectSpec, got {spec!r}")
+    if OBJECTS.get(spec.id, spec) != spec:
+        raise ValueError(f"the object id {spec.id!r} is taken; choose another")
+    OBJECTS[spec.id] = spec
+    return spec
+
+
 def get_object(object_id: str) -> ObjectSpec:
     """The object of this id.
 
