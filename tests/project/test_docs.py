@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dexfw_envs.__main__ import COMMANDS
+from benchmark.grid.scripts import load_script
 from dexfw_envs.registry import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -125,17 +127,33 @@ def test_glossary_names_what_is_there():
         assert re.search(rf"^\s*(class|def) {what}\b|^{what}\b", code, re.MULTILINE), (name, what)
 
 
-def test_dexflywheel_page_names_what_the_script_has():
-    code = (ROOT / "baselines" / "dexflywheel.py").read_text()
-    text = (DOCS / "dexflywheel.md").read_text()
+@pytest.mark.parametrize("method", ["dexflywheel", "dexpie"])
+def test_page_of_a_method_names_what_the_script_has(method):
+    code = (ROOT / "baselines" / f"{method}.py").read_text()
+    text = (DOCS / f"{method}.md").read_text()
     paragraphs = re.findall(r"In code: (.*?)\n\n", text, re.DOTALL)
+    paragraphs += re.findall(r"^\*\*[\w ]+\*\* \((.*?)\)\.", text, re.MULTILINE)
     names = re.findall(r"`([A-Za-z_.]+)`", " ".join(paragraphs))
     assert len(paragraphs) >= 4 and len(names) >= 10
     for name in names:
         last = name.rpartition(".")[2]
         assert re.search(
-            rf"\b(def|class) {last}\b|import .*\b{last}\b|^    {last},$", code, re.M
+            rf"\b(def|class) {last}\b|import .*\b{last}\b|^    {last},$|^{last}\b", code, re.M
         ), name
+
+
+# Options of other commands that the pages of the methods name
+OF_OTHERS = {"--record", "--table"}
+
+
+@pytest.mark.parametrize("method", ["dexflywheel", "dexpie"])
+def test_page_of_a_method_names_options_that_there_are(method):
+    script = load_script(method)
+    known = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(script.Args)}
+    prose = generate.BLOCK.sub("", (DOCS / f"{method}.md").read_text())
+    named = set(re.findall(r"--[a-z][a-z-]+", prose))
+    options = {re.sub(r"^--no-", "--", name) for name in named}
+    assert options - OF_OTHERS <= known
 
 
 def test_a_reason_of_another_verdict_is_not_shown(monkeypatch):
