@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dexfw_envs.__main__ import COMMANDS
 from benchmark.grid.scripts import load_script
+from dexfw_envs.__main__ import COMMANDS
 from dexfw_envs.registry import TASKS
 
 ROOT = Path(__file__).parents[2]
