@@ -142,8 +142,8 @@ def test_page_of_a_method_names_what_the_script_has(method):
         ), name
 
 
-# Options of other commands that the pages of the methods name
-OF_OTHERS = {"--record", "--table"}
+# Options of the harness that these pages name
+OF_OTHERS = {"--table"}
 
 
 @pytest.mark.parametrize("method", ["dexflywheel", "dexpie"])
