@@ -7,12 +7,12 @@ import sys
 import tyro
 
 from benchmark.commands import (
-    Adopt,
-    Cells,
-    Plots,
-    Report,
-    Run,
-    Tables,
+    AdoptOptions,
+    CellsOptions,
+    PlotsOptions,
+    ReportOptions,
+    RunOptions,
+    TablesOptions,
     adopt,
     list_cells,
     plots,
@@ -20,7 +20,7 @@ from benchmark.commands import (
     run,
     tables,
 )
-from benchmark.figures.show import Show, show
+from benchmark.figures.show import ShowOptions, show
 from dexfw_envs.console.command import help_text, run_main
 
 
@@ -28,37 +28,37 @@ def _app() -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
 
     @app.command(name="cells")
-    def _(options: tyro.conf.OmitArgPrefixes[Cells]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[CellsOptions]) -> int:
         """List the grid: what is done, what is not, what that would cost."""
         return list_cells(options)
 
     @app.command(name="run")
-    def _(options: tyro.conf.OmitArgPrefixes[Run]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[RunOptions]) -> int:
         """Run what is missing, go on with what was cut, skip what is done."""
         return run(options)
 
     @app.command(name="adopt")
-    def _(options: tyro.conf.OmitArgPrefixes[Adopt]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[AdoptOptions]) -> int:
         """Count a run that was started by hand as its cell."""
         return adopt(options)
 
     @app.command(name="tables")
-    def _(options: tyro.conf.OmitArgPrefixes[Tables]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[TablesOptions]) -> int:
         """Write the tables."""
         return tables(options)
 
     @app.command(name="plots")
-    def _(options: tyro.conf.OmitArgPrefixes[Plots]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[PlotsOptions]) -> int:
         """Write the plots."""
         return plots(options)
 
     @app.command(name="report")
-    def _(options: tyro.conf.OmitArgPrefixes[Report]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[ReportOptions]) -> int:
         """Write tables, plots and the page."""
         return report(options)
 
     @app.command(name="show")
-    def _(options: tyro.conf.OmitArgPrefixes[Show]) -> int:
+    def _(options: tyro.conf.OmitArgPrefixes[ShowOptions]) -> int:
         """Print figures of what is stored."""
         return show(options)
 
@@ -70,8 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work(words: list[str]) -> int:
         plain = (tyro.conf.FlagCreatePairsOff,)
-        told = help_text(__doc__ or "")
-        return _app().cli(prog="python -m benchmark", args=words, config=plain, description=told)
+        about = help_text(__doc__ or "")
+        return _app().cli(prog="python -m benchmark", args=words, config=plain, description=about)
 
     return run_main(work, arguments)
 

@@ -14,6 +14,12 @@ from dexfw_envs.registry import TASKS as REGISTERED
 
 ROOT = Path(__file__).resolve().parents[1]  # the clone, where scripts and results are
 
+#: Names of the scripts in `baselines/`, as the records have them.
+FLYWHEEL = "dexflywheel"
+MIMICGEN = "dexmimicgen"
+HUMAN = "human_demo"
+PIE = "dexpie"
+
 TASKS = tuple(item.name for item in REGISTERED)
 SEEDS = (1, 2, 3)
 SPLITS = ("T_OEP", "T_O")  # "T_O": T_O(1) after turn 1, and T_O(i + 1) after each turn i

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
-from benchmark.figures.stored import Results, legend  # noqa: E402
+from benchmark.figures.results import Results, legend  # noqa: E402
 from benchmark.report.claims import ORDER, Claim, Finding, judge  # noqa: E402
 from benchmark.report.paper_claims import CLAIMS  # noqa: E402
 

@@ -29,8 +29,7 @@ from tables import (
     start_table,
 )
 
-from benchmark.endurance import table as endurance
-from benchmark.told import table as told_table
+from benchmark.studies import endurance, object_identity
 from dexfw_envs.backends.starts import START_NOISE
 from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
 from dexfw_envs.catalog import splits as catalog_splits
@@ -336,7 +335,10 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
     if page.name == "environments.md":
         return {"failures": failures, "variations": variations}
     if page.name == "harness.md":
-        return {"told": partial(told_table, RESULTS), "endurance": partial(endurance, RESULTS)}
+        return {
+            "told": partial(object_identity.table, RESULTS),
+            "endurance": partial(endurance.table, RESULTS),
+        }
     if page.parent.name == "tasks":
         makers = (summary, observation, action, joint_action, reward, success, expert)
         item = entry(page.stem.capitalize())

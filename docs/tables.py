@@ -13,8 +13,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmark` runs from the clone's root, wherever this is called
 
-from benchmark.figures.show import cells, figures  # noqa: E402
-from benchmark.figures.stored import legend, seed_mark  # noqa: E402
+from benchmark.figures.results import legend, seed_mark  # noqa: E402
+from benchmark.figures.show import figures_of, group_records  # noqa: E402
 from benchmark.grid.variants import GRID  # noqa: E402
 from benchmark.kept.summaries import read_summaries  # noqa: E402
 from dexfw_envs.evaluation.records import Record, mean_measures, read_records  # noqa: E402
@@ -40,7 +40,7 @@ SPEED_NOTE = (
 def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
     if key not in groups:
         return "not run"
-    found = figures(groups[key])
+    found = figures_of(groups[key])
     success, low, high = (100 * found[name] for name in ("success", "low", "high"))
     return f"{success:.1f}{seed_mark(found['seeds'])} [{low:.1f}, {high:.1f}]"
 
@@ -64,7 +64,7 @@ def flywheel_table(task: str, records: Path) -> str:
     found = [record for record in _read(task, records) if record["variant"] == ""]
     if not found:
         return "Not run yet.\n"
-    groups = cells(found)
+    groups = group_records(found)
     shown: dict[tuple, list[Record]] = {}
     lines = ["| Policy, scenes | i = 1 | i = 2 | i = 3 |", "|---|---|---|---|"]
     rows = [("base", "T_OEP"), ("combined", "T_OEP"), ("base", "T_O"), ("combined", "T_O")]
@@ -72,10 +72,10 @@ def flywheel_table(task: str, records: Path) -> str:
         row = [f"{policy}, {'`T_OEP`' if name == 'T_OEP' else '`T_O(i + 1)`'}"]
         for i in (1, 2, 3):
             split = name if name == "T_OEP" else f"T_O({i + 1})"
-            asked = name == "T_OEP" or i < 3  # there is no fourth set of objects
+            query = name == "T_OEP" or i < 3  # there is no fourth set of objects
             key = (METHOD, "", task, i, policy, split)
-            row.append(_cell(groups, key) if asked else "")
-            shown |= {key: groups[key]} if asked and key in groups else {}
+            row.append(_cell(groups, key) if query else "")
+            shown |= {key: groups[key]} if query and key in groups else {}
         lines.append("| " + " | ".join(row) + " |")
     return _with_legend(lines) + _measures(shown) + _source(shown)
 
@@ -83,14 +83,14 @@ def flywheel_table(task: str, records: Path) -> str:
 def overview_table(tasks: Sequence[str], records: Path) -> str:
     """Success on T_OEP of every method, the flywheel turn by turn; means where all tasks ran."""
     others = [row for row in GRID if "baselines" in row.tables and row.method != METHOD]
-    asked = [(row.title, (*row.key, 1, row.policy)) for row in others]
-    asked += [(f"DexFlyWheel, i = {i}", (METHOD, "", i, "combined")) for i in (1, 2, 3)]
-    asked += [("DexFlyWheel, i = 3, `base` alone", (METHOD, "", 3, "base"))]
-    methods = {key[0] for _, key in asked}
+    query = [(row.title, (*row.key, 1, row.policy)) for row in others]
+    query += [(f"DexFlyWheel, i = {i}", (METHOD, "", i, "combined")) for i in (1, 2, 3)]
+    query += [("DexFlyWheel, i = 3, `base` alone", (METHOD, "", 3, "base"))]
+    methods = {key[0] for _, key in query}
     found = [row for task in tasks for name in methods for row in _read(task, records, name)]
-    groups = cells([record for record in found if record["split"] == "T_OEP"])
+    groups = group_records([record for record in found if record["split"] == "T_OEP"])
     lines, shown = [_row("Success %", *tasks, "mean"), "|---" * (len(tasks) + 2) + "|"], []
-    for title, (method, variant, i, policy) in asked:
+    for title, (method, variant, i, policy) in query:
         keys = [(method, variant, task, i, policy, "T_OEP") for task in tasks]
         there = [groups[key] for key in keys if key in groups]
         mean = _mean_cell(there) if len(there) == len(tasks) else "not run"
@@ -106,8 +106,8 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
 
 def _mean_cell(each: Sequence[list[Record]]) -> str:
     """Mean success of all tasks [%], marked if it is of one seed or of different ones."""
-    rates = [100 * figures(rows)["success"] for rows in each]
-    seeds = {tuple(figures(rows)["seeds"]) for rows in each}
+    rates = [100 * figures_of(rows)["success"] for rows in each]
+    seeds = {tuple(figures_of(rows)["seeds"]) for rows in each}
     return f"{np.mean(rates):.1f}{seed_mark(max(seeds), uneven=len(seeds) > 1)}"
 
 
@@ -150,11 +150,11 @@ def object_table(task: str, results: Path) -> str:
     ]
     if not found:
         return "Not run.\n"
-    groups = cells(found, per_object=True)
+    groups = group_records(found, per_object=True)
     lines = ["| Object | Success % | n |", "|---|---|---|"]
-    for key in sorted(groups, key=lambda key: figures(groups[key])["success"]):
+    for key in sorted(groups, key=lambda key: figures_of(groups[key])["success"]):
         lines.append(f"| {key[-1]} | {_cell(groups, key)} | {len(groups[key])} |")
-    whole = cells(found)
+    whole = group_records(found)
     lines += [f"| **all** | {_cell(whole, key)} | {len(whole[key])} |" for key in whole]
     return _with_legend(lines) + _source(whole)
 
@@ -167,7 +167,7 @@ def robustness_table(task: str, results: Path) -> str:
         if (r["policy"], r["split"]) == ("combined", "T_OEP")
     ]
     last = max((record["iteration"] for record in found), default=0)
-    groups = cells([record for record in found if record["iteration"] == last])
+    groups = group_records([record for record in found if record["iteration"] == last])
     keys = {name: (METHOD, name, task, last, "combined", "T_OEP") for name in WORLDS}
     lines = ["| World | Success % |", "|---|---|"]
     lines += [f"| {WORLDS[name]} | {_cell(groups, key)} |" for name, key in keys.items()]
@@ -179,7 +179,7 @@ def variants_table(task: str, results: Path) -> str:
     found = [record for record in _read(task, results / "records") if record["split"] == "T_VAL"]
     if not found:
         return "Not run.\n"
-    groups = cells(found)
+    groups = group_records(found)
     lines = ["| Variant | Turn | Policy | Success % | Seeds |", "|---|---|---|---|---|"]
     for key, rows in groups.items():
         _, variant, _, turn, policy, _ = key

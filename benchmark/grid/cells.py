@@ -22,19 +22,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.grid.paper import PIE
 from benchmark.grid.variants import (
     GRID,
-    MAIN,
+    MAIN_METHODS,
     PARENT,
     PIE_DEMONSTRATIONS,
     PRESET_COST,
     TASK_COST,
     Variant,
-    variant,
+    find_variant,
 )
 from benchmark.protocol import (
     EPISODES,
+    PIE,
     PRECISION,
     ROOT,
     SEEDS,
@@ -66,15 +66,15 @@ class Cell:
         return "-".join((*filter(None, parts), self.preset))
 
     @property
-    def kept_as(self) -> Path:
+    def kept_folder(self) -> Path:
         """Folder of its policies, and of its films, among the results: method and variant, task."""
         return Path("-".join(filter(None, (self.variant.method, self.label)))) / self.task
 
     @property
-    def shown(self) -> bool:
+    def keeps_policies(self) -> bool:
         """Whether policies and films of it are kept: the first seed of the methods compared."""
         first = self.seed == SEEDS[0]
-        return first and ("baselines" in self.variant.tables or self.variant.key in MAIN)
+        return first and ("baselines" in self.variant.tables or self.variant.key in MAIN_METHODS)
 
     @property
     def order(self) -> str:
@@ -91,9 +91,9 @@ class Cell:
     @property
     def own_turns(self) -> range:
         """Turns that it is measured after itself: not those that it shares with its parent."""
-        if self.variant.shares is None or self.parent is None:
+        if self.variant.forks_from is None or self.parent is None:
             return self.turns
-        return range(int(self.variant.shares[1].rpartition("_")[2]) + 1, self.turns.stop)
+        return range(int(self.variant.forks_from[1].rpartition("_")[2]) + 1, self.turns.stop)
 
     @property
     def script(self) -> Path:
@@ -106,7 +106,7 @@ class Cell:
 
         A cell that only measures a policy has no precision: training alone has one.
         """
-        if self.variant.measures is not None:
+        if self.variant.evaluates_turn is not None:
             return self.earlier_options
         return (*self.earlier_options, "--precision", PRECISION)
 
@@ -115,10 +115,10 @@ class Cell:
         """The options as they were before scripts had `--precision`."""
         row, task, seed = self.variant, ("--task", self.task), ("--seed", str(self.seed))
         named = ("--variant", self.label) if self.label else ()
-        if row.measures is not None:
+        if row.evaluates_turn is not None:
             protocol = ("--split", row.splits[0], "--episodes", str(EPISODES))
-            asked = ("--evaluate", PARENT, *task, *seed, *protocol, "--policy", row.policy)
-            return (*asked, "--json", *row.options, *named)
+            query = ("--evaluate", PARENT, *task, *seed, *protocol, "--policy", row.policy)
+            return (*query, "--json", *row.options, *named)
         protocol = ("--eval-splits", *row.splits, "--eval-episodes", str(EPISODES))
         options = (*protocol, *self._demonstrations, *row.options)
         return (*task, "--preset", self.preset, *seed, *options, *named)
@@ -133,12 +133,12 @@ class Cell:
     @property
     def parent(self) -> Cell | None:
         """The cell whose first stages are the same, or whose run this one is given, if any."""
-        if self.variant.given is not None:
-            return Cell(variant(self.variant.method, self.variant.given), *self._where)
-        if self.variant.shares is None:
+        if self.variant.uses_run_of is not None:
+            return Cell(find_variant(self.variant.method, self.variant.uses_run_of), *self._where)
+        if self.variant.forks_from is None:
             return None
-        whole = variant(self.variant.method, self.variant.shares[0])
-        reach = int(self.variant.shares[1].rpartition("_")[2])
+        whole = find_variant(self.variant.method, self.variant.forks_from[0])
+        reach = int(self.variant.forks_from[1].rpartition("_")[2])
         if reach > whole.last_turn(self.preset):
             return None
         return Cell(whole, *self._where)
@@ -186,7 +186,7 @@ def version_in(source: str, name: str) -> int:
 
 
 @cache
-def tables_in(source: str) -> dict[str, Any]:
+def settings_tables(source: str) -> dict[str, Any]:
     """Read the tables of settings, PRESETS and TASKS, from a script's text without running it.
 
     Only assignments at its top level whose values need no import count; others set nothing.
@@ -215,13 +215,13 @@ def _digest(cell: Cell, options: tuple[str, ...], root: Path) -> str | None:
     version = method_version(root / cell.script)
     if version is None:
         return None
-    tables = tables_in((root / cell.script).read_text(encoding="utf-8"))
+    tables = settings_tables((root / cell.script).read_text(encoding="utf-8"))
     settings = [tables["PRESETS"].get(cell.preset, {}), tables["TASKS"].get(cell.task, {})]
     parts = [cell.variant.method, version, entry(cell.task).env_id, options, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def grid(
+def select_cells(
     preset: str = USUAL_PRESET,
     tables: Collection[str] = (),
     methods: Collection[str] = (),

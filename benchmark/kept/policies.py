@@ -39,7 +39,9 @@ def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
     for path in sorted(checkpoints.glob("policy_*.pt")):
         turn = path.stem.rpartition("_")[2]
         if int(turn) in cell.turns:
-            target = results / "policies" / cell.kept_as / f"i{turn}-seed{cell.seed}.safetensors"
+            target = (
+                results / "policies" / cell.kept_folder / f"i{turn}-seed{cell.seed}.safetensors"
+            )
             state = read_policy(path)
             for name, weights in (state.get("residual") or {}).items():
                 if name.startswith(CRITICS):
@@ -61,11 +63,11 @@ def film_policies(cell: Cell, results: Path, root: Path, threads: int = 1) -> li
         threads: Threads of the environment.
     """
     made: list[Path] = []
-    for path in sorted((results / "policies" / cell.kept_as).glob(f"i*-seed{cell.seed}.*")):
+    for path in sorted((results / "policies" / cell.kept_folder).glob(f"i*-seed{cell.seed}.*")):
         turn = int(path.stem.partition("-")[0].removeprefix("i"))
         for policy in ("base", "combined"):
             chosen = candidates(cell, turn, policy, results)
-            target = results / "videos" / cell.kept_as
+            target = results / "videos" / cell.kept_folder
             sweep(target, f"i{turn}-{policy}-*.mp4.*")
             for old in target.glob(f"i{turn}-{policy}-*.mp4"):
                 old.unlink()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.grid.cells import Cell, digest, earlier_digest
-from benchmark.grid.variants import MAIN
+from benchmark.grid.variants import MAIN_METHODS
 from benchmark.kept.critics import critic_curves
 from benchmark.protocol import ROOT
 from dexfw_envs.episodes.store import EpisodeStore
@@ -96,7 +96,10 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
     """
     path = run.path
     stages = read_stages(path)
-    turns, drawn = cell.turns, cell.shown and cell.variant.key in MAIN  # the plots show no others
+    turns, drawn = (
+        cell.turns,
+        cell.keeps_policies and cell.variant.key in MAIN_METHODS,
+    )  # the plots show no others
     return {
         **_known(cell),
         **made_by,
@@ -111,15 +114,15 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
         "collection": _read_turns(path, "collection", turns),
         "critic_report": _read_turns(path, "critic", turns),
         "success": [_without_objects(row) for i in turns for row in _rows(path, i)],
-        "curves": _curves(path / METRICS) if cell.variant.key in MAIN else {},
+        "curves": _curves(path / METRICS) if cell.variant.key in MAIN_METHODS else {},
         "critic": critic_curves(run) if drawn else {},
     }
 
 
-def summary_of_measurement(
+def summary_of_evaluation(
     cell: Cell, made_by: Mapping[str, Any], seconds: Mapping[str, float], threads: int
 ) -> Summary:
-    """Return the summary of a cell that only measures a policy: it has no data and no curves."""
+    """Return the summary of a cell that only tests a policy: it has no data and no curves."""
     names = ("data", "objects", "coverage", "residual", "curves")
     nothing: Summary = {name: {} for name in names} | {"success": []}
     return {**_known(cell), **made_by, "threads": threads, "seconds": dict(seconds), **nothing}

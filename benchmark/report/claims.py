@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.figures.figures import contrast, measure, tasks_of
-from benchmark.figures.stored import Measured, Results
-from benchmark.grid.paper import Asked, published
+from benchmark.figures.answers import answer, contrast, tasks_of
+from benchmark.figures.published import published
+from benchmark.figures.query import Query
+from benchmark.figures.results import Measurement, Results
 
 REPRODUCES = "reproduces"
 PARTLY = "partly"
@@ -84,12 +85,12 @@ def judge(claim: Claim, results: Results) -> Finding:
 # --- kinds of claims
 
 
-def level(asked: Asked) -> Callable[[Results], Finding]:
+def level(query: Query) -> Callable[[Results], Finding]:
     """A level of success that the paper reports."""
 
     def find(results: Results) -> Finding:
-        ours = measure(results, asked)
-        theirs = _published(asked)
+        ours = answer(results, query)
+        theirs = _published(query)
         if ours is None:
             return _not_run(percent(theirs))
         return Finding(percent(theirs), words(ours), ours.seeds, judge_level(ours, theirs))
@@ -98,7 +99,7 @@ def level(asked: Asked) -> Callable[[Results], Finding]:
 
 
 def effect(
-    better: Asked, worse: Asked, split: str = "T_OEP", theirs: float | None = None, note: str = ""
+    better: Query, worse: Query, split: str = "T_OEP", theirs: float | None = None, note: str = ""
 ) -> Callable[[Results], Finding]:
     """A difference in success: the first policy's less the second's, in the same scenes.
 
@@ -135,8 +136,8 @@ def all_of(*parts: Callable[[Results], Finding]) -> Callable[[Results], Finding]
 
 
 def gap(
-    better: Asked,
-    worse: Asked,
+    better: Query,
+    worse: Query,
     digits: int = 1,
     unit: str = "",
     label: str = "",
@@ -156,7 +157,7 @@ def gap(
     def find(results: Results) -> Finding:
         theirs = [_published(one) for one in (better, worse)]
         told = _side_by_side(theirs, digits, unit)
-        ours = [measure(results, one) for one in (better, worse)]
+        ours = [answer(results, one) for one in (better, worse)]
         if None in ours:
             return _not_run(told)
         values = [found.value for found in ours if found is not None]
@@ -168,12 +169,12 @@ def gap(
     return find
 
 
-def at_most(asked: Asked, digits: int = 1, unit: str = "") -> Callable[[Results], Finding]:
+def at_most(query: Query, digits: int = 1, unit: str = "") -> Callable[[Results], Finding]:
     """A plain figure that reproduces where it is the published one or smaller."""
 
     def find(results: Results) -> Finding:
-        ours = measure(results, asked)
-        theirs = _published(asked)
+        ours = answer(results, query)
+        theirs = _published(query)
         told = f"{theirs:.{digits}f}{unit}"
         if ours is None:
             return _not_run(told)
@@ -183,12 +184,12 @@ def at_most(asked: Asked, digits: int = 1, unit: str = "") -> Callable[[Results]
     return find
 
 
-def same(asked: Asked, unit: str = "") -> Callable[[Results], Finding]:
+def same(query: Query, unit: str = "") -> Callable[[Results], Finding]:
     """A number that the curriculum sets: it is the published one or not."""
 
     def find(results: Results) -> Finding:
-        ours = measure(results, asked)
-        theirs = _published(asked)
+        ours = answer(results, query)
+        theirs = _published(query)
         told = f"{theirs:.0f}{unit}"
         if ours is None:
             return _not_run(told)
@@ -210,7 +211,7 @@ def _not_run(theirs: str) -> Finding:
 # --- verdicts
 
 
-def judge_level(ours: Measured, theirs: float) -> str:
+def judge_level(ours: Measurement, theirs: float) -> str:
     """Verdict on a level of success."""
     lows = [end for end in (ours.low, ours.seed_low) if end is not None]
     highs = [end for end in (ours.high, ours.seed_high) if end is not None]
@@ -219,7 +220,7 @@ def judge_level(ours: Measured, theirs: float) -> str:
     return PARTLY if max(highs) >= theirs else DOES_NOT
 
 
-def judge_effect(ours: Measured, theirs: float | None) -> str:
+def judge_effect(ours: Measurement, theirs: float | None) -> str:
     """Verdict on a difference; without a published size its sign alone counts."""
     lows = [end for end in (ours.low, ours.seed_low) if end is not None]
     if not lows or min(lows) <= 0.0:
@@ -248,20 +249,20 @@ def judge_several(verdicts: Sequence[str]) -> str:
 # --- figures
 
 
-def pairs_of(better: Asked, worse: Asked) -> list[tuple[Asked, Asked]]:
+def pairs_of(better: Query, worse: Query) -> list[tuple[Query, Query]]:
     """The two policies, once for each task if they are asked of the mean."""
     tasks = tasks_of(better.method) if better.task == "mean" else (better.task,)
     return [(replace(better, task=task), replace(worse, task=task)) for task in tasks]
 
 
-def _published(asked: Asked) -> float:
-    found = published(asked)
+def _published(query: Query) -> float:
+    found = published(query)
     if found is None:
-        raise ValueError(f"the papers have no figure for {asked}")
+        raise ValueError(f"the papers have no figure for {query}")
     return found.value
 
 
-def _published_gap(better: Asked, worse: Asked) -> float | None:
+def _published_gap(better: Query, worse: Query) -> float | None:
     figures = [published(one) for one in (better, worse)]
     values = [figure.value for figure in figures if figure is not None]
     return round(values[0] - values[1], 1) if len(values) == len(figures) else None
@@ -270,7 +271,7 @@ def _published_gap(better: Asked, worse: Asked) -> float | None:
 # --- text
 
 
-def words(found: Measured, signed: bool = False) -> str:
+def words(found: Measurement, signed: bool = False) -> str:
     """A figure with its intervals: over episodes, and after "seeds" over the seeds."""
     sign = "+" if signed else ""
     parts = [f"{found.value:{sign}.1f}{found.mark}"]

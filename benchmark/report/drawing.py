@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.figures.stored import ONE_SEED
+from benchmark.figures.results import ONE_SEED
 from benchmark.protocol import TASKS
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; black is kept for text.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmark.grid.paper import FULL, HUMAN, JOINT_DIFFERENCE, MIMIC, Asked
-from benchmark.grid.variants import GRID, Variant, variant
+from benchmark.figures.published import JOINT_DIFFERENCE
+from benchmark.figures.query import Query
+from benchmark.grid.variants import GRID, Variant, find_variant
 from benchmark.kept.residuals import THIRDS, groups
-from benchmark.protocol import TASKS
-from benchmark.report import pie
-from benchmark.report.pie import Place
+from benchmark.protocol import FLYWHEEL, HUMAN, MIMICGEN, TASKS
+from benchmark.report import pie_layouts
+from benchmark.report.pie_layouts import Place
 from dexfw_envs.catalog.curricula import iterations, objects_for
 
 COLUMNS = (*TASKS, "mean")
@@ -55,15 +56,15 @@ def _flywheel(last: int) -> Iterator[Place]:
             row = (task, str(turn))
             for quantity in design:
                 column = quantity.removeprefix("number of ")
-                yield row, column, Asked(quantity, FULL, "", turn, "", task)
+                yield row, column, Query(quantity, FLYWHEEL, "", turn, "", task)
             for policy in ("base", "combined"):
-                asked = Asked("T_OEP", FULL, "", turn, policy, task)
-                yield row, f"T_OEP {policy} %", asked
+                query = Query("T_OEP", FLYWHEEL, "", turn, policy, task)
+                yield row, f"T_OEP {policy} %", query
 
 
 def _final(row: Variant, last: int) -> tuple[str, str, int, str]:
     """Method, variant, last turn and policy of a row of the grid."""
-    turn = (row.turns or last) if row.method == FULL else 1
+    turn = (row.turns or last) if row.method == FLYWHEEL else 1
     return *row.key, turn, row.policy
 
 
@@ -72,16 +73,16 @@ def _of_table(name: str) -> list[Variant]:
 
 
 def _baselines(last: int) -> Iterator[Place]:
-    for row in sorted(_of_table("baselines"), key=lambda row: row.method == FULL):
+    for row in sorted(_of_table("baselines"), key=lambda row: row.method == FLYWHEEL):
         for task in COLUMNS:
-            yield (row.title,), task, Asked("T_OEP", *_final(row, last), task)
+            yield (row.title,), task, Query("T_OEP", *_final(row, last), task)
 
 
 def _differences(last: int) -> Iterator[Place]:
     for row in _of_table("differences"):
-        for task in COLUMNS if row.method != FULL else ():
-            asked = Asked("difference", *_final(row, last), task)
-            yield (f"DexFlyWheel less {row.title}",), task, asked
+        for task in COLUMNS if row.method != FLYWHEEL else ():
+            query = Query("difference", *_final(row, last), task)
+            yield (f"DexFlyWheel less {row.title}",), task, query
 
 
 #: Quantities of making data, and their names in the table.
@@ -99,22 +100,26 @@ def _generation(last: int) -> Iterator[Place]:
     times = ("seconds a trajectory", "hours for 500")
     makers = [("People", (HUMAN, "enhanced", 1, "edited"), times)]
     for name, title in (("default", "1 source"), ("enhanced", "10 sources")):
-        makers.append((f"DexMimicGen, {title}", (MIMIC, name, 1, "edited"), tuple(MAKING)))
+        makers.append((f"DexMimicGen, {title}", (MIMICGEN, name, 1, "edited"), tuple(MAKING)))
     makers += [
-        ("DexFlyWheel, rollouts of the policy", (FULL, "", last, "rollouts"), tuple(MAKING)),
-        ("DexFlyWheel, A_EP on them", (FULL, "", last, "edited"), ("first tries", "generation")),
+        ("DexFlyWheel, rollouts of the policy", (FLYWHEEL, "", last, "rollouts"), tuple(MAKING)),
+        (
+            "DexFlyWheel, A_EP on them",
+            (FLYWHEEL, "", last, "edited"),
+            ("first tries", "generation"),
+        ),
     ]
     for title, maker, quantities in makers:
         for quantity in quantities:
             for task in COLUMNS:
-                yield (title, MAKING[quantity]), task, Asked(quantity, *maker, task)
+                yield (title, MAKING[quantity]), task, Query(quantity, *maker, task)
 
 
 def _ablations(last: int) -> Iterator[Place]:
-    rows = [row for row in _of_table("ablations") if row.method == FULL]
+    rows = [row for row in _of_table("ablations") if row.method == FLYWHEEL]
     for row in sorted(rows, key=lambda row: row.name == ""):
         for task in COLUMNS:
-            yield (row.title,), task, Asked("T_OEP", *_final(row, last), task)
+            yield (row.title,), task, Query("T_OEP", *_final(row, last), task)
 
 
 def _variants(last: int) -> Iterator[Place]:
@@ -122,18 +127,18 @@ def _variants(last: int) -> Iterator[Place]:
         turns = range(last + 1, row.turns + 1) if row.turns else (last,)
         for turn in turns:  # turns up to the last usual one are those of the method itself
             for task in COLUMNS:
-                asked = Asked("T_OEP", FULL, row.name, turn, row.policy, task)
-                yield (row.title, str(turn)), task, asked
+                query = Query("T_OEP", FLYWHEEL, row.name, turn, row.policy, task)
+                yield (row.title, str(turn)), task, query
 
 
 def _objects(last: int) -> Iterator[Place]:
-    rows = [variant(MIMIC, "default"), variant(MIMIC, "enhanced")]
-    rows += [variant(FULL, "no-residual"), variant(FULL)]
+    rows = [find_variant(MIMICGEN, "default"), find_variant(MIMICGEN, "enhanced")]
+    rows += [find_variant(FLYWHEEL, "no-residual"), find_variant(FLYWHEEL)]
     for row in rows:
         method, name, turn, _ = _final(row, last)
         for task in COLUMNS:
-            asked = Asked("objects handled", method, name, turn, "edited", task)
-            yield (row.title,), task, asked
+            query = Query("objects handled", method, name, turn, "edited", task)
+            yield (row.title,), task, query
 
 
 def _turns(last: int) -> Iterator[Place]:
@@ -141,18 +146,18 @@ def _turns(last: int) -> Iterator[Place]:
     for turn, split in splits:
         for policy in ("base", "combined"):
             for task in COLUMNS:
-                asked = Asked(f"T_O({split})", FULL, "", turn, policy, task)
-                yield (f"T_O({split})", str(turn), policy), task, asked
+                query = Query(f"T_O({split})", FLYWHEEL, "", turn, policy, task)
+                yield (f"T_O({split})", str(turn), policy), task, query
 
 
 def _per_object(last: int) -> Iterator[Place]:
     for task in TASKS:
         for name in objects_for(task, iterations(task)):
             for policy in ("base", "combined"):
-                asked = Asked("T_OEP", FULL, "", last, policy, task, name)
-                yield (task, name), f"T_OEP {policy} %", asked
-            asked = Asked("objects", FULL, "", last, "combined", task, name)
-            yield (task, name), "objects combined %", asked
+                query = Query("T_OEP", FLYWHEEL, "", last, policy, task, name)
+                yield (task, name), f"T_OEP {policy} %", query
+            query = Query("objects", FLYWHEEL, "", last, "combined", task, name)
+            yield (task, name), "objects combined %", query
 
 
 def _by_group(pair: tuple[str, str]) -> tuple[int, str, int]:
@@ -164,12 +169,12 @@ def _by_group(pair: tuple[str, str]) -> tuple[int, str, int]:
 def _residual(last: int) -> Iterator[Place]:
     for turn in range(1, last + 1):
         for task in COLUMNS:
-            asked = Asked("residual ratio", FULL, "", turn, "combined", task)
-            yield (f"residual / base %, turn {turn}", ""), task, asked
+            query = Query("residual ratio", FLYWHEEL, "", turn, "combined", task)
+            yield (f"residual / base %, turn {turn}", ""), task, query
     ours = [(task, name) for task in TASKS for name in groups(task)]
     for task, name in sorted({*ours, *JOINT_DIFFERENCE}, key=_by_group):
-        asked = Asked("joint difference", FULL, "", last, "combined", task, name)
-        yield ("joint difference [rad]", name), task, asked
+        query = Query("joint difference", FLYWHEEL, "", last, "combined", task, name)
+        yield ("joint difference [rad]", name), task, query
 
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -232,41 +237,43 @@ LAYOUTS: tuple[Layout, ...] = (
         "paper's are to a nominal trajectory, with its objects. " + SETTING,
     ),
     Layout(
-        "pie", "DexPIE and others on the same data: T_OEP", ("Method", "What"), pie.methods,
+        "pie", "DexPIE and others on the same data: T_OEP", ("Method", "What"), pie_layouts.methods,
         "Progress: furthest stage as a share of the task's stages, 1 for a success. " + PIE_SETTING,
     ),
     Layout(
         "pie_differences", "DexPIE less other methods on T_OEP [percentage points]", ("",),
-        pie.differences, "Paired: the same scenes for both, seed by seed. " + PIE_SETTING,
+        pie_layouts.differences, "Paired: the same scenes for both, seed by seed. " + PIE_SETTING,
     ),
     Layout(
         "pie_ablations", "DexPIE with one setting changed: T_OEP [%]",
-        ("",), pie.ablations,
+        ("",), pie_layouts.ablations,
         "Tests are of 4 steps of latency, asynchronous but where a row says so. DexPIE's row is of "
         "three seeds, some others of the first alone: the table of differences compares the same. "
         + PIE_SETTING,
     ),
     Layout(
-        "pie_latency", "Success against latency in tests [%]", ("Policy", "Latency"), pie.latency,
+        "pie_latency", "Success against latency in tests [%]", ("Policy", "Latency"),
+        pie_layouts.latency,
         "Prefixes hold 4 actions: beyond them a result is late and the last command is held. "
         "Synchronously it is held for the whole latency, chunk by chunk. " + PIE_SETTING,
     ),
     Layout(
         "pie_displacement", "Success with the object displaced [%]", ("Policy", "By"),
-        pie.displacement, "In a direction of its own for every scene. " + PIE_SETTING,
+        pie_layouts.displacement, "In a direction of its own for every scene. " + PIE_SETTING,
     ),
     Layout(
         "pie_episodes", "Success against the number of collected episodes [%]", ("Episodes",),
-        pie.episodes, "The first ones of the same collection. " + PIE_SETTING,
+        pie_layouts.episodes, "The first ones of the same collection. " + PIE_SETTING,
     ),
     Layout(
-        "pie_collection", "What is collected: starts, interventions, jumps", ("",), pie.collection,
+        "pie_collection", "What is collected: starts, interventions, jumps", ("",),
+        pie_layouts.collection,
         "Mean over the seeds; of steps the largest change of any joint command. The operator's "
         "commands are blended in over five steps. " + PIE_SETTING,
     ),
     Layout(
         "pie_stages", "Starts by stage, and how well the critic judges", ("Stage", "What"),
-        pie.stages,
+        pie_layouts.stages,
         "Mean over the seeds. The critic: rollouts that it has not learned from, their frames in "
         "the stage; no AUROC where all of these succeed. " + PIE_SETTING,
     ),

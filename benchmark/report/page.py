@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pandas
 
-from benchmark.figures.stored import Results, legend
+from benchmark.figures.results import Results, legend
 from benchmark.kept.summaries import write_manifest
 from benchmark.report.layouts import LAYOUTS, Layout
 from benchmark.report.plots import PLOTS, write_plots

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.figures.figures import contrast, measure
-from benchmark.figures.stored import Results, seed_mark
-from benchmark.grid.paper import FULL, HUMAN, JOINT_DIFFERENCE, MIMIC, PIE, Asked
-from benchmark.protocol import TASKS
+from benchmark.figures.answers import answer, contrast
+from benchmark.figures.published import JOINT_DIFFERENCE
+from benchmark.figures.query import Query
+from benchmark.figures.results import Results, seed_mark
+from benchmark.protocol import FLYWHEEL, HUMAN, MIMICGEN, PIE, TASKS
 from benchmark.report.claims import (
     DOES_NOT,
     NOT_RUN,
@@ -43,30 +44,30 @@ PROGRESS_GAIN = 33.5  # published mean gain in task progress [percentage points]
 
 def flywheel(
     turn: int, policy: str = "combined", variant: str = "", quantity: str = "T_OEP"
-) -> Asked:
+) -> Query:
     """A figure of the flywheel, of the mean over the tasks."""
-    return Asked(quantity, FULL, variant, turn, policy, "mean")
+    return Query(quantity, FLYWHEEL, variant, turn, policy, "mean")
 
 
-def baseline(method: str, variant: str) -> Asked:
+def baseline(method: str, variant: str) -> Query:
     """Success of a method that the flywheel is compared with."""
-    return Asked("T_OEP", method, variant, 1, "base", "mean")
+    return Query("T_OEP", method, variant, 1, "base", "mean")
 
 
-def pie(variant: str = PIE, turn: int = 1, quantity: str = "T_OEP") -> Asked:
+def pie(variant: str = PIE, turn: int = 1, quantity: str = "T_OEP") -> Query:
     """A figure of DexPIE or one of its variants, of the mean over the tasks."""
-    return Asked(quantity, PIE, variant, turn, "base", "mean")
+    return Query(quantity, PIE, variant, turn, "base", "mean")
 
 
 FINAL = flywheel(LAST)
-MIMIC_DATA = Asked("generation", MIMIC, "enhanced", 1, "edited", "mean")
-FLYWHEEL_DATA = Asked("generation", FULL, "", LAST, "rollouts", "mean")
+MIMIC_DATA = Query("generation", MIMICGEN, "enhanced", 1, "edited", "mean")
+FLYWHEEL_DATA = Query("generation", FLYWHEEL, "", LAST, "rollouts", "mean")
 
 
 # --- findings of more than one kind of figure
 
 
-def with_tasks(better: Asked, worse: Asked) -> Callable[[Results], Finding]:
+def with_tasks(better: Query, worse: Query) -> Callable[[Results], Finding]:
     """An effect, and beside it that on each task."""
 
     def find(results: Results) -> Finding:
@@ -82,7 +83,7 @@ def with_tasks(better: Asked, worse: Asked) -> Callable[[Results], Finding]:
 
 def less_told(results: Results) -> Finding:
     """The flywheel less DexMimicGen of ten sources, as it is and told which object it has."""
-    found = effect(FINAL, baseline(MIMIC, "enhanced"))(results)
+    found = effect(FINAL, baseline(MIMICGEN, "enhanced"))(results)
     folder = results.root / "told"
     known = [read_json(path) for path in sorted(folder.glob("dexmimicgen-enhanced-*.json"))]
     if {row["task"] for row in known} != set(TASKS):
@@ -90,8 +91,8 @@ def less_told(results: Results) -> Finding:
 
     gaps = []
     for row in known:
-        asked = replace(FINAL, task=row["task"])
-        ours = [r["success"] for r in results.records(asked, "T_OEP") if r["seed"] == row["seed"]]
+        query = replace(FINAL, task=row["task"])
+        ours = [r["success"] for r in results.records(query, "T_OEP") if r["seed"] == row["seed"]]
         gaps.append(100 * (np.mean(ours) - row["told"]["success"]))
 
     mark = seed_mark({row["seed"] for row in known})
@@ -103,8 +104,8 @@ def displaced(results: Results) -> Finding:
     """DexPIE less its reference with displaced objects, and what the displacement costs both."""
     moved = [pie(f"{name}-displaced-{DISPLACED}", turn) for name, turn in ((PIE, 1), ("bc", 0))]
     found = effect(*moved)(results)
-    usual = [measure(results, one) for one in (pie(), pie("bc", 0))]
-    after = [measure(results, one) for one in moved]
+    usual = [answer(results, one) for one in (pie(), pie("bc", 0))]
+    after = [answer(results, one) for one in moved]
     if None in (*usual, *after):
         return found
 
@@ -118,7 +119,7 @@ def heavier_objects(results: Results) -> Finding:
     boxes = [JOINT_DIFFERENCE["Lift", f"box of density {density}"] for density in ("0.1", "50")]
     theirs = f"{boxes[0]:.2f} rad for the lightest box, {boxes[1]:.2f} for the heaviest (Lift)"
     thirds = [
-        measure(results, Asked("joint difference", FULL, "", LAST, "combined", "Lift", name))
+        answer(results, Query("joint difference", FLYWHEEL, "", LAST, "combined", "Lift", name))
         for name in ("light third", "heavy third")
     ]
     light, heavy = thirds
@@ -135,8 +136,8 @@ def single_objects() -> Callable[[Results], Finding]:
     names = {"tennis_ball": "tennis ball", "eggplant": "eggplant", "cube": "cube"}
     parts = []
     for name, title in names.items():
-        asked = Asked("objects", FULL, "", LAST, "combined", "Grasp", name)
-        parts.append(_titled(level(asked), title))
+        query = Query("objects", FLYWHEEL, "", LAST, "combined", "Grasp", name)
+        parts.append(_titled(level(query), title))
     return all_of(*parts)
 
 
@@ -150,8 +151,8 @@ def _titled(find: Callable[[Results], Finding], title: str) -> Callable[[Results
 
 def progress_gained(results: Results) -> Finding:
     """How much more of a task's stages DexPIE reaches than its reference."""
-    after = measure(results, pie(quantity="progress"))
-    before = measure(results, pie("bc", 0, "progress"))
+    after = answer(results, pie(quantity="progress"))
+    before = answer(results, pie("bc", 0, "progress"))
     if after is None or before is None:
         return Finding(points(PROGRESS_GAIN), NOT_RUN, (), NOT_RUN)
 
@@ -192,7 +193,7 @@ DEXFLYWHEEL = (
     Claim(
         FLYWHEEL_PAPER,
         "More than DexMimicGen from the same single demonstration",
-        effect(FINAL, baseline(MIMIC, "default")),
+        effect(FINAL, baseline(MIMICGEN, "default")),
         REPRODUCES,
         "One edited motion does not fit the other objects; the flywheel also takes more compute.",
         main=True,
@@ -311,7 +312,7 @@ DEXFLYWHEEL = (
     Claim(
         FLYWHEEL_PAPER,
         "The third turn covers objects × surroundings × poses (mean over the tasks)",
-        same(Asked("configurations", FULL, "", LAST, "", "mean"), " configurations"),
+        same(Query("configurations", FLYWHEEL, "", LAST, "", "mean"), " configurations"),
         REPRODUCES,
         "By construction: the curriculum is set to the paper's counts.",
     ),

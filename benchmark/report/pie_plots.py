@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.figures.figures import measure
-from benchmark.figures.stored import Results
+from benchmark.figures.answers import answer
+from benchmark.figures.results import Results
 from benchmark.grid.variants import COMPARED, PIE_TASKS
-from benchmark.report import pie
+from benchmark.report import pie_layouts
 from benchmark.report.drawing import (
     BLUE,
     GREEN,
@@ -31,12 +31,12 @@ from benchmark.report.drawing import (
 
 COLOURS = {title: colour for (title, _), colour in
            zip(COMPARED.values(), (ORANGE, GREEN, RED, BLUE), strict=True)}  # fmt: skip
-COLOURS[pie.SYNCHRONOUS] = SKY
+COLOURS[pie_layouts.SYNCHRONOUS] = SKY
 
 
 def _lines(
     results: Results,
-    places: Callable[[int], Iterator[pie.Place]],
+    places: Callable[[int], Iterator[pie_layouts.Place]],
     split: Callable[[tuple[str, ...]], tuple[str, float]],
     words: str,
 ) -> Figure:
@@ -44,8 +44,8 @@ def _lines(
     figure, each = panels(PIE_TASKS)
     for task, axes in each:
         lines: dict[str, list[tuple[float, Any]]] = {}
-        for labels, column, asked in places(results.turns):
-            ours = measure(results, asked) if column == task else None
+        for labels, column, query in places(results.turns):
+            ours = answer(results, query) if column == task else None
             if ours is not None:
                 name, at = split(labels)
                 lines.setdefault(name, []).append((at, ours))
@@ -66,7 +66,7 @@ def latency(results: Results) -> Figure:
     def place(labels: tuple[str, ...]) -> tuple[str, float]:
         return labels[0], float(labels[1].removesuffix(" steps"))
 
-    return _lines(results, pie.latency, place, "latency of inference [control steps]")
+    return _lines(results, pie_layouts.latency, place, "latency of inference [control steps]")
 
 
 def episodes(results: Results) -> Figure:
@@ -75,7 +75,7 @@ def episodes(results: Results) -> Figure:
     def place(labels: tuple[str, ...]) -> tuple[str, float]:
         return "DexPIE", float(labels[0])
 
-    return _lines(results, pie.episodes, place, "collected episodes")
+    return _lines(results, pie_layouts.episodes, place, "collected episodes")
 
 
 def critic(results: Results) -> Figure:
@@ -85,7 +85,7 @@ def critic(results: Results) -> Figure:
     for row, task in enumerate(PIE_TASKS):
         axes = figure.add_subplot(grid[2 * row, :])
         axes.set_title(task)
-        runs = results.summaries.get((pie.PIE, pie.PIE, task), [])
+        runs = results.summaries.get((pie_layouts.PIE, pie_layouts.PIE, task), [])
         found = next((run["critic"] for run in runs if run.get("critic")), {})
         pictures = iter(figure.add_subplot(grid[2 * row + 1, k]) for k in range(4))
         for name, colour in (("success", GREEN), ("failure", RED)):

@@ -16,12 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.figures.figures import measure
-from benchmark.figures.stored import Results
-from benchmark.grid.paper import FULL, Asked, published
+from benchmark.figures.answers import answer
+from benchmark.figures.published import published
+from benchmark.figures.query import Query
+from benchmark.figures.results import Results
 from benchmark.grid.variants import GRID
 from benchmark.kept.summaries import palm_positions
-from benchmark.protocol import TASKS
+from benchmark.protocol import FLYWHEEL, TASKS
 from benchmark.report import pie_plots
 from benchmark.report.drawing import (
     BLUE,
@@ -46,7 +47,7 @@ def _turns(results: Results, policy: str, task: str) -> list[tuple[float, Any]]:
     found = []
     for turn in range(1, 6):
         name = "" if turn <= results.turns else "five-turns"
-        ours = measure(results, Asked("T_OEP", FULL, name, turn, policy, task))
+        ours = answer(results, Query("T_OEP", FLYWHEEL, name, turn, policy, task))
         found += [(turn, ours)] if ours else []
     return found
 
@@ -56,7 +57,7 @@ def success_over_turns(results: Results) -> Figure:
     figure, each = panels()
     for task, axes in each:
         theirs = [
-            (turn, published(Asked("T_OEP", FULL, name, turn, "combined", task)))
+            (turn, published(Query("T_OEP", FLYWHEEL, name, turn, "combined", task)))
             for turn, name in ((1, ""), (2, ""), (3, ""), (4, "five-turns"), (5, "five-turns"))
         ]
         known = [(turn, one.value) for turn, one in theirs if one]
@@ -81,8 +82,8 @@ def diversity(results: Results) -> Figure:
     names = ("number of objects", "number of surroundings", "number of poses", "configurations")
     for task, axes in each:
         for name, colour in zip((*names, "trajectories"), CYCLE, strict=True):
-            asked = [Asked(name, FULL, "", turn, "", task) for turn in (1, 2, 3)]
-            found = [(one.iteration, m.value) for one in asked if (m := measure(results, one))]
+            query = [Query(name, FLYWHEEL, "", turn, "", task) for turn in (1, 2, 3)]
+            found = [(one.iteration, m.value) for one in query if (m := answer(results, one))]
             if found:
                 label = name.removeprefix("number of ")
                 line = "--" if name == "trajectories" else "-"
@@ -98,22 +99,22 @@ def comparison(results: Results) -> Figure:
     """Bars of all methods with intervals, and the published figures as marks."""
     figure = Figure(figsize=(WIDTH, 2.4))
     axes, groups = figure.subplots(), (*TASKS, "mean")
-    rows = sorted((r for r in GRID if "baselines" in r.tables), key=lambda r: r.method == FULL)
+    rows = sorted((r for r in GRID if "baselines" in r.tables), key=lambda r: r.method == FLYWHEEL)
     width = 0.8 / len(rows)
     for k, (row, colour) in enumerate(zip(rows, CYCLE, strict=True)):
-        turn = results.turns if row.method == FULL else 1
+        turn = results.turns if row.method == FLYWHEEL else 1
         for x, task in enumerate(groups):
             at = x + (k - (len(rows) - 1) / 2) * width
-            asked = Asked("T_OEP", *row.key, turn, row.policy, task)
+            query = Query("T_OEP", *row.key, turn, row.policy, task)
             label = row.title if x == 0 else None
-            if ours := measure(results, asked):
+            if ours := answer(results, query):
                 axes.bar(at, ours.value, width, color=colour, label=label)
                 error_bars(axes, [(at, ours)], color="black", ls="", markersize=0, elinewidth=0.6)
             else:
                 axes.bar(at, 0, width, color=colour, label=label)
                 words = {"rotation": 90, "ha": "center", "va": "bottom", "color": GREY}
                 axes.text(at, 2, "not run", fontsize=4, **words)
-            if theirs := published(asked):
+            if theirs := published(query):
                 label = "paper" if (k, x) == (0, 0) else None
                 axes.plot(at, theirs.value, "x", color="black", markersize=2.5, label=label)
     axes.set(ylim=(0, 105), ylabel="success on T_OEP [%]")
@@ -127,7 +128,7 @@ def coverage(results: Results) -> Figure:
     """Where the palms go in the demonstration and in the data of each turn, from above."""
     figure, each = panels()
     for task, axes in each:
-        runs = [r for r in results.summaries.get((FULL, "", task), []) if r["coverage"]]
+        runs = [r for r in results.summaries.get((FLYWHEEL, "", task), []) if r["coverage"]]
         for turn, colour in reversed(((1, ORANGE), (2, GREEN), (3, SKY))):
             points = np.array(runs[0]["coverage"].get(str(turn)) or []) if runs else np.empty(0)
             if len(points):
@@ -149,7 +150,7 @@ def learning(results: Results) -> Figure:
     """Success during reinforcement learning turn by turn: thin for a seed, bold for their mean."""
     figure, each = panels()
     for task, axes in each:
-        runs = [r["curves"] for r in results.summaries.get((FULL, "", task), []) if r["curves"]]
+        runs = [r["curves"] for r in results.summaries.get((FLYWHEEL, "", task), []) if r["curves"]]
         begins = sorted({x for run in runs for x, _ in run.get("charts/base_success", [])})
         for turn in pairwise([*begins, np.inf]):
             _learning_in_turn(axes, runs, turn)
@@ -191,7 +192,7 @@ def wall_time(results: Results) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.2))
     axes, ran = figure.subplots(), False
     for task, colour in zip(TASKS, CYCLE, strict=False):
-        runs = results.summaries.get((FULL, "", task), [])
+        runs = results.summaries.get((FLYWHEEL, "", task), [])
         points = [(t, ours) for t, ours in _turns(results, "combined", task) if t <= results.turns]
         if runs and points:
             hours = [(float(np.mean([_hours(r, turn) for r in runs])), m) for turn, m in points]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas
 
-from benchmark.figures.figures import measure
-from benchmark.figures.stored import LEGEND, ONE_SEED, UNEVEN, Results, legend
-from benchmark.grid.paper import SOURCE, published
+from benchmark.figures.answers import answer
+from benchmark.figures.published import SOURCE, published
+from benchmark.figures.results import LEGEND, ONE_SEED, UNEVEN, Results, legend
 from benchmark.protocol import EPISODES
 from benchmark.report.layouts import LAYOUTS, Layout
 from dexfw_envs.files import atomic_write_bytes
@@ -46,10 +46,10 @@ def frame(results: Results, layouts: Sequence[Layout] = LAYOUTS) -> pandas.DataF
     """
     rows = []
     for layout in layouts:
-        for labels, column, asked in layout.places(results.turns):
-            ours, theirs = measure(results, asked), published(asked)
+        for labels, column, query in layout.places(results.turns):
+            ours, theirs = answer(results, query), published(query)
             row: dict[str, Any] = {"table": layout.name, "row": labels, "column": column}
-            row |= asdict(asked)
+            row |= asdict(query)
             row |= {"paper": theirs and theirs.value, "paper_spread": theirs and theirs.spread}
             row |= {"run": ours is not None, "n": 0, "seeds": "", "mark": ""}
             row |= {"commands": (), "runs": ()}

@@ -13,13 +13,13 @@ from benchmark.grid.cells import (
     Cell,
     digest,
     earlier_digest,
-    grid,
     method_version,
-    tables_in,
+    select_cells,
+    settings_tables,
     version_in,
 )
 from benchmark.grid.scripts import load_script
-from benchmark.grid.variants import GRID, PARENT, RETRIES, variant
+from benchmark.grid.variants import GRID, PARENT, RETRIES, find_variant
 from benchmark.kept.summaries import status, summary_path
 from benchmark.protocol import ROOT, SEEDS, TASKS, TURNS, name_in_grid
 from dexfw_envs.runs.settings import parse
@@ -37,11 +37,11 @@ def root(tmp_path):
 
 
 def cell(name="", method="dexflywheel", task="Grasp", seed=1, preset="laptop") -> Cell:
-    return Cell(variant(method, name), task, seed, preset)
+    return Cell(find_variant(method, name), task, seed, preset)
 
 
 def test_every_cell_is_there_once_and_what_matters_comes_first():
-    cells = grid()
+    cells = select_cells()
     assert len({c.name for c in cells}) == len(cells) == len(set(cells))
     assert [c.order for c in cells] == sorted(c.order for c in cells)
     whole = [c for c in cells if c.variant.name == ""]
@@ -60,11 +60,11 @@ def test_shared_turns_belong_to_the_parent():
 
 
 def test_the_grid_is_narrowed_by_what_is_named():
-    cells = grid(tables=["ablations"], tasks=["Lift"], seeds=[1])
+    cells = select_cells(tables=["ablations"], tasks=["Lift"], seeds=[1])
     assert [c.variant.name for c in cells] == ["", "no-residual-no-aep", "no-residual", "no-aep"]
-    assert grid(methods=["human_demo"], variants=["sac"]) == []
+    assert select_cells(methods=["human_demo"], variants=["sac"]) == []
     with pytest.raises(ValueError, match="valid: dexflywheel, human_demo-default"):
-        variant("dexflywheel", "wrong")
+        find_variant("dexflywheel", "wrong")
 
 
 def test_options_are_those_of_the_script_and_of_the_protocol():
@@ -89,8 +89,8 @@ def test_options_are_those_of_the_script_and_of_the_protocol():
 
 
 def test_what_a_cell_is_given_comes_from_a_cell_of_the_grid():
-    cells = grid()
-    needed = [c for c in cells if c.variant.given is not None]
+    cells = select_cells()
+    needed = [c for c in cells if c.variant.uses_run_of is not None]
     assert needed and all(c.parent.variant in GRID for c in needed)
     assert all(c.parent in cells for c in needed if c.seed == 1)
     said = ({PARENT, RETRIES} & set(c.options) for c in needed)
@@ -108,7 +108,7 @@ def test_scripts_take_the_options_of_the_grid(row, preset, tmp_path):
     words += ["--records", str(tmp_path), "--device", "cpu"]
     args = parse(script.Args, words, script.PRESETS, script.TASKS)
     assert args.variant == one.label and name_in_grid(one.label, preset) == row.name
-    assert (args.preset == preset) == (row.measures is None or preset == "laptop")
+    assert (args.preset == preset) == (row.evaluates_turn is None or preset == "laptop")
     if row.method == "dexflywheel":
         assert args.iterations == row.last_turn(preset)
         assert args.residual == (row.policy == "combined")
@@ -150,10 +150,10 @@ def test_settings_of_the_scripts_are_read_without_running_them():
     from benchmark.grid.scripts import load_script
 
     fw = load_script("dexflywheel")
-    found = tables_in((ROOT / "baselines" / "dexflywheel.py").read_text())
+    found = settings_tables((ROOT / "baselines" / "dexflywheel.py").read_text())
     assert found == {"PRESETS": fw.PRESETS, "TASKS": fw.TASKS}
     for method in ("human_demo", "dexmimicgen", "dexpie"):
-        found = tables_in((ROOT / "baselines" / f"{method}.py").read_text())
+        found = settings_tables((ROOT / "baselines" / f"{method}.py").read_text())
         assert set(found["PRESETS"]) == {"quick", "laptop", "paper"}
 
 

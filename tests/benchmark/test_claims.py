@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="records need pyarrow")
 pytest.importorskip("scipy", reason="intervals over seeds need scipy")
 
-from benchmark.figures.stored import Measured, Results
+from benchmark.figures.results import Measurement, Results
 from benchmark.report.claims import (
     DOES_NOT,
     NOT_RUN,
@@ -33,7 +33,7 @@ def stored():
 
 
 def measured(value, low, high, seed_low=None, seed_high=None, seeds=(1, 2, 3)):
-    return Measured(value, low, high, 600, seeds, seed_low=seed_low, seed_high=seed_high)
+    return Measurement(value, low, high, 600, seeds, seed_low=seed_low, seed_high=seed_high)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.says)

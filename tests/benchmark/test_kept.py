@@ -124,12 +124,12 @@ def test_policies_of_a_cells_own_turns_are_kept(tmp_path):
 
 
 def test_what_is_kept_is_the_first_seed_of_the_methods_compared():
-    assert cell().shown and cell("dexpie", "dexpie").shown
-    assert cell("default", "human_demo", "Lift").shown
+    assert cell().keeps_policies and cell("dexpie", "dexpie").keeps_policies
+    assert cell("default", "human_demo", "Lift").keeps_policies
     for other in (cell(seed=2), cell("sac"), cell("bc", "dexpie"), cell("no-aep")):
-        assert not other.shown
-    assert cell("enhanced", "dexmimicgen").kept_as == Path("dexmimicgen-enhanced/Grasp")
-    assert cell().kept_as == Path("dexflywheel/Grasp")
+        assert not other.keeps_policies
+    assert cell("enhanced", "dexmimicgen").kept_folder == Path("dexmimicgen-enhanced/Grasp")
+    assert cell().kept_folder == Path("dexflywheel/Grasp")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results/policies").glob("*/*/*.safetensors")),

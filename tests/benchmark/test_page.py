@@ -19,7 +19,7 @@ from scenes import HUNG
 from test_tables import summary, write
 
 from benchmark.__main__ import main
-from benchmark.figures.stored import Measured
+from benchmark.figures.results import Measurement
 from benchmark.protocol import ROOT
 from benchmark.report.drawing import BLUE, error_bars, panels
 from benchmark.report.layouts import LAYOUTS
@@ -85,7 +85,7 @@ def test_every_plot_is_there_in_both_forms_as_wide_as_a_column(folder):
 
 
 def test_what_was_not_run_is_said_in_the_plots(folder):
-    from benchmark.figures.stored import Results
+    from benchmark.figures.results import Results
     from benchmark.report.plots import comparison, success_over_turns
 
     results = Results(folder)
@@ -114,8 +114,8 @@ class Tags(HTMLParser):
 
 def test_points_of_one_seed_are_open():
     _, [(_, axes)] = panels(("Grasp",))
-    several = Measured(90.0, 85.0, 94.0, seeds=(1, 2))
-    alone = Measured(50.0, 40.0, 60.0, seeds=(1,))
+    several = Measurement(90.0, 85.0, 94.0, seeds=(1, 2))
+    alone = Measurement(50.0, 40.0, 60.0, seeds=(1,))
     error_bars(axes, [(1, several)], color=BLUE)
     assert "one seed" not in axes.get_legend_handles_labels()[1]
     error_bars(axes, [(1, several), (2, alone)], color=BLUE)

@@ -15,10 +15,10 @@ pytest.importorskip("pandas", reason="tables need the extra report")
 from scenes import need_drawing
 from test_tables import summary
 
-from benchmark.figures.figures import measure
-from benchmark.figures.stored import Results
+from benchmark.figures.answers import answer
+from benchmark.figures.results import Results
 from benchmark.kept.critics import critic_curves
-from benchmark.report import pie, pie_plots
+from benchmark.report import pie_layouts, pie_plots
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.episodes.store import EpisodeStore
 from dexfw_envs.files import atomic_write_bytes, atomic_write_json
@@ -99,8 +99,8 @@ def test_collections_and_critics_are_in_the_tables(tmp_path):
         summary(tmp_path, method="dexpie", variant="dexpie", seed=seed, **told)
     summary(tmp_path, method="dexpie", variant="dexpie-sync", seed=4, **told)
     summary(tmp_path, method="dexpie", variant="dexpie", seed=3)  # from before both were kept
-    places = [*pie.collection(3), *pie.stages(3)]
-    found = {(*row, task): measure(Results(tmp_path), asked) for row, task, asked in places}
+    places = [*pie_layouts.collection(3), *pie_layouts.stages(3)]
+    found = {(*row, task): answer(Results(tmp_path), query) for row, task, query in places}
     value = {key: measured and measured.value for key, measured in found.items()}
     assert value["starts from later stages %", "Grasp"] == pytest.approx(20.0)
     assert value["late steps", "Grasp"] == 1.5 and value["episodes", "Pour"] is None

@@ -47,17 +47,17 @@ def test_threads_double_up_to_every_core():
 
 
 def test_more_threads_than_worlds_are_left_out(monkeypatch, capsys):
-    asked = []
+    query = []
 
     def alone(env_id, worlds, threads):
-        asked.append((worlds, threads))
+        query.append((worlds, threads))
         found = {"steps_per_second": 100.0 * threads, "memory": 50.0}
         return {"worlds": worlds, "threads": threads, **found}
 
     monkeypatch.setattr(scaling, "point_alone", alone)
     args = scaling.Args(worlds=(1, 4), threads=(1, 2, 8))
     rows = scaling.measure("DexFW/Grasp-v0", args)
-    assert asked == [(1, 1), (4, 1), (4, 2)] == [(row["worlds"], row["threads"]) for row in rows]
+    assert query == [(1, 1), (4, 1), (4, 2)] == [(row["worlds"], row["threads"]) for row in rows]
     told = "scaling DexFW/Grasp-v0 worlds=4 threads=2: 200 env steps/s, 50 MB"
     assert told in capsys.readouterr().out
 

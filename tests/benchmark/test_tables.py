@@ -12,11 +12,12 @@ pandas = pytest.importorskip("pandas", reason="tables need the extra report")
 pytest.importorskip("pyarrow", reason="records need pyarrow")
 
 from benchmark.__main__ import main
-from benchmark.figures.figures import measure
+from benchmark.figures.answers import answer
+from benchmark.figures.published import published
+from benchmark.figures.query import Query
+from benchmark.figures.results import Measurement, Results, seed_mark
 from benchmark.figures.stats import mean_of_proportions, wilson
-from benchmark.figures.stored import Measured, Results, seed_mark
-from benchmark.grid.paper import Asked, published
-from benchmark.grid.variants import FULL, GRID, PIE_TASKS, variant
+from benchmark.grid.variants import GRID, PIE_TASKS, find_variant
 from benchmark.protocol import ROOT, TASKS
 from benchmark.report.layouts import LAYOUTS, SETTING
 from benchmark.report.page import table_html
@@ -78,54 +79,57 @@ def results(folder):
     return Results(folder)
 
 
-def asked(quantity="T_OEP", task="Grasp", policy="combined", row=FULL, turn=3, **more) -> Asked:
-    return Asked(quantity, *row.key, turn, policy, task, **more)
+FLYWHEEL = find_variant("dexflywheel")
+
+
+def query(quantity="T_OEP", task="Grasp", policy="combined", row=FLYWHEEL, turn=3, **more) -> Query:
+    return Query(quantity, *row.key, turn, policy, task, **more)
 
 
 def test_success_pools_seeds_with_the_wilson_interval(results):
-    found = measure(results, asked())
+    found = answer(results, query())
     assert (found.value, found.n, found.seeds) == (80.0, 40, (1, 2))
     assert (found.low, found.high) == tuple(100 * end for end in wilson(32, 40))
     commands = [f"python dexflywheel --runs runs/x --seed {seed}" for seed in (1, 2)]
     assert found.made_by == tuple(("c0ffee", command) for command in commands)
-    of_egg = measure(results, asked(object="egg"))
+    of_egg = answer(results, query(object="egg"))
     assert (of_egg.value, of_egg.n) == (80.0, 20)
-    assert measure(results, asked(turn=2)) is None
-    assert measure(results, asked("T_O(2)", turn=1)).value == 75.0
+    assert answer(results, query(turn=2)) is None
+    assert answer(results, query("T_O(2)", turn=1)).value == 75.0
 
 
 def test_the_mean_needs_all_tasks_and_has_an_interval_over_seeds(results):
-    found = measure(results, asked(task="mean"))
+    found = answer(results, query(task="mean"))
     assert found.value == pytest.approx(80.0) and found.n == 160
     pooled = mean_of_proportions([32] * 4, [40] * 4)
     assert (found.low, found.high) == (100 * pooled.low, 100 * pooled.high)
     assert (found.seed_low, found.seed_high) == (0.0, 100.0)  # 90 and 70 %: two tell nothing
     assert (found.seeds, found.uneven, found.mark) == ((1, 2), False, "")
-    human = variant("human_demo", "default")
-    assert measure(results, asked(task="Grasp", policy="base", row=human, turn=1)).value == 10.0
-    assert measure(results, asked(task="mean", policy="base", row=human, turn=1)) is None
+    human = find_variant("human_demo", "default")
+    assert answer(results, query(task="Grasp", policy="base", row=human, turn=1)).value == 10.0
+    assert answer(results, query(task="mean", policy="base", row=human, turn=1)) is None
 
 
 def test_differences_pair_the_same_scenes_of_the_same_seeds(results):
-    mimic = variant("dexmimicgen", "enhanced")
-    found = measure(results, asked("difference", "Grasp", "base", mimic, 1))
+    mimic = find_variant("dexmimicgen", "enhanced")
+    found = answer(results, query("difference", "Grasp", "base", mimic, 1))
     assert (found.value, found.n, found.seeds) == (50.0, 20, (1,))  # the other ran seed 1 alone
     assert 0.0 < found.low < found.high
-    whole = measure(results, asked("difference", "mean", "base", mimic, 1))
+    whole = answer(results, query("difference", "mean", "base", mimic, 1))
     assert whole.value == pytest.approx(50.0) and whole.high - whole.low < found.high - found.low
-    assert published(asked("difference", "mean", "base", mimic, 1)).value == 36.7
+    assert published(query("difference", "mean", "base", mimic, 1)).value == 36.7
     assert found.seed_low is None  # a single seed has no spread
-    default = variant("dexmimicgen", "default")
-    assert published(asked("difference", "mean", "base", default, 1)).value == 50.5
-    assert measure(results, asked("difference", "Grasp", "base", default, 1)) is None
+    default = find_variant("dexmimicgen", "default")
+    assert published(query("difference", "mean", "base", default, 1)).value == 50.5
+    assert answer(results, query("difference", "Grasp", "base", default, 1)) is None
 
 
 def test_differences_have_an_interval_over_seeds(tmp_path):
     for seed, won in ((1, 18), (2, 14), (3, 16)):
         write(tmp_path, won, seed=seed)
         write(tmp_path, 8, "dexmimicgen", variant="enhanced", iteration=1, policy="base", seed=seed)
-    mimic = variant("dexmimicgen", "enhanced")
-    found = measure(Results(tmp_path), asked("difference", "Grasp", "base", mimic, 1))
+    mimic = find_variant("dexmimicgen", "enhanced")
+    found = answer(Results(tmp_path), query("difference", "Grasp", "base", mimic, 1))
     assert found.value == pytest.approx(40.0) and found.n == 60
     half = 4.302653 * 10.0 / np.sqrt(3)
     assert (found.seed_low, found.seed_high) == pytest.approx((40.0 - half, 40.0 + half))
@@ -137,25 +141,25 @@ def test_figures_of_one_seed_and_of_different_seeds_are_marked(tmp_path):
         write(tmp_path, 18, task=task)
         write(tmp_path, 8, "dexmimicgen", task, variant="enhanced", iteration=1, policy="base")
     of = Results(tmp_path)
-    mimic = variant("dexmimicgen", "enhanced")
-    alone = [asked(), asked(task="mean"), asked("difference", "mean", "base", mimic, 1)]
-    assert {measure(of, one).mark for one in alone} == {"†"}
+    mimic = find_variant("dexmimicgen", "enhanced")
+    alone = [query(), query(task="mean"), query("difference", "mean", "base", mimic, 1)]
+    assert {answer(of, one).mark for one in alone} == {"†"}
 
     write(tmp_path, 14, seed=2)  # Grasp alone
     of = Results(tmp_path)
-    found = measure(of, asked(task="mean"))
+    found = answer(of, query(task="mean"))
     assert (found.mark, found.seeds, found.seed_low) == ("‡", (1, 2), None)
-    assert [measure(of, asked(task=task)).mark for task in ("Grasp", "Pour")] == ["", "†"]
-    gap = measure(of, asked("difference", "mean", "base", mimic, 1))
+    assert [answer(of, query(task=task)).mark for task in ("Grasp", "Pour")] == ["", "†"]
+    gap = answer(of, query("difference", "mean", "base", mimic, 1))
     assert gap.mark == "†", "the other method ran the first seed alone"
 
     summary(tmp_path)
-    assert measure(Results(tmp_path), asked("hours of the run")).mark == "†"
+    assert answer(Results(tmp_path), query("hours of the run")).mark == "†"
     for task in TASKS[1:]:
         summary(tmp_path, task, seed=2)
-    found = measure(Results(tmp_path), asked("hours of the run", "mean"))
+    found = answer(Results(tmp_path), query("hours of the run", "mean"))
     assert (found.mark, found.seeds) == ("‡", (1, 2))
-    assert Measured(3.0).mark == "", "a figure of the design has no seeds"
+    assert Measurement(3.0).mark == "", "a figure of the design has no seeds"
     assert seed_mark([3, 3]) == "†" and seed_mark([]) == seed_mark([1, 2]) == ""
 
 
@@ -192,17 +196,17 @@ def test_the_kept_tables_are_those_of_the_records():
 
 
 def test_figures_of_runs(results):
-    assert measure(results, asked("generation", policy="rollouts")).value == 75.0
-    assert measure(results, asked("generation", policy="rollouts")).n == 400
-    assert measure(results, asked("seconds a trajectory")).value == pytest.approx(3.0)
-    assert measure(results, asked("hours for 500")).value == pytest.approx(3.0 * 500 / 3600)
-    assert measure(results, asked("hours of the run")).value == pytest.approx(0.05)
-    assert measure(results, asked("objects handled", policy="edited")).value == 1.5
-    assert measure(results, asked("trajectories", policy="")).value == 45.0
-    assert measure(results, asked("residual ratio", turn=2)).value == 12.5
-    assert measure(results, asked("residual ratio", turn=3)) is None
-    assert measure(results, asked("joint difference", object="can")) is None
-    assert measure(results, asked("configurations", turn=2)).value == 880
+    assert answer(results, query("generation", policy="rollouts")).value == 75.0
+    assert answer(results, query("generation", policy="rollouts")).n == 400
+    assert answer(results, query("seconds a trajectory")).value == pytest.approx(3.0)
+    assert answer(results, query("hours for 500")).value == pytest.approx(3.0 * 500 / 3600)
+    assert answer(results, query("hours of the run")).value == pytest.approx(0.05)
+    assert answer(results, query("objects handled", policy="edited")).value == 1.5
+    assert answer(results, query("trajectories", policy="")).value == 45.0
+    assert answer(results, query("residual ratio", turn=2)).value == 12.5
+    assert answer(results, query("residual ratio", turn=3)) is None
+    assert answer(results, query("joint difference", object="can")) is None
+    assert answer(results, query("configurations", turn=2)).value == 880
 
 
 def test_every_figure_of_every_table_is_there_or_not_run(results):
@@ -266,9 +270,9 @@ def test_tables_are_the_same_bytes_again(folder, capsys):
 def test_other_presets_have_results_of_their_own(tmp_path, capsys):
     root = tmp_path / "quick"
     write(root, 5, variant="quick", iteration=2)  # what scripts call records of other presets
-    found = measure(Results(tmp_path, "quick"), asked(turn=2))
+    found = answer(Results(tmp_path, "quick"), query(turn=2))
     assert (found.value, found.n) == (25.0, 20)
-    assert measure(Results(tmp_path), asked(turn=2)) is None
+    assert answer(Results(tmp_path), query(turn=2)) is None
     assert main(["tables", "--preset", "quick", "--results", str(tmp_path)]) == 0
     assert "--preset quick" in (root / "tables" / "baselines.md").read_text()
     assert main(["tables", "--preset", "big", "--results", str(tmp_path)]) == 2
@@ -276,17 +280,17 @@ def test_other_presets_have_results_of_their_own(tmp_path, capsys):
 
 
 def test_published_figures_are_those_of_the_paper():
-    assert published(asked(task="mean")).value == 81.9
-    assert published(asked(task="Lift")).spread == 7.9
-    without = variant("dexflywheel", "no-residual")
-    assert published(asked(task="mean", policy="base", row=without)).value == 18.9  # not given
-    assert published(asked(task="Lift", object="milk_case")) is None
-    assert published(asked("objects", object="cube", turn=2)).value == 20.0
-    assert published(asked(object="cube")) is None  # only the split that meets it equally often
-    five = variant("dexflywheel", "five-turns")
-    assert published(asked(row=five, turn=5, task="Pour")) is None
-    assert published(asked(row=five, turn=5, task="Lift")).value == 83.5
-    assert published(asked("residual ratio", "mean", turn=2)).spread == 2.6
+    assert published(query(task="mean")).value == 81.9
+    assert published(query(task="Lift")).spread == 7.9
+    without = find_variant("dexflywheel", "no-residual")
+    assert published(query(task="mean", policy="base", row=without)).value == 18.9  # not given
+    assert published(query(task="Lift", object="milk_case")) is None
+    assert published(query("objects", object="cube", turn=2)).value == 20.0
+    assert published(query(object="cube")) is None  # only the split that meets it equally often
+    five = find_variant("dexflywheel", "five-turns")
+    assert published(query(row=five, turn=5, task="Pour")) is None
+    assert published(query(row=five, turn=5, task="Lift")).value == 83.5
+    assert published(query("residual ratio", "mean", turn=2)).spread == 2.6
 
 
 def test_show_names_the_kept_policy(folder, capsys):
@@ -316,21 +320,21 @@ def pie(tmp_path):
 
 
 def test_dexpie_is_compared_on_its_own_tasks_with_its_own_reference(pie):
-    found = measure(pie, Asked("T_OEP", "dexpie", "dexpie", 1, "base", "mean"))
+    found = answer(pie, Query("T_OEP", "dexpie", "dexpie", 1, "base", "mean"))
     assert (found.value, found.n) == (90.0, 3 * EPISODES)
-    gap = measure(pie, Asked("difference", "dexpie", "bc", 0, "base", "mean"))
+    gap = answer(pie, Query("difference", "dexpie", "bc", 0, "base", "mean"))
     assert gap.value == pytest.approx(50.0) and gap.low > 30
-    assert published(Asked("difference", "dexpie", "bc", 0, "base", "mean")).value == 37.3
-    assert measure(pie, Asked("T_OEP", "dexpie", "recap", 1, "base", "mean")) is None
+    assert published(Query("difference", "dexpie", "bc", 0, "base", "mean")).value == 37.3
+    assert answer(pie, Query("T_OEP", "dexpie", "recap", 1, "base", "mean")) is None
 
 
 def test_a_difference_may_be_to_another_than_the_method_itself(tmp_path):
     write(tmp_path, 12, "dexpie", variant="dexpie-saturated", iteration=1, policy="base")
     write(tmp_path, 8, "dexpie", variant="recap", iteration=1, policy="base")
-    asked = Asked("difference", "dexpie", "recap", 1, "base", "Grasp")
-    assert measure(Results(tmp_path), asked) is None, "DexPIE was not run"
-    asked = replace(asked, minuend="dexpie-saturated")
-    assert measure(Results(tmp_path), asked).value == pytest.approx(20.0)
+    query = Query("difference", "dexpie", "recap", 1, "base", "Grasp")
+    assert answer(Results(tmp_path), query) is None, "DexPIE was not run"
+    query = replace(query, minuend="dexpie-saturated")
+    assert answer(Results(tmp_path), query).value == pytest.approx(20.0)
 
 
 def test_progress_is_a_mean_with_an_interval(tmp_path):
@@ -340,7 +344,7 @@ def test_progress_is_a_mean_with_an_interval(tmp_path):
     rows = [row | {"progress": v} for row, v in zip(read_record_file(path), values, strict=False)]
     labels = {name: rows[0][name] for name in ("method", "task", "variant", "iteration", "policy")}
     write_records(rows, tmp_path / "records", **labels, seed=1)
-    found = measure(Results(tmp_path), Asked("progress", "dexpie", "dexpie", 1, "base", "Grasp"))
+    found = answer(Results(tmp_path), Query("progress", "dexpie", "dexpie", 1, "base", "Grasp"))
     assert (found.value, found.n) == (62.5, 4)
     half = 1.96 * 100 * np.std(values, ddof=1) / 2
     assert found.low == pytest.approx(62.5 - half, abs=0.01)
@@ -349,4 +353,4 @@ def test_progress_is_a_mean_with_an_interval(tmp_path):
 
 def test_progress_of_records_from_before_it_is_not_run(folder):
     write(folder / "old", 2)
-    assert measure(Results(folder / "old"), asked("progress")) is None
+    assert answer(Results(folder / "old"), query("progress")) is None

@@ -87,7 +87,7 @@ def the_script(task: str, worlds: int):
     from dataclasses import replace
 
     from benchmark.grid.scripts import load_script
-    from benchmark.shipped import kept_path
+    from benchmark.kept.shipped import kept_path
     from dexfw_envs.runs.policies import read_policy
     from dexfw_envs.runs.settings import from_dict
 
@@ -131,7 +131,7 @@ def test_what_ships_is_what_is_kept(task, tmp_path):
     pytest.importorskip("torch", reason="kept policies are read by torch")
     pytest.importorskip("diffusers", reason="the schedule is that of diffusers")
     pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
-    from benchmark.shipped import kept_path, write
+    from benchmark.kept.shipped import kept_path, write
 
     fresh = write(kept_path(task), tmp_path / "fresh.npz", episodes=0, threads=1)
     header, arrays = read_arrays(shipped_path(task))
@@ -147,8 +147,8 @@ def test_a_policy_of_ones_own_is_exported_and_measured(tmp_path, capsys):
     pytest.importorskip("torch", reason="kept policies are read by torch")
     pytest.importorskip("diffusers", reason="the schedule is that of diffusers")
     pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
+    from benchmark.kept.shipped import Args, main
     from benchmark.protocol import ROOT
-    from benchmark.shipped import Args, main
 
     source = ROOT / "results/policies/dexflywheel/Grasp/i2-seed1.safetensors"
     main(Args(policy=source, output=tmp_path / "my.npz", episodes=2, threads=1))
@@ -164,8 +164,8 @@ def test_a_policy_of_ones_own_is_exported_and_measured(tmp_path, capsys):
 def test_other_policies_are_not_exported():
     pytest.importorskip("torch", reason="kept policies are read by torch")
     pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
+    from benchmark.kept.shipped import export
     from benchmark.protocol import ROOT
-    from benchmark.shipped import export
 
     other = next((ROOT / "results/policies").glob("human_demo-default/Grasp/*.safetensors"))
     with pytest.raises(ValueError, match="is no combined policy of dexflywheel"):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmark.figures.generation import of_runs
-from benchmark.figures.stored import Measured, Results
-from benchmark.grid.paper import Asked
+from benchmark.figures.data_generation import of_runs
+from benchmark.figures.query import Query
+from benchmark.figures.results import Measurement, Results
 
 Report = Mapping[str, Any]
-Quantity = Callable[[Results, Asked], Measured | None]
+Quantity = Callable[[Results, Query], Measurement | None]
 
 
 def _later_starts(found: Report) -> float:
@@ -53,29 +53,29 @@ STARTS = "starts %"
 
 
 def _collected(of: Callable[[Report], float], largest: bool) -> Quantity:
-    def measured(results: Results, asked: Asked) -> Measured | None:
-        turn = str(asked.iteration)
-        runs = [run for run in results.runs(asked) if turn in run.get("collection", {})]
+    def measured(results: Results, query: Query) -> Measurement | None:
+        turn = str(query.iteration)
+        runs = [run for run in results.runs(query) if turn in run.get("collection", {})]
         values = [of(run["collection"][turn]) for run in runs]
         return of_runs([max(values, default=0.0)] * len(values) if largest else values, runs)
 
     return measured
 
 
-def starts(results: Results, asked: Asked) -> Measured | None:
+def starts(results: Results, query: Query) -> Measurement | None:
     """Share of the episodes of a collection that start in a stage [%], the object's name."""
-    turn = str(asked.iteration)
-    runs = [run for run in results.runs(asked) if turn in run.get("collection", {})]
-    found = [run["collection"][turn]["starts"].get(asked.object, {}) for run in runs]
+    turn = str(query.iteration)
+    runs = [run for run in results.runs(query) if turn in run.get("collection", {})]
+    found = [run["collection"][turn]["starts"].get(query.object, {}) for run in runs]
     return of_runs([100 * stage.get("share", 0.0) for stage in found], runs)
 
 
 def _judged(name: str) -> Quantity:
-    def measured(results: Results, asked: Asked) -> Measured | None:
-        turn = str(asked.iteration)
-        runs = [run for run in results.runs(asked) if turn in run.get("critic_report", {})]
+    def measured(results: Results, query: Query) -> Measurement | None:
+        turn = str(query.iteration)
+        runs = [run for run in results.runs(query) if turn in run.get("critic_report", {})]
         reports = [run["critic_report"][turn]["calibration"]["rollouts"] for run in runs]
-        stages = [r["stages"].get(asked.object, {}) if asked.object else r for r in reports]
+        stages = [r["stages"].get(query.object, {}) if query.object else r for r in reports]
         kept = [(s[name], r) for s, r in zip(stages, runs, strict=True) if s.get(name) is not None]
         return of_runs([value for value, _ in kept], [run for _, run in kept])
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmark.figures.deployments import COLLECTION, CRITIC, INTERVENTIONS, JUMPS, STARTS
-from benchmark.grid.paper import PIE, Asked
+from benchmark.figures.pie_collection import COLLECTION, CRITIC, INTERVENTIONS, JUMPS, STARTS
+from benchmark.figures.query import Query
 from benchmark.grid.variants import (
     COMPARED,
     DISPLACEMENTS,
     EPISODES_LEARNED,
     GRID,
-    LATENCIES,
+    OTHER_LATENCIES,
     PIE_TASKS,
     RETRIES,
+    SYNCHRONOUS_LATENCIES,
     USUAL_LATENCY,
-    WAITS,
     Variant,
-    variant,
+    find_variant,
 )
+from benchmark.protocol import PIE
 from dexfw_envs.registry import entry
 
-Place = tuple[tuple[str, ...], str, Asked]  # labels of the row, column, figure
+Place = tuple[tuple[str, ...], str, Query]  # labels of the row, column, figure
 COLUMNS = (*PIE_TASKS, "mean")
 SYNCHRONOUS = "DexPIE, synchronous"  # holds the last command until a chunk is there
 ALL_EPISODES = 60  # that are collected
@@ -31,40 +32,40 @@ ALL_EPISODES = 60  # that are collected
 def _row(labels: tuple[str, ...], row: Variant, quantity: str = "T_OEP") -> Iterator[Place]:
     turn = 1 if row.turns is None else row.turns
     for task in COLUMNS:
-        yield labels, task, Asked(quantity, PIE, row.name, turn, row.policy, task)
+        yield labels, task, Query(quantity, PIE, row.name, turn, row.policy, task)
 
 
 def methods(last: int) -> Iterator[Place]:
     """Success and progress of DexPIE and what it is compared with."""
     for name in COMPARED:
-        row = variant(PIE, name)
+        row = find_variant(PIE, name)
         yield from _row((row.title, "success %"), row)
         yield from _row((row.title, "progress %"), row, "progress")
 
 
 def differences(last: int) -> Iterator[Place]:
     """DexPIE less the others, and less its ablations."""
-    others, ablated = [variant(PIE, name) for name in COMPARED], _of_table("pie_ablations")
+    others, ablated = [find_variant(PIE, name) for name in COMPARED], _of_table("pie_ablations")
     for row in (*others, *ablated):
         if row.name != PIE and "outcome" not in row.options:
             yield from _row((f"DexPIE less {row.title}",), row, "difference")
-    recap = variant(PIE, "recap")
+    recap = find_variant(PIE, "recap")
     for row in (recap, *(row for row in ablated if "outcome" in row.options)):
         yield from _less(row, "dexpie-saturated", "DexPIE, no ceiling,")  # these labels have none
-    yield from _less(recap, "hg-dagger", variant(PIE, "hg-dagger").title)
-    for steps in WAITS:
-        waiting, acting = variant(PIE, f"dexpie-waiting-{steps}"), _with_latency(PIE, steps)
+    yield from _less(recap, "hg-dagger", find_variant(PIE, "hg-dagger").title)
+    for steps in SYNCHRONOUS_LATENCIES:
+        waiting, acting = find_variant(PIE, f"dexpie-waiting-{steps}"), _with_latency(PIE, steps)
         yield from _less(waiting, acting, f"DexPIE at {steps} steps")
 
 
 def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:
-    for labels, task, asked in _row((f"{title} less {row.title}",), row, "difference"):
-        yield labels, task, replace(asked, minuend=minuend)
+    for labels, task, query in _row((f"{title} less {row.title}",), row, "difference"):
+        yield labels, task, replace(query, minuend=minuend)
 
 
 def ablations(last: int) -> Iterator[Place]:
     """Success with one setting changed."""
-    for row in (variant(PIE, PIE), *_of_table("pie_ablations")):
+    for row in (find_variant(PIE, PIE), *_of_table("pie_ablations")):
         yield from _row((row.title,), row)
 
 
@@ -75,11 +76,11 @@ def _with_latency(name: str, steps: int) -> str:
 def latency(last: int) -> Iterator[Place]:
     """Success against the latency in tests."""
     for name in ("bc", "dexpie"):
-        for steps in sorted({USUAL_LATENCY, *LATENCIES}):
-            row = variant(PIE, _with_latency(name, steps))
+        for steps in sorted({USUAL_LATENCY, *OTHER_LATENCIES}):
+            row = find_variant(PIE, _with_latency(name, steps))
             yield from _row((COMPARED[name][0], f"{steps} steps"), row)
-    for steps in WAITS:
-        row = variant(PIE, f"dexpie-waiting-{steps}")
+    for steps in SYNCHRONOUS_LATENCIES:
+        row = find_variant(PIE, f"dexpie-waiting-{steps}")
         yield from _row((SYNCHRONOUS, f"{steps} steps"), row)
 
 
@@ -87,7 +88,7 @@ def displacement(last: int) -> Iterator[Place]:
     """Success where the object starts elsewhere."""
     for name, (title, _) in COMPARED.items():
         for millimetres in (0, *DISPLACEMENTS):
-            row = variant(PIE, f"{name}-displaced-{millimetres}" if millimetres else name)
+            row = find_variant(PIE, f"{name}-displaced-{millimetres}" if millimetres else name)
             yield from _row((title, f"{millimetres} mm"), row)
 
 
@@ -95,7 +96,7 @@ def episodes(last: int) -> Iterator[Place]:
     """Success against the number of collected episodes; none is the reference policy."""
     counts = {0: "bc", **{n: f"dexpie-episodes-{n}" for n in EPISODES_LEARNED}, ALL_EPISODES: PIE}
     for count, name in counts.items():
-        yield from _row((str(count),), variant(PIE, name))
+        yield from _row((str(count),), find_variant(PIE, name))
 
 
 def collection(last: int) -> Iterator[Place]:
@@ -120,8 +121,8 @@ def stages(last: int) -> Iterator[Place]:
                     yield (stage or "all", quantity), task, _of_run(quantity, task, stage)
 
 
-def _of_run(quantity: str, task: str, stage: str = "", name: str = PIE) -> Asked:
-    return Asked(quantity, PIE, name, 1, "base", task, stage)
+def _of_run(quantity: str, task: str, stage: str = "", name: str = PIE) -> Query:
+    return Query(quantity, PIE, name, 1, "base", task, stage)
 
 
 def _of_table(name: str) -> list[Variant]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmark.grid.paper import Asked
+from benchmark.figures.query import Query
 from benchmark.kept.summaries import Summary, precision_of, read_summaries
 from benchmark.protocol import TURNS, USUAL_PRESET, name_in_grid, results_of
 from dexfw_envs.evaluation.records import Record, read_records
@@ -34,7 +34,7 @@ def legend(words: str) -> str:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A figure of ours; success, generation and differences in %, with 95 % intervals.
 
     Attributes:
@@ -115,16 +115,16 @@ class Results:
         found.pop("", None)
         return found
 
-    def records(self, asked: Asked, split: str) -> list[Record]:
+    def records(self, query: Query, split: str) -> list[Record]:
         """Return the episodes of a policy in a split, of one object if that is asked for."""
-        key = (asked.method, asked.variant, asked.iteration, asked.policy, asked.task, split)
+        key = (query.method, query.variant, query.iteration, query.policy, query.task, split)
         rows = self._groups.get(key, [])
-        return [row for row in rows if asked.object in ("", row["object"])]
+        return [row for row in rows if query.object in ("", row["object"])]
 
     def splits(self, task: str) -> list[str]:
         """Return the splits of which there are records of a task."""
         return sorted({key[5] for key in self._groups if key[4] == task})
 
-    def runs(self, asked: Asked) -> list[Summary]:
+    def runs(self, query: Query) -> list[Summary]:
         """Return the summaries of a method's runs of a task."""
-        return self.summaries.get((asked.method, asked.variant, asked.task), [])
+        return self.summaries.get((query.method, query.variant, query.task), [])

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from test_cells import STUB, cell
 
-from benchmark import endurance
-from benchmark.endurance import strike
 from benchmark.grid.cells import Cell
 from benchmark.grid.variants import PARENT, RETRIES, Variant
 from benchmark.kept.summaries import read_summary, status, summary_path
-from benchmark.running.place import CellFailed, Place, command, told
-from benchmark.running.run import run_cells, todo
-from benchmark.running.sharing import changed_settings, fork
-from benchmark.running.work import locked, work
+from benchmark.running.cell_runner import locked, run_cell
+from benchmark.running.forking import changed_settings, fork
+from benchmark.running.site import CellFailed, Site, fill_in, script_command
+from benchmark.running.worker_pool import cells_to_run, run_cells
+from benchmark.studies import endurance
+from benchmark.studies.endurance import strike
 from dexfw_envs.files import atomic_write_bytes
 from dexfw_envs.runs.checkpoints import load
 from dexfw_envs.runs.progress import STATE
@@ -31,43 +31,43 @@ STAGES = [f"{name}_{i}" for i in (1, 2, 3) for name in ("data", "eval")]
 
 
 @pytest.fixture
-def place(tmp_path):
+def site(tmp_path):
     (tmp_path / "baselines").mkdir()
     shutil.copy(STUB, tmp_path / "baselines" / "dexflywheel.py")
-    return Place(Path("results"), Path("runs"), root=tmp_path, threads=1)
+    return Site(Path("results"), Path("runs"), root=tmp_path, threads=1)
 
 
-def trace(place, one) -> list[str]:
-    path = place.home(one) / "trace.txt"
+def trace(site, one) -> list[str]:
+    path = site.cell_folder(one) / "trace.txt"
     return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
-def stages(place, one) -> list[str]:
-    return [line.split()[0] for line in trace(place, one)]
+def stages(site, one) -> list[str]:
+    return [line.split()[0] for line in trace(site, one)]
 
 
-def summary(place, one) -> dict:
-    found = read_summary(summary_path(one, place.results_of(one)))
+def summary(site, one) -> dict:
+    found = read_summary(summary_path(one, site.results_of(one)))
     assert found is not None
     return found
 
 
-def test_missing_cells_run_and_done_ones_are_skipped(place):
+def test_missing_cells_run_and_done_ones_are_skipped(site):
     lines, cells = [], [cell(seed=1), cell(seed=2)]
-    outcome = run_cells(cells, place, workers=2, report=lines.append)
+    outcome = run_cells(cells, site, workers=2, report=lines.append)
     assert (sorted(c.seed for c in outcome.done), outcome.failed) == ([1, 2], {})
-    assert [status(c, place.results_of(c), place.root) for c in cells] == ["done", "done"]
-    assert todo([*cells, cell(seed=3)], place.results_of, place.root) == [cell(seed=3)]
-    found = summary(place, cells[0])
+    assert [status(c, site.results_of(c), site.root) for c in cells] == ["done", "done"]
+    assert cells_to_run([*cells, cell(seed=3)], site.results_of, site.root) == [cell(seed=3)]
+    found = summary(site, cells[0])
     assert found["seconds"] == dict.fromkeys(STAGES, 60.0)
     assert (found["method_version"], found["commit"], found["threads"]) == (7, "c0ffee", 1)
     assert [row["success"] for row in found["success"]] == [0.2, 0.3, 0.4]
     assert list(found["curves"]) == ["charts/base_success"]
-    manifest = json.loads((place.root / "results/manifest.json").read_text())
+    manifest = json.loads((site.root / "results/manifest.json").read_text())
     assert list(manifest) == [f"dexflywheel/main/Grasp/seed{s}" for s in (1, 2)]
     assert manifest["dexflywheel/main/Grasp/seed1"]["minutes"] == 6.0
-    work(cells[0], place)  # a finished run that is called again does no stage twice
-    assert stages(place, cells[0]) == STAGES
+    run_cell(cells[0], site)  # a finished run that is called again does no stage twice
+    assert stages(site, cells[0]) == STAGES
 
 
 def kill_at(worker: int, trace: Path, lines: int) -> None:
@@ -82,7 +82,7 @@ def kill_at(worker: int, trace: Path, lines: int) -> None:
     subprocess.Popen([sys.executable, "-c", program, str(trace), str(lines), str(worker)])
 
 
-def test_a_killed_worker_is_replaced_and_loses_one_stage_at_most(place, monkeypatch):
+def test_a_killed_worker_is_replaced_and_loses_one_stage_at_most(site, monkeypatch):
     rng, one, told_lines = random.Random(0), cell(), []
     first = rng.randint(1, 3)
     halts = [first, first + rng.randint(1, 3)]
@@ -92,32 +92,32 @@ def test_a_killed_worker_is_replaced_and_loses_one_stage_at_most(place, monkeypa
         told_lines.append(line)
         if line.startswith("begins") and halts:
             (worker,) = multiprocessing.active_children()
-            kill_at(worker.pid, place.home(one) / "trace.txt", halts.pop(0))
+            kill_at(worker.pid, site.cell_folder(one) / "trace.txt", halts.pop(0))
 
-    outcome = run_cells([one], place, report=report)
+    outcome = run_cells([one], site, report=report)
     assert outcome.done == [one]
     assert sum(line.startswith("killed") for line in told_lines) == 2
-    assert list(dict.fromkeys(stages(place, one))) == STAGES
-    assert len(stages(place, one)) <= len(STAGES) + 2
-    assert len({line.split()[1] for line in trace(place, one)}) == 3  # three processes
+    assert list(dict.fromkeys(stages(site, one))) == STAGES
+    assert len(stages(site, one)) <= len(STAGES) + 2
+    assert len({line.split()[1] for line in trace(site, one)}) == 3  # three processes
 
 
-def test_twenty_kills_at_random_moments_change_nothing(place, monkeypatch):
+def test_twenty_kills_at_random_moments_change_nothing(site, monkeypatch):
     """Harness, worker or script: a kill costs the stage under way at most, the results never."""
     cells = [cell(name, seed=s) for name in ("", "sac", "touch", "image") for s in (1, 2)]
     monkeypatch.setenv("STUB_SECONDS", "0.05")
     rng = random.Random(1)
 
     def run():
-        left = todo(cells, place.results_of, place.root)
-        sys.exit(bool(run_cells(left, place, workers=2).failed))
+        left = cells_to_run(cells, site.results_of, site.root)
+        sys.exit(bool(run_cells(left, site, workers=2).failed))
 
-    leash = place.root / "leash"
+    leash = site.root / "leash"
     monkeypatch.setenv("STUB_LEASH", str(leash))
     done_kills, kill = [], os.kill
 
     def begun():
-        return sum(len(trace(place, one)) for one in cells)
+        return sum(len(trace(site, one)) for one in cells)
 
     def allow(stages):
         atomic_write_bytes(leash, str(stages).encode())
@@ -138,18 +138,18 @@ def test_twenty_kills_at_random_moments_change_nothing(place, monkeypatch):
         time.sleep(rng.uniform(0.0, 0.05))
 
     allow(0)
-    monkeypatch.setattr("benchmark.endurance.os.kill", counted_kill)
+    monkeypatch.setattr("benchmark.studies.endurance.os.kill", counted_kill)
     struck = strike(lambda: Forked(run), wait, 20, rng)
     monkeypatch.undo()
     assert struck.total() == 20 and len(struck) == 3
-    done = [stages(place, one) for one in cells]
+    done = [stages(site, one) for one in cells]
     assert all(list(dict.fromkeys(found)) == STAGES for found in done)
     lost = sum(map(len, done)) - len(cells) * len(STAGES)
     assert lost <= 2 * struck["harness"] + struck["worker"] + struck["script"]
-    twin = Place(place.results, place.runs, root=place.root.parent / "twin")
-    shutil.copytree(place.root / "baselines", twin.root / "baselines")
+    twin = Site(site.results, site.runs, root=site.root.parent / "twin")
+    shutil.copytree(site.root / "baselines", twin.root / "baselines")
     assert not run_cells(cells, twin, workers=2).failed
-    assert contents(place) == contents(twin)
+    assert contents(site) == contents(twin)
 
 
 class Forked:
@@ -168,59 +168,59 @@ class Forked:
         return self.process.exitcode
 
 
-def contents(place) -> dict[str, bytes]:
+def contents(site) -> dict[str, bytes]:
     """All results by name, without a manifest that was cut, which git ignores."""
-    folder = place.root / "results"
+    folder = site.root / "results"
     files = [p for p in folder.rglob("*") if p.is_file() and not p.match(".manifest.json.*.tmp")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def test_a_script_that_fails_is_named_and_the_others_go_on(place, monkeypatch, capfd):
+def test_a_script_that_fails_is_named_and_the_others_go_on(site, monkeypatch, capfd):
     monkeypatch.setenv("STUB_FAILS", "1")
     absent, one = cell("default", "human_demo"), cell()
-    outcome = run_cells([absent, one], place)
+    outcome = run_cells([absent, one], site)
     assert outcome.done == []
     assert set(outcome.failed.values()) == {"exit code 1"}
     err = capfd.readouterr().err
     assert "no script baselines/human_demo.py" in err
     assert "the stub was asked to fail" in err and "log.txt" in err
-    assert status(one, place.results_of(one), place.root) == "missing"
+    assert status(one, site.results_of(one), site.root) == "missing"
     monkeypatch.delenv("STUB_FAILS")
-    assert run_cells([one], place).done == [one]
+    assert run_cells([one], site).done == [one]
 
 
-def test_a_run_that_measured_everything_is_done_whatever_its_exit_code(place, monkeypatch):
+def test_a_run_that_measured_everything_is_done_whatever_its_exit_code(site, monkeypatch):
     monkeypatch.setenv("STUB_EXIT", "1")  # as of a demonstration whose wheel did not turn
     one = cell(preset="quick")
-    assert run_cells([one], place).done == [one]
-    assert summary(place, one)["success"][-1]["iteration"] == 2
+    assert run_cells([one], site).done == [one]
+    assert summary(site, one)["success"][-1]["iteration"] == 2
 
 
-def test_a_cell_is_worked_on_by_one_process_at_a_time(place, monkeypatch):
-    monkeypatch.setattr("benchmark.running.work.PATIENCE", 0.2)
-    home = place.home(cell())
+def test_a_cell_is_worked_on_by_one_process_at_a_time(site, monkeypatch):
+    monkeypatch.setattr("benchmark.running.cell_runner.PATIENCE", 0.2)
+    home = site.cell_folder(cell())
     home.mkdir(parents=True)
     with (
         locked(home / "lock"),
         pytest.raises(BlockingIOError, match="is at work in process"),
     ):
-        work(cell(), place)
-    work(cell(), place)
+        run_cell(cell(), site)
+    run_cell(cell(), site)
 
 
-def test_a_run_starts_from_the_stages_it_shares(place):
+def test_a_run_starts_from_the_stages_it_shares(site):
     pytest.importorskip("torch", reason="a run's progress is kept by torch")
     whole, five, no_aep = cell(), cell("five-turns"), cell("no-aep")
     lines = []
-    outcome = run_cells([five, whole], place, workers=2, report=lines.append)
+    outcome = run_cells([five, whole], site, workers=2, report=lines.append)
     assert outcome.done == [whole, five]  # the parent first, whatever the order
-    assert stages(place, five) == ["data_4", "eval_4", "data_5", "eval_5"]
-    found = summary(place, five)
+    assert stages(site, five) == ["data_4", "eval_4", "data_5", "eval_5"]
+    found = summary(site, five)
     assert list(found["seconds"]) == [*STAGES, "data_4", "eval_4", "data_5", "eval_5"]
     assert found["variant"] == "five-turns" and "--iterations 5" in found["command"]
-    run_cells([no_aep], place)
-    assert stages(place, no_aep) == STAGES[2:]
-    (run,) = place.home(no_aep).glob("DexFW*")
+    run_cells([no_aep], site)
+    assert stages(site, no_aep) == STAGES[2:]
+    (run,) = site.cell_folder(no_aep).glob("DexFW*")
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["aep"], config["variant"], config["iterations"]) == (False, "no-aep", 3)
     state = load((run / "checkpoints" / STATE).read_bytes())
@@ -229,73 +229,78 @@ def test_a_run_starts_from_the_stages_it_shares(place):
     assert len((run / "metrics.jsonl").read_bytes().splitlines()) == 6
 
 
-def test_a_run_is_given_the_finished_run_of_another(place):
-    row = Variant("dexflywheel", "later", "later", (), "d", 1.0, ("--seed-from", PARENT), given="")
+def test_a_run_is_given_the_finished_run_of_another(site):
+    row = Variant(
+        "dexflywheel", "later", "later", (), "d", 1.0, ("--seed-from", PARENT), uses_run_of=""
+    )
     later = Cell(row, "Grasp", 1, "laptop")
     with pytest.raises(CellFailed, match="needs the run of dexflywheel-Grasp-seed1-laptop"):
-        command(later, place)
-    assert run_cells([later, cell()], place, workers=2).done == [cell(), later]
-    (run,) = place.home(cell()).glob("DexFW*")
-    words = command(later, place)
-    assert words[words.index("--seed-from") + 1] == os.path.relpath(run, place.root)
-    assert stages(place, later) == STAGES
+        script_command(later, site)
+    assert run_cells([later, cell()], site, workers=2).done == [cell(), later]
+    (run,) = site.cell_folder(cell()).glob("DexFW*")
+    words = script_command(later, site)
+    assert words[words.index("--seed-from") + 1] == os.path.relpath(run, site.root)
+    assert stages(site, later) == STAGES
     assert PARENT in later.options  # so that the digest does not hang on a folder
 
 
-def test_a_run_is_told_how_many_second_tries_another_had(place):
-    row = Variant("dexflywheel", "later", "later", (), "d", 1.0, ("--retries", RETRIES), given="")
+def test_a_run_is_told_how_many_second_tries_another_had(site):
+    row = Variant(
+        "dexflywheel", "later", "later", (), "d", 1.0, ("--retries", RETRIES), uses_run_of=""
+    )
     later = Cell(row, "Grasp", 1, "laptop")
     with pytest.raises(CellFailed, match="needs the run of dexflywheel-Grasp-seed1-laptop"):
-        command(later, place)
-    run_cells([cell()], place)
-    (run,) = place.home(cell()).glob("DexFW*")
+        script_command(later, site)
+    run_cells([cell()], site)
+    (run,) = site.cell_folder(cell()).glob("DexFW*")
     (run / "collection_1.json").write_text('{"episodes": 60, "retries": 7}')
-    words = command(later, place)
+    words = script_command(later, site)
     assert words[words.index("--retries") + 1] == "7" and RETRIES in later.options
-    settings = changed_settings(later, told(later, place, row.options), {"retries": None})
+    settings = changed_settings(later, fill_in(later, site, row.options), {"retries": None})
     assert settings["retries"] == 7
 
 
-def test_a_policy_of_another_run_is_measured(place):
-    row = Variant("dexflywheel", "slow", "slow", (), "d", 1.0, ("--timestep-scale", "2"), given="",
-                  measures=2)  # fmt: skip
+def test_a_policy_of_another_run_is_measured(site):
+    row = Variant("dexflywheel", "slow", "slow", (), "d", 1.0, ("--timestep-scale", "2"),
+                  uses_run_of="",
+                  evaluates_turn=2)  # fmt: skip
     slow = Cell(row, "Grasp", 1, "laptop")
-    assert run_cells([cell(), slow], place).done == [cell(), slow]
-    (run,) = place.home(cell()).glob("DexFW*")
-    policy = os.path.relpath(run / "checkpoints" / "policy_2.pt", place.root)
-    assert (place.home(slow) / "log.txt").read_text() == f"measured {policy}\n"
-    found = summary(place, slow)
+    assert run_cells([cell(), slow], site).done == [cell(), slow]
+    (run,) = site.cell_folder(cell()).glob("DexFW*")
+    policy = os.path.relpath(run / "checkpoints" / "policy_2.pt", site.root)
+    assert (site.cell_folder(slow) / "log.txt").read_text() == f"measured {policy}\n"
+    found = summary(site, slow)
     assert list(found["seconds"]) == ["evaluate"] and policy in found["command"]
-    assert todo([slow], place.results_of, place.root) == []
+    assert cells_to_run([slow], site.results_of, site.root) == []
     assert "dexflywheel/slow/Grasp/seed1" in json.loads(
-        (place.root / "results/manifest.json").read_text()
+        (site.root / "results/manifest.json").read_text()
     )
 
 
-def test_without_a_finished_parent_a_cell_runs_from_the_start(place):
-    assert run_cells([cell("cumulative")], place).done == [cell("cumulative")]
-    assert stages(place, cell("cumulative")) == STAGES
+def test_without_a_finished_parent_a_cell_runs_from_the_start(site):
+    assert run_cells([cell("cumulative")], site).done == [cell("cumulative")]
+    assert stages(site, cell("cumulative")) == STAGES
 
 
-def test_a_copy_that_was_cut_is_made_anew(place):
+def test_a_copy_that_was_cut_is_made_anew(site):
     pytest.importorskip("torch", reason="a run's progress is kept by torch")
-    run_cells([cell()], place)
-    (source,) = place.home(cell()).glob("DexFW*")
-    home = place.home(cell("no-aep"))
+    run_cells([cell()], site)
+    (source,) = site.cell_folder(cell()).glob("DexFW*")
+    home = site.cell_folder(cell("no-aep"))
     (home / ".fork" / "D_1").mkdir(parents=True)
     (home / ".fork" / "config.json").write_text("{}")
-    run = fork(source, cell("no-aep"), place)
+    run = fork(source, cell("no-aep"), site)
     assert run == home / source.name
     assert not (home / ".fork").exists() and not (run / "D_1").exists()
     assert [p.name for p in run.glob("eval_*")] == ["eval_1.json"]
 
 
-def test_an_ablation_starts_from_the_demonstrations_and_the_reference(place, monkeypatch):
-    monkeypatch.setattr("benchmark.running.place.status", lambda *_: "done")
+def test_an_ablation_starts_from_the_demonstrations_and_the_reference(site, monkeypatch):
+    monkeypatch.setattr("benchmark.running.site.status", lambda *_: "done")
     pytest.importorskip("torch", reason="a run's progress is kept by torch")
-    shutil.copy(STUB, place.root / "baselines" / "dexpie.py")
+    shutil.copy(STUB, site.root / "baselines" / "dexpie.py")
     sync = cell("dexpie-sync", "dexpie")
-    source = place.home(sync.parent) / "DexFW-run"
+    source = site.cell_folder(sync.parent) / "DexFW-run"
     shared = {"demos/0.h5", "checkpoints/policy_0.pt", "eval_0.json"}
     for name in (*shared, "D_1/0.h5", "checkpoints/policy_1.pt", "eval_1.json", "metrics.jsonl"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +312,7 @@ def test_an_ablation_starts_from_the_demonstrations_and_the_reference(place, mon
     config = {"inference": "async", "retries": None, "variant": "dexpie"}
     made = {"config": config, "provenance": {}}
     (source / "config.json").write_text(json.dumps(made))
-    run = fork(source, sync, place)
+    run = fork(source, sync, site)
     own = {"config.json", "metrics.jsonl", "stages.json", f"checkpoints/{STATE}"}
     assert {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} == shared | own
     assert list(load((run / "checkpoints" / STATE).read_bytes())["done"]) == list(names[:3])
@@ -330,8 +335,8 @@ def test_settings_follow_from_options():
         changed("image")
 
 
-def test_commands_name_no_absolute_path(place):
-    words = command(cell("five-turns", seed=1), place)
+def test_commands_name_no_absolute_path(site):
+    words = script_command(cell("five-turns", seed=1), site)
     assert words[0] == "baselines/dexflywheel.py"
     assert words[words.index("--records") + 1] == "results/records"
     assert not any(Path(word).is_absolute() for word in words)
