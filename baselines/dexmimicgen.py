@@ -529,7 +529,10 @@ CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATU
 
 # Copied from baselines/dexflywheel.py: features
 def features(obs: Observation, whole: bool = False) -> torch.Tensor:
-    """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D)."""
+    """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D).
+
+    Observations with an "object_id", one-hot (N, I), also tell which object it is: a study adds it.
+    """
     arms = read_proprio(obs["proprio"])
     objects = read_objects(obs["object"])
 
@@ -542,6 +545,8 @@ def features(obs: Observation, whole: bool = False) -> torch.Tensor:
     columns += [objects.position, offset, in_palm]
     if whole:
         columns.append(objects.quaternion_and_velocities)
+    if "object_id" in obs:
+        columns.append(obs["object_id"])
     return torch.cat([torch.as_tensor(x).flatten(1) for x in columns], dim=1).float()
 
 

@@ -1,4 +1,4 @@
-"""Policies that are told which object they have before them."""
+"""Policies that are given the object's id."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_the_policy_sees_a_column_per_object_and_is_tested_in_the_same_scenes(ru
 
         def train_base(again):
             episodes = list(again.data())
-            assert [len(e.observations[object_identity.WHICH]) for e in episodes] == [
+            assert [len(e.observations[object_identity.OBJECT_ID]) for e in episodes] == [
                 len(e.actions) + 1 for e in episodes
             ]
             learn(again)
