@@ -3,7 +3,8 @@
 import sys
 
 from benchmark.kept import shipped
+from benchmark.kept.shipped import Args, main
 from dexfw_envs.console.command import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_command(shipped.Args, shipped.main, shipped.__doc__))
+    sys.exit(run_command(Args, main, shipped.__doc__))

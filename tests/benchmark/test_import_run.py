@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from test_harness import site, stages  # noqa: F401
+from test_running import site, stages  # noqa: F401
 
 from benchmark.grid.cells import Cell, earlier_digest
 from benchmark.grid.variants import PARENT, Variant, find_variant

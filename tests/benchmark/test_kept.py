@@ -26,7 +26,7 @@ from dexfw_envs.evaluation.records import COLUMNS, OLDER, write_records
 from dexfw_envs.evaluation.video import VideoWriter
 from dexfw_envs.runs.checkpoints import dump
 from dexfw_envs.runs.policies import read_policy, write_policy
-from dexfw_envs.runs.settings import from_dict
+from dexfw_envs.runs.settings import ScriptArgs, from_dict
 
 KEPT = sorted((ROOT / "results/policies/dexflywheel").glob("*/i*-seed*.safetensors"))
 SCENES = split("Grasp", "T_OEP", 8, 1)
@@ -34,7 +34,7 @@ WON = [True, True, False, True, True, False, True, True]
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(ScriptArgs):
     threads: int = 2
 
 

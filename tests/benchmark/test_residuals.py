@@ -26,7 +26,7 @@ import dexfw_envs
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(ScriptArgs):
     task: str = "Grasp"
     threads: int = 2
 
