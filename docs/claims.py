@@ -55,5 +55,5 @@ def _row(claim: Claim, found: Finding) -> tuple[str, ...]:
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows)]
     text = "\n".join(lines) + "\n"
-    told = legend(text)
-    return f"{text}\n{told}.\n" if told else text
+    note = legend(text)
+    return f"{text}\n{note}.\n" if note else text

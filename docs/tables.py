@@ -48,8 +48,8 @@ def _cell(groups: dict[tuple, list[Record]], key: tuple) -> str:
 def _with_legend(lines: Sequence[str]) -> str:
     """A table's lines, and below them what the marks in it mean."""
     text = "\n".join(lines) + "\n"
-    told = legend(text)
-    return f"{text}\n{told}.\n" if told else text
+    note = legend(text)
+    return f"{text}\n{note}.\n" if note else text
 
 
 def _read(task: str, records: Path, method: str = METHOD) -> list[Record]:
@@ -119,9 +119,9 @@ def _measures(shown: dict[tuple, list[Record]]) -> str:
     """Say what the task reports beside success, of the last row and turn on T_OEP."""
     kept = [rows for key, rows in shown.items() if key[-2:] == ("combined", "T_OEP")]
     means = mean_measures(kept[-1]) if kept else {}
-    told = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items())
+    note = ", ".join(f"`{name}` {mean:.2f}" for name, mean in means.items())
     where = "means at the end of all episodes of the last `combined` on `T_OEP`"
-    return told and f"\nMeasures beside success, {where}: {told}.\n"
+    return note and f"\nMeasures beside success, {where}: {note}.\n"
 
 
 def short(commit: str) -> str:

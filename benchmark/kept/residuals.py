@@ -26,10 +26,10 @@ from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.settings import from_dict
 
 EPISODES = 2  # per object, the least that tells one object from one scene
-THIRDS = ("light third", "middle third", "heavy third")
+MASS_THIRDS = ("light third", "middle third", "heavy third")
 
 
-class Watched:
+class ResidualRecorder:
     """A combined policy that keeps the size of its residual beside that of its base action.
 
     Args:
@@ -63,15 +63,15 @@ class Watched:
         return action
 
 
-def groups(task: str) -> dict[str, list[str]]:
+def object_groups(task: str) -> dict[str, list[str]]:
     """Objects of a task by shape family, and by mass in three groups of equal size."""
     found: dict[str, list[str]] = defaultdict(list)
     names = objects_for(task, iterations(task))
     for name in names:
         found[get_object(name).category].append(name)
     by_mass = sorted(names, key=lambda name: get_object(name).mass)
-    thirds = (list(part) for part in np.array_split(by_mass, len(THIRDS)))
-    return {**dict(zip(THIRDS, thirds, strict=True)), **found}
+    thirds = (list(part) for part in np.array_split(by_mass, len(MASS_THIRDS)))
+    return {**dict(zip(MASS_THIRDS, thirds, strict=True)), **found}
 
 
 def joint_difference(first: Episode, second: Episode) -> float:
@@ -89,7 +89,7 @@ def _arm_joints(proprio: np.ndarray) -> np.ndarray:
 def mean_differences(differences: Mapping[str, Iterable[float]], task: str) -> dict[str, float]:
     """Mean of each object's joint differences and, under its name, of each group of objects."""
     found = {name: float(np.mean(list(values))) for name, values in differences.items()}
-    for name, members in groups(task).items():
+    for name, members in object_groups(task).items():
         if all(member in found for member in members):
             found[name] = float(np.mean([found[member] for member in members]))
     return found
@@ -103,7 +103,7 @@ def measure_residual(combined: Policy, base: Policy, env: EpisodeEnv, task: str)
         and "n", the scenes.
     """
     scenes = split(task, "objects", EPISODES * len(objects_for(task, iterations(task))), seed=0)
-    watched = Watched(combined)
+    watched = ResidualRecorder(combined)
     once = {"scenarios": scenes, "observation_keys": ["proprio"]}
     runs = [
         list(run_episodes(env, watched, on_step=watched.note_episodes, **once)),

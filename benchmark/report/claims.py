@@ -113,11 +113,11 @@ def effect(
 
     def find(results: Results) -> Finding:
         known = _published_gap(better, worse) if theirs is None else theirs
-        told = "no figure" if known is None else points(known)
+        text = "no figure" if known is None else points(known)
         ours = contrast(results, pairs_of(better, worse), split)
         if ours is None:
-            return _not_run(told + note)
-        return Finding(told + note, words(ours, signed=True), ours.seeds, judge_effect(ours, known))
+            return _not_run(text + note)
+        return Finding(text + note, words(ours, signed=True), ours.seeds, judge_effect(ours, known))
 
     return find
 
@@ -156,15 +156,15 @@ def gap(
 
     def find(results: Results) -> Finding:
         theirs = [_published(one) for one in (better, worse)]
-        told = _side_by_side(theirs, digits, unit)
+        text = _side_by_side(theirs, digits, unit)
         ours = [answer(results, one) for one in (better, worse)]
         if None in ours:
-            return _not_run(told)
+            return _not_run(text)
         values = [found.value for found in ours if found is not None]
         seeds = tuple(sorted({seed for found in ours if found for seed in found.seeds}))
         sign = -1.0 if less_is_better else 1.0
         verdict = judge_gap(sign * (values[0] - values[1]), sign * (theirs[0] - theirs[1]))
-        return Finding(told, label + _side_by_side(values, digits, unit), seeds, verdict)
+        return Finding(text, label + _side_by_side(values, digits, unit), seeds, verdict)
 
     return find
 
@@ -175,11 +175,11 @@ def at_most(query: Query, digits: int = 1, unit: str = "") -> Callable[[Results]
     def find(results: Results) -> Finding:
         ours = answer(results, query)
         theirs = _published(query)
-        told = f"{theirs:.{digits}f}{unit}"
+        text = f"{theirs:.{digits}f}{unit}"
         if ours is None:
-            return _not_run(told)
+            return _not_run(text)
         verdict = REPRODUCES if ours.value <= theirs else DOES_NOT
-        return Finding(told, f"{ours.value:.{digits}f}{unit}", ours.seeds, verdict)
+        return Finding(text, f"{ours.value:.{digits}f}{unit}", ours.seeds, verdict)
 
     return find
 
@@ -190,11 +190,11 @@ def same(query: Query, unit: str = "") -> Callable[[Results], Finding]:
     def find(results: Results) -> Finding:
         ours = answer(results, query)
         theirs = _published(query)
-        told = f"{theirs:.0f}{unit}"
+        text = f"{theirs:.0f}{unit}"
         if ours is None:
-            return _not_run(told)
+            return _not_run(text)
         verdict = REPRODUCES if ours.value == theirs else DOES_NOT
-        return Finding(told, f"{ours.value:.0f}{unit}", ours.seeds, verdict)
+        return Finding(text, f"{ours.value:.0f}{unit}", ours.seeds, verdict)
 
     return find
 

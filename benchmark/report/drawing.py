@@ -39,8 +39,8 @@ def panels(tasks: Sequence[str] = TASKS) -> tuple[Figure, Iterator[tuple[str, Ax
 
 def say_not_run(axes: Axes) -> None:
     """Say in a panel that there is nothing to show."""
-    place = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "color": GREY}
-    axes.text(0.98, 0.04, "not run", **place)
+    corner = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "color": GREY}
+    axes.text(0.98, 0.04, "not run", **corner)
 
 
 def legend(figure: Figure) -> None:

@@ -1,4 +1,4 @@
-"""Which tables there are: rows, columns, and the figure that each place asks for."""
+"""Which tables there are: rows, columns, and the query behind each entry."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from benchmark.figures.published import JOINT_DIFFERENCE
 from benchmark.figures.query import Query
 from benchmark.grid.variants import GRID, Variant, find_variant
-from benchmark.kept.residuals import THIRDS, groups
+from benchmark.kept.residuals import MASS_THIRDS, object_groups
 from benchmark.protocol import FLYWHEEL, HUMAN, MIMICGEN, TASKS
 from benchmark.report import pie_layouts
-from benchmark.report.pie_layouts import Place
+from benchmark.report.pie_layouts import TableEntry
 from dexfw_envs.catalog.curricula import iterations, objects_for
 
 COLUMNS = (*TASKS, "mean")
@@ -37,18 +37,18 @@ class Layout:
         name: Name of its files.
         title: What it shows.
         heads: Names of the labels of a row.
-        places: Makes all places of the table, row by row; takes the last turn.
+        entries: Makes all entries of the table, row by row; takes the last turn.
         note: What to know when reading it.
     """
 
     name: str
     title: str
     heads: tuple[str, ...]
-    places: Callable[[int], Iterator[Place]]
+    entries: Callable[[int], Iterator[TableEntry]]
     note: str
 
 
-def _flywheel(last: int) -> Iterator[Place]:
+def _flywheel(last: int) -> Iterator[TableEntry]:
     numbers = ("number of objects", "number of surroundings", "number of poses")
     design = (*numbers, "configurations", "trajectories")
     for task in COLUMNS:
@@ -56,10 +56,10 @@ def _flywheel(last: int) -> Iterator[Place]:
             row = (task, str(turn))
             for quantity in design:
                 column = quantity.removeprefix("number of ")
-                yield row, column, Query(quantity, FLYWHEEL, "", turn, "", task)
+                yield TableEntry(row, column, Query(quantity, FLYWHEEL, "", turn, "", task))
             for policy in ("base", "combined"):
                 query = Query("T_OEP", FLYWHEEL, "", turn, policy, task)
-                yield row, f"T_OEP {policy} %", query
+                yield TableEntry(row, f"T_OEP {policy} %", query)
 
 
 def _final(row: Variant, last: int) -> tuple[str, str, int, str]:
@@ -72,17 +72,17 @@ def _of_table(name: str) -> list[Variant]:
     return [row for row in GRID if name in row.tables]
 
 
-def _baselines(last: int) -> Iterator[Place]:
+def _baselines(last: int) -> Iterator[TableEntry]:
     for row in sorted(_of_table("baselines"), key=lambda row: row.method == FLYWHEEL):
         for task in COLUMNS:
-            yield (row.title,), task, Query("T_OEP", *_final(row, last), task)
+            yield TableEntry((row.title,), task, Query("T_OEP", *_final(row, last), task))
 
 
-def _differences(last: int) -> Iterator[Place]:
+def _differences(last: int) -> Iterator[TableEntry]:
     for row in _of_table("differences"):
         for task in COLUMNS if row.method != FLYWHEEL else ():
             query = Query("difference", *_final(row, last), task)
-            yield (f"DexFlyWheel less {row.title}",), task, query
+            yield TableEntry((f"DexFlyWheel less {row.title}",), task, query)
 
 
 #: Quantities of making data, and their names in the table.
@@ -95,7 +95,7 @@ MAKING = {
 }
 
 
-def _generation(last: int) -> Iterator[Place]:
+def _generation(last: int) -> Iterator[TableEntry]:
     """Rows by maker; both kinds of the flywheel's data come from one stage and share its time."""
     times = ("seconds a trajectory", "hours for 500")
     makers = [("People", (HUMAN, "enhanced", 1, "edited"), times)]
@@ -112,69 +112,73 @@ def _generation(last: int) -> Iterator[Place]:
     for title, maker, quantities in makers:
         for quantity in quantities:
             for task in COLUMNS:
-                yield (title, MAKING[quantity]), task, Query(quantity, *maker, task)
+                yield TableEntry((title, MAKING[quantity]), task, Query(quantity, *maker, task))
 
 
-def _ablations(last: int) -> Iterator[Place]:
+def _ablations(last: int) -> Iterator[TableEntry]:
     rows = [row for row in _of_table("ablations") if row.method == FLYWHEEL]
     for row in sorted(rows, key=lambda row: row.name == ""):
         for task in COLUMNS:
-            yield (row.title,), task, Query("T_OEP", *_final(row, last), task)
+            yield TableEntry((row.title,), task, Query("T_OEP", *_final(row, last), task))
 
 
-def _variants(last: int) -> Iterator[Place]:
+def _variants(last: int) -> Iterator[TableEntry]:
     for row in _of_table("variants"):
         turns = range(last + 1, row.turns + 1) if row.turns else (last,)
         for turn in turns:  # turns up to the last usual one are those of the method itself
             for task in COLUMNS:
                 query = Query("T_OEP", FLYWHEEL, row.name, turn, row.policy, task)
-                yield (row.title, str(turn)), task, query
+                yield TableEntry((row.title, str(turn)), task, query)
 
 
-def _objects(last: int) -> Iterator[Place]:
+def _objects(last: int) -> Iterator[TableEntry]:
     rows = [find_variant(MIMICGEN, "default"), find_variant(MIMICGEN, "enhanced")]
     rows += [find_variant(FLYWHEEL, "no-residual"), find_variant(FLYWHEEL)]
     for row in rows:
         method, name, turn, _ = _final(row, last)
         for task in COLUMNS:
             query = Query("objects handled", method, name, turn, "edited", task)
-            yield (row.title,), task, query
+            yield TableEntry((row.title,), task, query)
 
 
-def _turns(last: int) -> Iterator[Place]:
+def _turns(last: int) -> Iterator[TableEntry]:
     splits = [(1, 1), *((turn, turn + 1) for turn in range(1, min(last, 2) + 1))]
     for turn, split in splits:
         for policy in ("base", "combined"):
             for task in COLUMNS:
                 query = Query(f"T_O({split})", FLYWHEEL, "", turn, policy, task)
-                yield (f"T_O({split})", str(turn), policy), task, query
+                yield TableEntry((f"T_O({split})", str(turn), policy), task, query)
 
 
-def _per_object(last: int) -> Iterator[Place]:
+def _per_object(last: int) -> Iterator[TableEntry]:
     for task in TASKS:
         for name in objects_for(task, iterations(task)):
             for policy in ("base", "combined"):
                 query = Query("T_OEP", FLYWHEEL, "", last, policy, task, name)
-                yield (task, name), f"T_OEP {policy} %", query
+                yield TableEntry((task, name), f"T_OEP {policy} %", query)
             query = Query("objects", FLYWHEEL, "", last, "combined", task, name)
-            yield (task, name), "objects combined %", query
+            yield TableEntry((task, name), "objects combined %", query)
 
 
 def _by_group(pair: tuple[str, str]) -> tuple[int, str, int]:
     """Groups by mass first, then the paper's objects and shape families by name; then tasks."""
     task, name = pair
-    return (THIRDS.index(name) if name in THIRDS else len(THIRDS), name, TASKS.index(task))
+    return (
+        MASS_THIRDS.index(name) if name in MASS_THIRDS else len(MASS_THIRDS),
+        name,
+        TASKS.index(task),
+    )
 
 
-def _residual(last: int) -> Iterator[Place]:
+def _residual(last: int) -> Iterator[TableEntry]:
     for turn in range(1, last + 1):
         for task in COLUMNS:
             query = Query("residual ratio", FLYWHEEL, "", turn, "combined", task)
-            yield (f"residual / base %, turn {turn}", ""), task, query
-    ours = [(task, name) for task in TASKS for name in groups(task)]
+            yield TableEntry((f"residual / base %, turn {turn}", ""), task, query)
+    ours = [(task, name) for task in TASKS for name in object_groups(task)]
     for task, name in sorted({*ours, *JOINT_DIFFERENCE}, key=_by_group):
         query = Query("joint difference", FLYWHEEL, "", last, "combined", task, name)
-        yield ("joint difference [rad]", name), task, query
+        yield TableEntry(("joint difference [rad]", name), task, query)
 
 
 LAYOUTS: tuple[Layout, ...] = (

@@ -17,7 +17,7 @@ from benchmark.figures.results import Results, legend
 from benchmark.kept.summaries import write_manifest
 from benchmark.report.layouts import LAYOUTS, Layout
 from benchmark.report.plots import PLOTS, write_plots
-from benchmark.report.tables import INTERVALS, NOT_RUN, grid_of, sources, write_tables
+from benchmark.report.tables import INTERVALS, NOT_RUN, provenance_lines, text_table, write_tables
 from dexfw_envs.files import atomic_write_bytes
 
 PAGE = """<!DOCTYPE html>
@@ -65,7 +65,7 @@ PARTS = {"plots": "Plots", "films": "Films", "again": "Making it again"}
 
 def table_html(rows: pandas.DataFrame, layout: Layout, results: Results) -> str:
     """A table with its note and, folded away, what made it."""
-    head, body = grid_of(rows, layout)
+    head, body = text_table(rows, layout)
     labels = len(layout.heads)
     lines = [
         f'<h2 id="{layout.name}">{html.escape(layout.title)}</h2>',
@@ -74,10 +74,10 @@ def table_html(rows: pandas.DataFrame, layout: Layout, results: Results) -> str:
     lines.append("<thead>" + _cells(head, labels, "th") + "</thead><tbody>")
     lines += [_cells(line, labels, "td") for line in body]
     lines.append("</tbody></table></div>")
-    notes = [told + "." for told in [legend("".join(rows["mark"]))] if told]
+    notes = [words + "." for words in [legend("".join(rows["mark"]))] if words]
     notes.append(layout.note)
     lines += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
-    made = html.escape("\n".join(sources(rows, results) or [NOT_RUN]))
+    made = html.escape("\n".join(provenance_lines(rows, results) or [NOT_RUN]))
     lines.append(f"<details><summary>What made it</summary><pre>{made}</pre></details>")
     forms = " ".join(f'<a href="tables/{layout.name}.{s}">{s}</a>' for s in ("md", "tex", "csv"))
     return "\n".join([*lines, f'<p class="note">{forms}</p>'])

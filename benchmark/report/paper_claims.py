@@ -96,8 +96,8 @@ def less_told(results: Results) -> Finding:
         gaps.append(100 * (np.mean(ours) - row["told"]["success"]))
 
     mark = seed_mark({row["seed"] for row in known})
-    told = f"{np.mean(gaps):+.1f}{mark} where DexMimicGen's policy is told the object"
-    return replace(found, ours=f"{found.ours}; {told}")
+    addition = f"{np.mean(gaps):+.1f}{mark} where DexMimicGen's policy is told the object"
+    return replace(found, ours=f"{found.ours}; {addition}")
 
 
 def displaced(results: Results) -> Finding:
@@ -110,8 +110,8 @@ def displaced(results: Results) -> Finding:
         return found
 
     lost = [before.value - now.value for before, now in zip(usual, after, strict=True)]
-    told = f"the displacement costs DexPIE {lost[0]:.1f} and its reference {lost[1]:.1f}"
-    return replace(found, theirs="qualitative", ours=f"{found.ours}; {told}")
+    addition = f"the displacement costs DexPIE {lost[0]:.1f} and its reference {lost[1]:.1f}"
+    return replace(found, theirs="qualitative", ours=f"{found.ours}; {addition}")
 
 
 def heavier_objects(results: Results) -> Finding:

@@ -1,9 +1,10 @@
-"""Places of the tables about DexPIE: what each asks for."""
+"""Entries of the tables about DexPIE: what each asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from benchmark.figures.pie_collection import COLLECTION, CRITIC, INTERVENTIONS, JUMPS, STARTS
 from benchmark.figures.query import Query
@@ -23,19 +24,27 @@ from benchmark.grid.variants import (
 from benchmark.protocol import PIE
 from dexfw_envs.registry import entry
 
-Place = tuple[tuple[str, ...], str, Query]  # labels of the row, column, figure
+
+class TableEntry(NamedTuple):
+    """One entry of a table: the labels of its row, its column, and what it asks for."""
+
+    labels: tuple[str, ...]
+    column: str
+    query: Query
+
+
 COLUMNS = (*PIE_TASKS, "mean")
 SYNCHRONOUS = "DexPIE, synchronous"  # holds the last command until a chunk is there
 ALL_EPISODES = 60  # that are collected
 
 
-def _row(labels: tuple[str, ...], row: Variant, quantity: str = "T_OEP") -> Iterator[Place]:
+def _row(labels: tuple[str, ...], row: Variant, quantity: str = "T_OEP") -> Iterator[TableEntry]:
     turn = 1 if row.turns is None else row.turns
     for task in COLUMNS:
-        yield labels, task, Query(quantity, PIE, row.name, turn, row.policy, task)
+        yield TableEntry(labels, task, Query(quantity, PIE, row.name, turn, row.policy, task))
 
 
-def methods(last: int) -> Iterator[Place]:
+def methods(last: int) -> Iterator[TableEntry]:
     """Success and progress of DexPIE and what it is compared with."""
     for name in COMPARED:
         row = find_variant(PIE, name)
@@ -43,7 +52,7 @@ def methods(last: int) -> Iterator[Place]:
         yield from _row((row.title, "progress %"), row, "progress")
 
 
-def differences(last: int) -> Iterator[Place]:
+def differences(last: int) -> Iterator[TableEntry]:
     """DexPIE less the others, and less its ablations."""
     others, ablated = [find_variant(PIE, name) for name in COMPARED], _of_table("pie_ablations")
     for row in (*others, *ablated):
@@ -58,12 +67,12 @@ def differences(last: int) -> Iterator[Place]:
         yield from _less(waiting, acting, f"DexPIE at {steps} steps")
 
 
-def _less(row: Variant, minuend: str, title: str) -> Iterator[Place]:
+def _less(row: Variant, minuend: str, title: str) -> Iterator[TableEntry]:
     for labels, task, query in _row((f"{title} less {row.title}",), row, "difference"):
-        yield labels, task, replace(query, minuend=minuend)
+        yield TableEntry(labels, task, replace(query, minuend=minuend))
 
 
-def ablations(last: int) -> Iterator[Place]:
+def ablations(last: int) -> Iterator[TableEntry]:
     """Success with one setting changed."""
     for row in (find_variant(PIE, PIE), *_of_table("pie_ablations")):
         yield from _row((row.title,), row)
@@ -73,7 +82,7 @@ def _with_latency(name: str, steps: int) -> str:
     return name if steps == USUAL_LATENCY else f"{name}-latency-{steps}"
 
 
-def latency(last: int) -> Iterator[Place]:
+def latency(last: int) -> Iterator[TableEntry]:
     """Success against the latency in tests."""
     for name in ("bc", "dexpie"):
         for steps in sorted({USUAL_LATENCY, *OTHER_LATENCIES}):
@@ -84,7 +93,7 @@ def latency(last: int) -> Iterator[Place]:
         yield from _row((SYNCHRONOUS, f"{steps} steps"), row)
 
 
-def displacement(last: int) -> Iterator[Place]:
+def displacement(last: int) -> Iterator[TableEntry]:
     """Success where the object starts elsewhere."""
     for name, (title, _) in COMPARED.items():
         for millimetres in (0, *DISPLACEMENTS):
@@ -92,14 +101,14 @@ def displacement(last: int) -> Iterator[Place]:
             yield from _row((title, f"{millimetres} mm"), row)
 
 
-def episodes(last: int) -> Iterator[Place]:
+def episodes(last: int) -> Iterator[TableEntry]:
     """Success against the number of collected episodes; none is the reference policy."""
     counts = {0: "bc", **{n: f"dexpie-episodes-{n}" for n in EPISODES_LEARNED}, ALL_EPISODES: PIE}
     for count, name in counts.items():
         yield from _row((str(count),), find_variant(PIE, name))
 
 
-def collection(last: int) -> Iterator[Place]:
+def collection(last: int) -> Iterator[TableEntry]:
     """Starts, interventions and jumps of DexPIE's collection, and how far others' are even."""
     rows = [(name, PIE, "") for name in (*COLLECTION, *JUMPS)]
     for row in (row for row in GRID if RETRIES in row.options):
@@ -107,10 +116,10 @@ def collection(last: int) -> Iterator[Place]:
     for quantity, name, of in rows:
         for task in PIE_TASKS:
             label = quantity.removeprefix("number of ") + of
-            yield (label,), task, _of_run(quantity, task, name=name)
+            yield TableEntry((label,), task, _of_run(quantity, task, name=name))
 
 
-def stages(last: int) -> Iterator[Place]:
+def stages(last: int) -> Iterator[TableEntry]:
     """Starts by stage, and how well the critic judges rollouts there."""
     of_task = {task: entry(task).make().stages for task in PIE_TASKS}
     names = dict.fromkeys(name for names in of_task.values() for name in names)
@@ -118,7 +127,9 @@ def stages(last: int) -> Iterator[Place]:
         for quantity in (*([STARTS] if stage else []), *CRITIC):
             for task in PIE_TASKS:
                 if not stage or stage in of_task[task]:
-                    yield (stage or "all", quantity), task, _of_run(quantity, task, stage)
+                    yield TableEntry(
+                        (stage or "all", quantity), task, _of_run(quantity, task, stage)
+                    )
 
 
 def _of_run(quantity: str, task: str, stage: str = "", name: str = PIE) -> Query:

@@ -36,7 +36,7 @@ COLOURS[pie_layouts.SYNCHRONOUS] = SKY
 
 def _lines(
     results: Results,
-    places: Callable[[int], Iterator[pie_layouts.Place]],
+    entries: Callable[[int], Iterator[pie_layouts.TableEntry]],
     split: Callable[[tuple[str, ...]], tuple[str, float]],
     words: str,
 ) -> Figure:
@@ -44,7 +44,7 @@ def _lines(
     figure, each = panels(PIE_TASKS)
     for task, axes in each:
         lines: dict[str, list[tuple[float, Any]]] = {}
-        for labels, column, query in places(results.turns):
+        for labels, column, query in entries(results.turns):
             ours = answer(results, query) if column == task else None
             if ours is not None:
                 name, at = split(labels)
@@ -63,19 +63,21 @@ def _lines(
 def latency(results: Results) -> Figure:
     """Success against the latency in tests."""
 
-    def place(labels: tuple[str, ...]) -> tuple[str, float]:
+    def name_and_number(labels: tuple[str, ...]) -> tuple[str, float]:
         return labels[0], float(labels[1].removesuffix(" steps"))
 
-    return _lines(results, pie_layouts.latency, place, "latency of inference [control steps]")
+    return _lines(
+        results, pie_layouts.latency, name_and_number, "latency of inference [control steps]"
+    )
 
 
 def episodes(results: Results) -> Figure:
     """Success against the number of collected episodes."""
 
-    def place(labels: tuple[str, ...]) -> tuple[str, float]:
+    def name_and_number(labels: tuple[str, ...]) -> tuple[str, float]:
         return "DexPIE", float(labels[0])
 
-    return _lines(results, pie_layouts.episodes, place, "collected episodes")
+    return _lines(results, pie_layouts.episodes, name_and_number, "collected episodes")
 
 
 def critic(results: Results) -> Figure:
@@ -106,7 +108,7 @@ def _episode(axes: Axes, pictures: Iterator[Axes], found: dict, name: str, colou
     axes.plot(np.arange(len(found["values"])), found["values"], color=colour, label=name)
     for step, data in found["pictures"]:
         axes.axvline(step, color=colour, lw=0.4, ls=":")
-        place = next(pictures)
-        place.imshow(matplotlib.image.imread(io.BytesIO(base64.b64decode(data))))
-        place.set_title(f"{name}, {step}", color=colour, fontsize=5, pad=1)
-        place.axis("off")
+        picture = next(pictures)
+        picture.imshow(matplotlib.image.imread(io.BytesIO(base64.b64decode(data))))
+        picture.set_title(f"{name}, {step}", color=colour, fontsize=5, pad=1)
+        picture.axis("off")

@@ -1,6 +1,6 @@
 """`python -m benchmark tables`: Markdown, LaTeX and CSV from one pandas frame.
 
-Every place has our figure, or `not run`, and the published one in parentheses where there is one.
+Every entry has our figure, or `not run`, and the published one in parentheses where there is one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from benchmark.figures.published import SOURCE, published
 from benchmark.figures.results import LEGEND, ONE_SEED, UNEVEN, Results, legend
 from benchmark.protocol import EPISODES
 from benchmark.report.layouts import LAYOUTS, Layout
+from benchmark.report.pie_layouts import TableEntry
 from dexfw_envs.files import atomic_write_bytes
 
 NOT_RUN = "not run"
 # Where a run wrote, which changes no figure; its summary in `runs/` keeps the whole command.
-PLACES = re.compile(r" --(?:runs|records) \S+")
+OUTPUT_OPTIONS = re.compile(r" --(?:runs|records) \S+")
 COUNTS = ("configurations", "trajectories", "objects handled")
 INTERVALS = (
     "Intervals are 95 %. In square brackets: over the episodes of all seeds, so where other "
@@ -46,55 +48,88 @@ def frame(results: Results, layouts: Sequence[Layout] = LAYOUTS) -> pandas.DataF
     """
     rows = []
     for layout in layouts:
-        for labels, column, query in layout.places(results.turns):
-            ours, theirs = answer(results, query), published(query)
-            row: dict[str, Any] = {"table": layout.name, "row": labels, "column": column}
-            row |= asdict(query)
-            row |= {"paper": theirs and theirs.value, "paper_spread": theirs and theirs.spread}
-            row |= {"run": ours is not None, "n": 0, "seeds": "", "mark": ""}
-            row |= {"commands": (), "runs": ()}
-            if ours is not None:
-                known = asdict(ours)
-                row |= {k: known[k] for k in ("value", "low", "high", "seed_low", "seed_high", "n")}
-                row["seeds"] = " ".join(map(str, ours.seeds))
-                row["mark"] = ours.mark
-                row["commits"] = " ".join(sorted({commit for commit, _ in ours.made_by}))
-                commands = {PLACES.sub("", command) for _, command in ours.made_by}
-                row["commands"] = tuple(sorted(commands))
-                row["runs"] = ours.runs
-            rows.append(row)
+        for entry in layout.entries(results.turns):
+            rows.append(_frame_row(results, layout, entry))
+
     numbers = ["value", "low", "high", "seed_low", "seed_high", "paper", "paper_spread"]
-    found = pandas.DataFrame(rows).reindex(columns=[*rows[0], *numbers[:5], "commits"])
-    found = found.loc[:, ~found.columns.duplicated()]
-    return found.astype(dict.fromkeys(numbers, float)).fillna({"commits": ""})
+    columns = list(dict.fromkeys([*rows[0], *OURS, "commits"]))  # each once
+    whole = pandas.DataFrame(rows).reindex(columns=columns)
+    return whole.astype(dict.fromkeys(numbers, float)).fillna({"commits": ""})
 
 
-# --- places as text
+#: What is copied from a measurement of ours.
+OURS = ("value", "low", "high", "seed_low", "seed_high")
+
+
+def _frame_row(results: Results, layout: Layout, entry: TableEntry) -> dict[str, Any]:
+    """One entry of a table; what only a measurement has is left out where it was not run."""
+    labels, column, query = entry
+    theirs = published(query)
+    row: dict[str, Any] = {
+        "table": layout.name,
+        "row": labels,
+        "column": column,
+        **asdict(query),
+        "paper": theirs and theirs.value,
+        "paper_spread": theirs and theirs.spread,
+    }
+    ours = answer(results, query)
+    if ours is None:
+        nothing = {"run": False, "n": 0, "seeds": "", "mark": "", "commands": (), "runs": ()}
+        return row | nothing
+
+    commands = {OUTPUT_OPTIONS.sub("", command) for _, command in ours.made_by}
+    row |= {
+        "run": True,
+        "n": ours.n,
+        "seeds": " ".join(str(seed) for seed in ours.seeds),
+        "mark": ours.mark,
+        "commands": tuple(sorted(commands)),
+        "runs": ours.runs,
+    }
+    row |= {name: getattr(ours, name) for name in OURS}
+    row["commits"] = " ".join(sorted({commit for commit, _ in ours.made_by}))
+    return row
+
+
+# --- entries as text
 
 
 def number(value: float, quantity: str) -> str:
     """A figure with as many digits as it deserves."""
     if quantity.startswith("number") or quantity in COUNTS:
         return f"{value:.1f}".removesuffix(".0")
-    fine = any(word in quantity for word in ("hours", "joint", "variance", "AUROC"))
-    return f"{value:.{3 if '[rad]' in quantity else 2 if fine else 1}f}"
+    decimals = 1
+    if "[rad]" in quantity:
+        decimals = 3
+    elif any(word in quantity for word in ("hours", "joint", "variance", "AUROC")):
+        decimals = 2
+    return f"{value:.{decimals}f}"
 
 
 def text(row: Any) -> str:
     """Our figure with its mark and intervals, or that it was not run, and the published one."""
-    kind = row.quantity
-    parts = [number(row.value, kind) + row.mark if row.run else NOT_RUN]
-    if row.run and row.low == row.low:
-        parts.append(f"[{number(row.low, kind)}, {number(row.high, kind)}]")
-    if row.run and row.seed_low == row.seed_low:
-        parts.append(f"seeds [{number(row.seed_low, kind)}, {number(row.seed_high, kind)}]")
-    if row.paper == row.paper:
-        spread = f" ± {row.paper_spread:.1f}" if row.paper_spread == row.paper_spread else ""
-        parts.append(f"({number(row.paper, kind)}{spread})")
+    quantity = row.quantity
+    parts = []
+    if not row.run:
+        parts.append(NOT_RUN)
+    else:
+        parts.append(number(row.value, quantity) + row.mark)
+        if not isnan(row.low):
+            parts.append(f"[{number(row.low, quantity)}, {number(row.high, quantity)}]")
+        if not isnan(row.seed_low):
+            ends = f"{number(row.seed_low, quantity)}, {number(row.seed_high, quantity)}"
+            parts.append(f"seeds [{ends}]")
+
+    if not isnan(row.paper):
+        theirs = number(row.paper, quantity)
+        if not isnan(row.paper_spread):
+            theirs += f" ± {row.paper_spread:.1f}"
+        parts.append(f"({theirs})")
     return " ".join(parts)
 
 
-def grid_of(rows: pandas.DataFrame, layout: Layout) -> tuple[list[str], list[list[str]]]:
+def text_table(rows: pandas.DataFrame, layout: Layout) -> tuple[list[str], list[list[str]]]:
     """Return head and lines of a table as text."""
     columns = list(dict.fromkeys(rows["column"]))
     lines: dict[tuple, dict[str, str]] = {}
@@ -107,27 +142,34 @@ def grid_of(rows: pandas.DataFrame, layout: Layout) -> tuple[list[str], list[lis
 # --- where figures come from
 
 
-def sources(rows: pandas.DataFrame, results: Results) -> list[str]:
+def provenance_lines(rows: pandas.DataFrame, results: Results) -> list[str]:
     """Lines that say what made a table: commits, versions, hardware, wall time, commands."""
     ran = rows[rows["run"]]
-    runs = sorted({run for found in ran["runs"] for run in found})
+    runs = sorted({run for of_entry in ran["runs"] for run in of_entry})
     commits = sorted({word for words in ran["commits"] for word in words.split()})
-    lines = [f"commit {one}" for one in commits]
+    lines = [f"commit {commit}" for commit in commits]
+
     stacks: dict[str, list[str]] = {}  # runs by the versions and the machine that they ran with
+    absent = []
     for run in runs:
-        if (kept := _summary(results, run)) is None:
+        name = "-".join(str(part) for part in run if part)
+        summary = _summary(results, run)
+        if summary is None:
+            absent.append(name)
             continue
-        name = "-".join(filter(None, map(str, run)))
-        minutes = sum(kept["seconds"].values()) / 60
-        stack = "; ".join(_flat([kept], part) for part in ("versions", "machine"))
-        line = f"run {name}: {minutes:.0f} min on {kept['threads']} thread(s)"
+        minutes = sum(summary["seconds"].values()) / 60
+        stack = "; ".join(_flat([summary], part) for part in ("versions", "machine"))
+        line = f"run {name}: {minutes:.0f} min on {summary['threads']} thread(s)"
         stacks.setdefault(stack, []).append(line)
-    for stack, found in sorted(stacks.items()):
-        lines += [f"with {stack}", *found]
-    if absent := [run for run in runs if _summary(results, run) is None]:
-        names = ", ".join("-".join(filter(None, map(str, run))) for run in absent)
+    for stack, of_stack in sorted(stacks.items()):
+        lines.append(f"with {stack}")
+        lines += of_stack
+
+    if absent:
+        names = ", ".join(absent)
         lines.append(f"no summary, so neither versions, hardware nor wall time, of: {names}")
-    return lines + sorted({command for found in ran["commands"] for command in found})
+    commands = sorted({command for of_entry in ran["commands"] for command in of_entry})
+    return lines + commands
 
 
 def _summary(results: Results, run: tuple[str, str, str, int]) -> dict | None:
@@ -141,10 +183,10 @@ def _summary(results: Results, run: tuple[str, str, str, int]) -> dict | None:
 
 def markdown(rows: pandas.DataFrame, layout: Layout, results: Results) -> str:
     """A table for a page, with what made it."""
-    head, body = grid_of(rows, layout)
+    head, body = text_table(rows, layout)
     lines = [f"# {layout.title}", "", _line(head), _line(["---"] * len(head)), *map(_line, body)]
     lines += ["", INTERVALS, "", layout.note, "", "```text"]
-    lines += sources(rows, results) or [NOT_RUN]
+    lines += provenance_lines(rows, results) or [NOT_RUN]
     return "\n".join([*lines, f"regenerate: python -m benchmark tables{_preset(results)}", "```"])
 
 
@@ -168,15 +210,15 @@ def escape(words: str) -> str:
 
 def latex(rows: pandas.DataFrame, layout: Layout) -> str:
     """A table for a paper, `tabular` alone needed; what made it is on the page beside it."""
-    head, body = grid_of(rows, layout)
+    head, body = text_table(rows, layout)
     lines = [f"% {line}" for line in (f"made by: {layout.name}.md", INTERVALS, layout.note)]
     lines += [r"\begin{table}", rf"\caption{{{escape(layout.title)}}}", r"\centering"]
     width = len(layout.heads)
     lines += [rf"\begin{{tabular}}{{{'l' * width}{'r' * (len(head) - width)}}}", r"\hline"]
     lines += [_tex(head), r"\hline", *map(_tex, body), r"\hline"]
     lines.append(r"\end{tabular}")
-    if told := legend("".join(rows["mark"])):
-        lines.append(rf"\par\footnotesize {escape(told)}")
+    if marks := legend("".join(rows["mark"])):
+        lines.append(rf"\par\footnotesize {escape(marks)}")
     return "\n".join([*lines, r"\end{table}"])
 
 

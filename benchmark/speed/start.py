@@ -63,8 +63,8 @@ def main(args: Args) -> None:
 
     for item in TASKS:
         rows[item.env_id] = start(item.env_id)
-        told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in rows[item.env_id].items())
-        print(f"start {item.env_id}: {told} of processor time")
+        text = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in rows[item.env_id].items())
+        print(f"start {item.env_id}: {text} of processor time")
 
     if args.record:
         keep("start", load, rows)

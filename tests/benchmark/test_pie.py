@@ -99,8 +99,8 @@ def test_collections_and_critics_are_in_the_tables(tmp_path):
         summary(tmp_path, method="dexpie", variant="dexpie", seed=seed, **told)
     summary(tmp_path, method="dexpie", variant="dexpie-sync", seed=4, **told)
     summary(tmp_path, method="dexpie", variant="dexpie", seed=3)  # from before both were kept
-    places = [*pie_layouts.collection(3), *pie_layouts.stages(3)]
-    found = {(*row, task): answer(Results(tmp_path), query) for row, task, query in places}
+    entries = [*pie_layouts.collection(3), *pie_layouts.stages(3)]
+    found = {(*row, task): answer(Results(tmp_path), query) for row, task, query in entries}
     value = {key: measured and measured.value for key, measured in found.items()}
     assert value["starts from later stages %", "Grasp"] == pytest.approx(20.0)
     assert value["late steps", "Grasp"] == 1.5 and value["episodes", "Pour"] is None

@@ -78,8 +78,8 @@ def test_both_arms_count():
 
 @pytest.mark.parametrize("task", ["Grasp", "Pour", "Lift", "Handover"])
 def test_thirds_share_the_objects_from_light_to_heavy(task):
-    found = residuals.groups(task)
-    thirds = [found[name] for name in residuals.THIRDS]
+    found = residuals.object_groups(task)
+    thirds = [found[name] for name in residuals.MASS_THIRDS]
     names = [name for third in thirds for name in third]
     assert len(names) == len(set(names)) == sum(map(len, found.values())) / 2
     masses = [residuals.get_object(name).mass for name in names]
@@ -87,7 +87,7 @@ def test_thirds_share_the_objects_from_light_to_heavy(task):
 
 
 def test_a_group_needs_all_its_objects():
-    found = residuals.groups("Grasp")
+    found = residuals.object_groups("Grasp")
     light = {name: [1.0, 3.0] for name in found["light third"]}
     made = residuals.mean_differences(light, "Grasp")
     assert made["light third"] == 2.0 and "heavy third" not in made
@@ -108,5 +108,8 @@ def test_a_finished_run_is_measured_once(tmp_path, monkeypatch):
     assert residuals.measure_run(run, tmp_path) == [run.path / "residual_2.json"]
     found = json.loads((run.path / "residual_2.json").read_text())
     assert found["n"] == 22 and found["residual_ratio"] == pytest.approx(50.0)
-    assert set(found["joint_difference"]) > {"heavy third", *residuals.groups("Grasp")["ball"]}
+    assert set(found["joint_difference"]) > {
+        "heavy third",
+        *residuals.object_groups("Grasp")["ball"],
+    }
     assert residuals.measure_run(run, tmp_path) == []

@@ -21,7 +21,16 @@ from benchmark.grid.variants import GRID, PIE_TASKS, find_variant
 from benchmark.protocol import ROOT, TASKS
 from benchmark.report.layouts import LAYOUTS, SETTING
 from benchmark.report.page import table_html
-from benchmark.report.tables import csv, escape, frame, grid_of, latex, make_tables, markdown, text
+from benchmark.report.tables import (
+    csv,
+    escape,
+    frame,
+    latex,
+    make_tables,
+    markdown,
+    text,
+    text_table,
+)
 from dexfw_envs.evaluation.records import COLUMNS, OLDER, read_record_file, write_records
 from dexfw_envs.registry import entry
 
@@ -229,7 +238,7 @@ def test_every_figure_of_every_table_is_there_or_not_run(results):
 def test_the_three_forms_say_the_same(results):
     layout = next(one for one in LAYOUTS if one.name == "baselines")
     rows = frame(results, [layout])
-    head, body = grid_of(rows, layout)
+    head, body = text_table(rows, layout)
     assert head == ["Method", *TASKS, "mean"] and len(body) == 5
     page = markdown(rows, layout, results)
     assert page.splitlines()[4] == "| " + " | ".join(body[0]) + " |"
