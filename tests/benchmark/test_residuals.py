@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 import dexfw_envs
+from dexfw_envs.runs.settings import ScriptArgs
 
 
 @dataclass(frozen=True)
