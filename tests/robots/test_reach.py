@@ -85,7 +85,7 @@ def lift_palms():
     for scenario, poses in corners("Lift"):
         item, centre, turn = get_object(scenario.objects[0]), poses[0, :3], poses[0, 3:]
         yaw = heading(item.category, turn)
-        roll, place, outward = lift._place(item, centre, turn, yaw)
+        roll, place, outward = lift._faces_of(item, centre, turn, yaw)
         quaternion = palm_quaternion(np.array([yaw]), np.array([lift.PITCH]), np.array([roll]))[0]
         for position in (place + lift.GAP * outward, place, place + (0.0, 0.0, 0.18)):
             yield item.id, position, quaternion
