@@ -167,7 +167,8 @@ def _table(rows: Sequence[dict]) -> Table:
         table.add_column(name, justify="right" if name in ("seed", "minutes") else "left")
 
     for row in rows:
-        first, last = row["iterations"][0], row["iterations"][-1]
+        first = row["iterations"][0]
+        last = row["iterations"][-1]
         guessed = "" if row["measured"] else "~"
         texts = {name: str(row[name]) for name in names}
         texts["iterations"] = str(first) if first == last else f"{first}-{last}"

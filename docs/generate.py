@@ -82,7 +82,8 @@ def observation(item: TaskEntry) -> str:
     for group in groups:
         start = 0
         for meaning, size, unit, bound in group.rows:
-            place, flat = elements(start, size), elements(first[group.name] + start, size)
+            place = elements(start, size)
+            flat = elements(first[group.name] + start, size)
             rows.append((f"`{group.name}`", place, flat, meaning, unit, f"±{number(bound)}"))
             start += size
     rows.append(("`image`", "", "", "pixels (size, size, 3), uint8", "1", "0 to 255"))
@@ -100,7 +101,8 @@ def flat_starts(groups: Iterable[ObservationGroup]) -> dict[str, int]:
         ValueError: It is not the same, and needs a column for each mode.
     """
     sizes = {group.name: group.size for group in groups}
-    order, shorter = flat_order("state+touch/flat"), flat_order("state/flat")
+    order = flat_order("state+touch/flat")
+    shorter = flat_order("state/flat")
     if order[: len(shorter)] != shorter:
         raise ValueError(f"the order of groups differs between flat modes: {shorter}, {order}")
     starts = {}
@@ -135,7 +137,8 @@ def action(item: TaskEntry) -> str:
     robot = item.make().needs.robot
     rows = []
     for arm, mount in enumerate(robot.mounts):
-        first, side = 12 * arm, f"{mount.side} " if robot.arms > 1 else ""
+        first = 12 * arm
+        side = f"{mount.side} " if robot.arms > 1 else ""
         x, y, z = (number(value) for value in mount.nominal_position)
         position = f"({x}, {y}, {z}) ± {number(codec.POSITION_UNIT)} m"
         slew = f"{number(codec.POSITION_SLEW)} m"

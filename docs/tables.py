@@ -89,7 +89,8 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
     methods = {key[0] for _, key in query}
     found = [row for task in tasks for name in methods for row in _read(task, records, name)]
     groups = group_records([record for record in found if record["split"] == "T_OEP"])
-    lines, shown = [_row("Success %", *tasks, "mean"), "|---" * (len(tasks) + 2) + "|"], []
+    lines = [_row("Success %", *tasks, "mean"), "|---" * (len(tasks) + 2) + "|"]
+    shown = []
     for title, (method, variant, i, policy) in query:
         keys = [(method, variant, task, i, policy, "T_OEP") for task in tasks]
         there = [groups[key] for key in keys if key in groups]
@@ -126,7 +127,8 @@ def _measures(shown: dict[tuple, list[Record]]) -> str:
 
 def short(commit: str) -> str:
     """Return the first digits of a commit, "-dirty" kept."""
-    return commit[:12] + "-dirty" * commit.endswith("-dirty")
+    suffix = "-dirty" if commit.endswith("-dirty") else ""
+    return commit[:12] + suffix
 
 
 def _source(shown: dict[tuple, list[Record]]) -> str:

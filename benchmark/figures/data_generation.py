@@ -56,7 +56,9 @@ def _share(results: Results, query: Query, part: str, whole: str) -> Measurement
 
 def seconds(results: Results, query: Query) -> Measurement | None:
     """Wall time of making the last turn's data per trajectory [s], failed tries included."""
-    stage, values, runs = f"data_{query.iteration}", [], []
+    stage = f"data_{query.iteration}"
+    values = []
+    runs = []
     for run in results.runs(query):
         data = run["data"].get(str(query.iteration))
         if data and stage in run["seconds"]:
@@ -100,7 +102,8 @@ def _kept(run: Summary, turn: int) -> int:
 
 def residual(results: Results, query: Query) -> Measurement | None:
     """What runs keep of their residuals, by the quantity's name."""
-    turn, name = str(query.iteration), query.quantity.replace(" ", "_")
+    turn = str(query.iteration)
+    name = query.quantity.replace(" ", "_")
     kept = [(run, run["residual"].get(turn, {}).get(name)) for run in results.runs(query)]
     if query.object:
         kept = [(run, (value or {}).get(query.object)) for run, value in kept]

@@ -75,7 +75,8 @@ def mean_of_proportions(
         ValueError: The shapes differ, there is no task, a task has no episode, or more successes
             than episodes.
     """
-    won, counts = np.asarray(successes, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    won = np.asarray(successes, dtype=np.float64)
+    counts = np.asarray(totals, dtype=np.float64)
     if won.ndim != 1 or won.shape != counts.shape or len(won) == 0:
         raise ValueError(f"need equal shapes (tasks,), got {won.shape} and {counts.shape}")
     if (counts < 1).any() or (won < 0).any() or (won > counts).any():
@@ -124,7 +125,8 @@ def _likeliest_of_mean(successes: np.ndarray, totals: np.ndarray, means: np.ndar
     """
     most = totals.max()
     means = np.clip(means, NEARLY_ZERO, 1 - NEARLY_ZERO)
-    low, high = -most / (1 - means), most / means
+    low = -most / (1 - means)
+    high = most / means
     for _ in range(HALVINGS):
         multiplier = (low + high) / 2
         too_large = _stationary(successes, totals, multiplier).mean(axis=1) > means
@@ -177,7 +179,8 @@ def paired_difference(
     Raises:
         ValueError: The shapes differ, nothing is given, or values are other than 0 and 1.
     """
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    a = np.asarray(first, dtype=np.float64)
+    b = np.asarray(second, dtype=np.float64)
     labels = np.zeros(len(a)) if strata is None else np.asarray(strata)
     if a.ndim != 1 or not a.shape == b.shape == labels.shape or len(a) == 0:
         raise ValueError(f"need equal shapes (n,), got {a.shape}, {b.shape}, {labels.shape}")
@@ -195,7 +198,8 @@ def _bonett_price(a: np.ndarray, b: np.ndarray, confidence: float) -> Estimate:
     only_b = (np.sum(a < b) + 1) / n
     centre = only_a - only_b
     half = _normal_quantile(confidence) * np.sqrt((only_a + only_b - centre**2) / n)
-    low, high = max(-1.0, centre - half), min(1.0, centre + half)
+    low = max(-1.0, centre - half)
+    high = min(1.0, centre + half)
     return Estimate(float((a - b).mean()), float(low), float(high))
 
 

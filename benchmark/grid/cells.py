@@ -113,7 +113,9 @@ class Cell:
     @property
     def earlier_options(self) -> tuple[str, ...]:
         """The options as they were before scripts had `--precision`."""
-        row, task, seed = self.variant, ("--task", self.task), ("--seed", str(self.seed))
+        row = self.variant
+        task = ("--task", self.task)
+        seed = ("--seed", str(self.seed))
         named = ("--variant", self.label) if self.label else ()
         if row.evaluates_turn is not None:
             protocol = ("--split", row.splits[0], "--episodes", str(EPISODES))
@@ -173,7 +175,8 @@ def version_in(source: str, name: str) -> int:
     for node in ast.parse(source).body:
         if not isinstance(node, ast.Assign):
             continue
-        target, value = node.targets[0], node.value
+        target = node.targets[0]
+        value = node.value
         pairs = (
             zip(target.elts, value.elts, strict=False)
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)

@@ -13,7 +13,8 @@ from dexfw_envs.episodes.store import EpisodeStore, StoredEpisode
 from dexfw_envs.runs.checkpoints import load_file
 from dexfw_envs.runs.folder import RunFolder
 
-PICTURES, SIDE = 2, 128  # per episode; side [px]
+PICTURES = 2  # per episode
+SIDE = 128  # of a picture [px]
 
 
 def critic_curves(run: RunFolder) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def critic_curves(run: RunFolder) -> dict[str, Any]:
         return {}
     state = load_file(path)
     values = dict(zip(state["identifiers"], state["values"], strict=True))
-    store, found = EpisodeStore(run.path / "D_1"), {}
+    store = EpisodeStore(run.path / "D_1")
+    found = {}
     for row in store.manifest():
         name = "success" if row["success"] else "failure"
         if name not in found and row["id"] in values:

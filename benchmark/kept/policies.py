@@ -26,7 +26,9 @@ from dexfw_envs.runs.policies import read_policy, write_policy
 from dexfw_envs.runs.settings import from_dict
 
 CANDIDATES = 3  # scenes of each kind that are tried: a kept policy is rounded, and may do otherwise
-SIDE, EVERY, RATE = 192, 2, 10.0  # of a film [px], of its pictures every second, its speed [1/s]
+SIDE = 192  # of a film [px]
+EVERY = 2  # every second picture is kept
+RATE = 10.0  # pictures per second
 CRITICS = ("critic", "targets")  # begin the names of their weights
 
 
@@ -95,7 +97,8 @@ def _film(
 ) -> list[Path]:
     """Run a policy in the scenes of records and keep the first film of each outcome."""
     root, threads = where
-    script, state = load_script(cell.variant.method, root), read_policy(path)
+    script = load_script(cell.variant.method, root)
+    state = read_policy(path)
     args = replace(from_dict(script.Args, state["args"]), threads=threads)
     torch.manual_seed(cell.seed)
     actor, env = script.open_policy(state, args, policy)

@@ -37,7 +37,9 @@ class ResidualRecorder:
     """
 
     def __init__(self, policy: Any):
-        self.policy, self.ratios, self.busy = policy, [], np.zeros(0, dtype=bool)
+        self.policy = policy
+        self.ratios = []
+        self.busy = np.zeros(0, dtype=bool)
         self._plan = policy.base_action
         policy.base_action = self._base_action
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.grid.scripts import load_script
-from benchmark.protocol import ROOT, SPLITS
+from benchmark.protocol import FLYWHEEL, ROOT, SPLITS
 from dexfw_envs.evaluation.evaluator import evaluate
 from dexfw_envs.evaluation.summary import summary
 from dexfw_envs.files import read_json
@@ -28,7 +28,10 @@ from dexfw_envs.registry import TASKS
 from dexfw_envs.runs.policies import read_policy
 from dexfw_envs.runs.settings import from_dict
 
-METHOD, ITERATION, SEED = "dexflywheel", 3, 1  # of what ships
+# The policies that ship.
+METHOD = FLYWHEEL
+ITERATION = 3
+SEED = 1
 SETTINGS = ("chunk", "execute", "chunk_smoothing", "alpha", "smoothing")  # that the player needs
 PLAYABLE = {  # the settings of the script that the player knows
     "obs": "state",
@@ -127,7 +130,8 @@ def measured(path: Path, episodes: int, threads: int) -> dict[str, Any]:
     """Let the player run a file on the first split; return success, n and the Wilson interval."""
     policy = load(path)
     what = {"split": SPLITS[0], "episodes": episodes, "seed": policy.header["seed"]}
-    env_id, options = policy.header["env_id"], {"threads": threads}
+    env_id = policy.header["env_id"]
+    options = {"threads": threads}
     records = evaluate(policy, env_id, **what, env_options=options, progress=env_id)
     found = summary(records)
     figures = {name: found[name] for name in ("success", "n", "low", "high")}

@@ -29,7 +29,8 @@ from dexfw_envs.runs.precision import with_precision
 from dexfw_envs.runs.progress import read_stages
 
 Summary = dict[str, Any]
-COVERAGE_EPISODES, COVERAGE_STEP = 20, 4  # what is kept of each turn's palm positions
+COVERAGE_EPISODES = 20  # of each turn, whose palm positions are kept
+COVERAGE_STEP = 4  # steps from one of these positions to the next
 EARLIER_PRECISION = "bf16"  # of all cells that ran before scripts had `--precision`
 
 
@@ -96,10 +97,8 @@ def summarise(run: RunFolder, cell: Cell, made_by: Mapping[str, Any]) -> Summary
     """
     path = run.path
     stages = read_stages(path)
-    turns, drawn = (
-        cell.turns,
-        cell.keeps_policies and cell.variant.key in MAIN_METHODS,
-    )  # the plots show no others
+    turns = cell.turns
+    drawn = cell.keeps_policies and cell.variant.key in MAIN_METHODS  # plots show no others
     return {
         **_known(cell),
         **made_by,

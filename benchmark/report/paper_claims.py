@@ -36,7 +36,8 @@ from benchmark.report.claims import (
 )
 from dexfw_envs.files import read_json
 
-FLYWHEEL_PAPER, PIE_PAPER = "DexFlyWheel", "DexPIE"
+FLYWHEEL_PAPER = "DexFlyWheel"
+PIE_PAPER = "DexPIE"
 LAST = 3  # turns of the flywheel
 DISPLACED = 40  # [mm]
 PROGRESS_GAIN = 33.5  # published mean gain in task progress [percentage points]

@@ -54,7 +54,8 @@ def methods(last: int) -> Iterator[TableEntry]:
 
 def differences(last: int) -> Iterator[TableEntry]:
     """DexPIE less the others, and less its ablations."""
-    others, ablated = [find_variant(PIE, name) for name in COMPARED], _of_table("pie_ablations")
+    others = [find_variant(PIE, name) for name in COMPARED]
+    ablated = _of_table("pie_ablations")
     for row in (*others, *ablated):
         if row.name != PIE and "outcome" not in row.options:
             yield from _row((f"DexPIE less {row.title}",), row, "difference")
@@ -63,7 +64,8 @@ def differences(last: int) -> Iterator[TableEntry]:
         yield from _less(row, "dexpie-saturated", "DexPIE, no ceiling,")  # these labels have none
     yield from _less(recap, "hg-dagger", find_variant(PIE, "hg-dagger").title)
     for steps in SYNCHRONOUS_LATENCIES:
-        waiting, acting = find_variant(PIE, f"dexpie-waiting-{steps}"), _with_latency(PIE, steps)
+        waiting = find_variant(PIE, f"dexpie-waiting-{steps}")
+        acting = _with_latency(PIE, steps)
         yield from _less(waiting, acting, f"DexPIE at {steps} steps")
 
 

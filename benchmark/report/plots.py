@@ -98,7 +98,8 @@ def diversity(results: Results) -> Figure:
 def comparison(results: Results) -> Figure:
     """Bars of all methods with intervals, and the published figures as marks."""
     figure = Figure(figsize=(WIDTH, 2.4))
-    axes, groups = figure.subplots(), (*TASKS, "mean")
+    axes = figure.subplots()
+    groups = (*TASKS, "mean")
     rows = sorted((r for r in GRID if "baselines" in r.tables), key=lambda r: r.method == FLYWHEEL)
     width = 0.8 / len(rows)
     for k, (row, colour) in enumerate(zip(rows, CYCLE, strict=True)):
@@ -183,14 +184,17 @@ def _learning_in_turn(axes: Axes, runs: Sequence[dict], turn: tuple[float, float
         mean = [float(np.mean([curve[x] for curve in curves[label]])) for x in shared]
         mark = "o"
         if label == "base" and mean:
-            shared, mean, mark = [shared[0], last], mean[:1] * 2, ""
+            shared = [shared[0], last]
+            mean = mean[:1] * 2
+            mark = ""
         axes.plot(shared, mean, color=kinds[label], marker=mark, label=label)
 
 
 def wall_time(results: Results) -> Figure:
     """Success of each turn's combined policy over the hours that it took, evaluation left out."""
     figure = Figure(figsize=(WIDTH, 2.2))
-    axes, ran = figure.subplots(), False
+    axes = figure.subplots()
+    ran = False
     for task, colour in zip(TASKS, CYCLE, strict=False):
         runs = results.summaries.get((FLYWHEEL, "", task), [])
         points = [(t, ours) for t, ours in _turns(results, "combined", task) if t <= results.turns]

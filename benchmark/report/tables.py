@@ -256,7 +256,8 @@ def _flat(found: Sequence[dict], name: str) -> str:
 
 def make_tables(results: Results) -> tuple[pandas.DataFrame, dict[str, bytes]]:
     """Return the frame, and every table in three forms by the name of its file."""
-    whole, made = frame(results), {}
+    whole = frame(results)
+    made = {}
     for layout in LAYOUTS:
         rows = whole[whole["table"] == layout.name]
         forms = {"md": markdown(rows, layout, results), "tex": latex(rows, layout)}

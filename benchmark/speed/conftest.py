@@ -19,7 +19,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[ROWS], config.stash[LOAD] = {}, os.getloadavg()[0]
+    config.stash[ROWS] = {}
+    config.stash[LOAD] = os.getloadavg()[0]
 
 
 @pytest.fixture

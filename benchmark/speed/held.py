@@ -18,7 +18,9 @@ from dexfw_envs.experts.grasp import Style
 OPEN_HAND = np.array([1.25, 0.0, 0.0, 0.0, 0.0, 0.0])  # [rad]
 CLOSED_HAND = np.array([1.25, 0.48, 1.1, 1.1, 1.1, 1.1])
 # The palm's place in a grasp, from the object's centre: along the fingers, out of the palm, up [m].
-BEHIND, ABOVE, RAISED = -0.015, -0.028, -0.012
+BEHIND = -0.015
+ABOVE = -0.028
+RAISED = -0.012
 
 
 def hold_grasp(env: DexVectorEnv) -> np.ndarray:

@@ -109,7 +109,8 @@ class Args:
 def measure(args: Args) -> dict[str, float]:
     """Return environment steps per second and the ratio to raw, medians over the rounds."""
     course = Course(args.env_id, args.worlds, args.threads, args.start == "held")
-    ours, raw = [], []
+    ours = []
+    raw = []
     for _ in range(args.rounds):
         raw.append(course.time_raw())
         course.restore_env()

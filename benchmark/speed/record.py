@@ -50,7 +50,8 @@ def main(words: Sequence[str]) -> None:
     name = parser.parse_args(words).name
     try:
         found = json.load(sys.stdin)
-        load, rows = found["load"], found["rows"]
+        load = found["load"]
+        rows = found["rows"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"standard input holds no figures: {error}") from error
     keep(name, load, rows)

@@ -6,7 +6,9 @@ import pytest
 from benchmark.speed.measure import Course
 from dexfw_envs.registry import TASKS
 
-WORLDS, THREADS, ROUNDS = 64, 2, 15
+WORLDS = 64
+THREADS = 2
+ROUNDS = 15
 
 
 @pytest.mark.parametrize("env_id", [item.env_id for item in TASKS])

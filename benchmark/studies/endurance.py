@@ -70,7 +70,8 @@ def below(pid: int) -> dict[int, int]:
             continue
         if state not in "ZX":
             parents.setdefault(int(parent), []).append(int(path.parent.name))
-    found, level = {}, [pid]
+    found = {}
+    level = [pid]
     for depth in range(1, 4):
         level = [child for one in level for child in parents.get(one, [])]
         found |= dict.fromkeys(level, depth)
@@ -101,23 +102,37 @@ def strike(
     process = start()
     while struck.total() < kills:
         wait(process)
-        if process.poll() is not None:  # a cell that was killed too often is left to the next call
-            if process.poll() == 0:
-                return struck
+        if process.poll() == 0:
+            return struck
+        if process.poll() is not None:  # a cell that was killed too often: the next call does it
             process = start()
-        victims = {process.pid: 0} | below(process.pid)
-        victim = rng.choice(sorted(victims))
+
+        name, pid = _victim(process, rng)
         try:
-            os.kill(victim, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue  # it ended meanwhile, or there was nothing left to kill
-        struck[VICTIMS[min(victims[victim], 2)]] += 1
-        if victim == process.pid:
+        struck[name] += 1
+        if pid == process.pid:
             process.wait()
             process = start()
+
+    _finish(process, start)
+    return struck
+
+
+def _victim(process: subprocess.Popen, rng: random.Random) -> tuple[str, int]:
+    """Name and id of the harness, or of a process below it."""
+    depths = {process.pid: 0} | below(process.pid)
+    pid = rng.choice(sorted(depths))
+    return VICTIMS[min(depths[pid], 2)], pid
+
+
+def _finish(process: subprocess.Popen, start: Callable[[], subprocess.Popen]) -> None:
+    """Let the harness run to its end, started again if a cell failed."""
     for _ in range(3):
         if process.wait() == 0:
-            return struck
+            return
         process = start()
     process.kill()
     raise RuntimeError("the cells fail without being killed")
