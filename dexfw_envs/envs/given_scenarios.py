@@ -25,6 +25,21 @@ def check_scenarios(given: Sequence[Scenario], expected: int, task: Task) -> Non
                 f"{task.name} has {task.needs.objects} objects in its scene, "
                 f"a scenario has {len(scenario.objects)}: {scenario.objects}"
             )
-        for object_id in scenario.objects:
-            get_object(object_id)
+        _check_objects(scenario, task)
         get_surroundings(scenario.surroundings)
+
+
+def _check_objects(scenario: Scenario, task: Task) -> None:
+    """Raise ``ValueError`` where an object is unknown or cannot be built in the task's scene."""
+    needs = task.needs
+    for object_id in scenario.objects:
+        parts = len(get_object(object_id).parts)
+        if parts > needs.parts:
+            raise ValueError(
+                f"{object_id} has {parts} parts; the scene of {task.name} holds objects of up to "
+                f"{needs.parts}"
+            )
+
+    vessel = scenario.objects[0]
+    if needs.contents and not any(get_object(vessel).opening):
+        raise ValueError(f"{vessel} holds nothing; {task.name} needs a vessel as its first object")

@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 
 from dexfw_envs import checks
+from dexfw_envs.backends.layout import CAMERAS
+from dexfw_envs.tasks.base import Task
 
 REWARD_MODES = ("dense", "sparse")
 SETTABLE = ("sampler", "max_episode_steps", "reward_mode", "camera")
@@ -24,6 +26,8 @@ SHARED_NAMES = {
 
 class SharedAttributes(gym.vector.VectorEnv):
     """A vector environment whose worlds share its attributes but for those of their own."""
+
+    task: Task
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Read an attribute of every world, or draw every world by `call("render")`.
@@ -84,5 +88,7 @@ class SharedAttributes(gym.vector.VectorEnv):
             checks.count(name, value)
         if name == "reward_mode":
             checks.choice(name, value, REWARD_MODES)
+        if name == "camera":
+            checks.choice(name, value, tuple(CAMERAS[self.task.needs.robot.arms]))
         if name == "sampler" and not callable(value):
             raise ValueError(f"sampler must be a function of a generator, got {value!r}")

@@ -19,6 +19,7 @@ from dexfw_envs import checks
 from dexfw_envs.backends import backend_options as options_of_backend
 from dexfw_envs.backends import make_backend
 from dexfw_envs.backends.base import Backend
+from dexfw_envs.backends.layout import CAMERAS
 from dexfw_envs.catalog import named_sampler
 from dexfw_envs.control.codec import CONTROL_PERIOD, PoseCodec
 from dexfw_envs.control.controller import CONTROL_MODES, Controller
@@ -130,6 +131,7 @@ class DexVectorEnv(SharedAttributes):
         self.render_mode = render_mode
         self.image_size = image_size
         self.camera = item.camera if camera is None else camera
+        checks.choice("camera", self.camera, tuple(CAMERAS[self.task.needs.robot.arms]))
 
         steps = self.task.max_episode_steps if max_episode_steps is None else max_episode_steps
         self.max_episode_steps = checks.count("max_episode_steps", steps)

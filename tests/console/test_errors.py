@@ -8,6 +8,7 @@ import pytest
 from scenes import actions, equal, make, play, scene, started
 
 from dexfw_envs.backends import make_backend
+from dexfw_envs.catalog import split
 from dexfw_envs.demos.seeds import load_seed, seed_path
 from dexfw_envs.deployment.stages import stages_of
 from dexfw_envs.editing.augment import augment
@@ -104,10 +105,18 @@ def test_half_a_state_is_refused():
 
 
 def test_unknown_camera_names_the_cameras():
-    env = make(1, camera="top", render_mode="rgb_array")
-    env.reset(seed=0)
-    with pytest.raises((ValueError, RuntimeError), match=r"'front', 'side'|EGL or OSMesa"):
-        env.render()
+    named = r"unknown camera 'top'; choose one of \('front', 'side'\)"
+    with pytest.raises(ValueError, match=named):
+        make(1, camera="top")
+    with pytest.raises(ValueError, match=named):
+        make(2).set_attr("camera", "top")
+
+
+def test_pour_needs_a_vessel():
+    (known,) = split("Pour", "T_VAL", 1, 0)
+    swapped = dataclasses.replace(known, objects=("egg", known.objects[1]))
+    with pytest.raises(ValueError, match="egg holds nothing; Pour needs a vessel as its first"):
+        DexVectorEnv("Pour").reset(options={"scenarios": [swapped]})
 
 
 # --- actions
@@ -168,6 +177,8 @@ def test_step_before_reset():
         ({"scenarios": [scene(), dataclasses.replace(
             scene(), objects=("egg", "egg"), object_poses=scene().object_poses * 2)]},
          "Grasp has 1 objects in its scene, a scenario has 2"),
+        ({"scenarios": [scene(), dataclasses.replace(scene(), objects=("tumbler",))]},
+         "tumbler has 11 parts; the scene of Grasp holds objects of up to 3"),
     ],
 )  # fmt: skip
 def test_resets(options, message):
