@@ -74,7 +74,8 @@ def film_policies(cell: Cell, results: Path, root: Path, threads: int = 1) -> li
             for old in target.glob(f"i{turn}-{policy}-*.mp4"):
                 old.unlink()
             try:
-                made += _film(cell, path, policy, chosen, target, (root, threads)) if chosen else []
+                if chosen:
+                    made += _film(cell, path, policy, chosen, target, root, threads)
             except Exception as error:  # each graphics library has its own
                 words = " ".join(f"{type(error).__name__}: {error}".split())
                 print(f"warning: no films of {cell.name}: {words}", file=sys.stderr)
@@ -93,10 +94,15 @@ def candidates(cell: Cell, turn: int, policy: str, results: Path) -> list[Record
 
 
 def _film(
-    cell: Cell, path: Path, policy: str, chosen: Sequence[Record], target: Path, where: tuple
+    cell: Cell,
+    path: Path,
+    policy: str,
+    chosen: Sequence[Record],
+    target: Path,
+    root: Path,
+    threads: int,
 ) -> list[Path]:
     """Run a policy in the scenes of records and keep the first film of each outcome."""
-    root, threads = where
     script = load_script(cell.variant.method, root)
     state = read_policy(path)
     args = replace(from_dict(script.Args, state["args"]), threads=threads)

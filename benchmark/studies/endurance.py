@@ -55,8 +55,8 @@ class Args:
 def harness(folder: Path, workers: int) -> subprocess.Popen:
     """Start `benchmark run` on the cells, with folders of its own."""
     words = [sys.executable, "-m", "benchmark", "run", *CHOICE, "--workers", str(workers)]
-    places = {"--results": folder / "results", "--runs": folder / "runs"}
-    words += ["--threads", "1", *(str(word) for pair in places.items() for word in pair)]
+    words += ["--results", str(folder / "results"), "--runs", str(folder / "runs")]
+    words += ["--threads", "1"]
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -70,12 +70,12 @@ def below(pid: int) -> dict[int, int]:
             continue
         if state not in "ZX":
             parents.setdefault(int(parent), []).append(int(path.parent.name))
-    found = {}
+    depths = {}
     level = [pid]
     for depth in range(1, 4):
-        level = [child for one in level for child in parents.get(one, [])]
-        found |= dict.fromkeys(level, depth)
-    return found
+        level = [child for parent in level for child in parents.get(parent, [])]
+        depths |= dict.fromkeys(level, depth)
+    return depths
 
 
 def strike(
