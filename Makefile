@@ -38,7 +38,7 @@ OMNIGIBSON_SOURCE := $(OMNIGIBSON)-source/omnigibson
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons test-lowest test-lerobot test-omnigibson test-omnigibson-310 check style format bench bench-peers clean
+.PHONY: help demo docs test test-pythons test-lowest test-lerobot test-omnigibson test-omnigibson-310 check style format bench bench-peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -193,6 +193,23 @@ bench: $(STAMP)  ## measure speed: against raw MuJoCo, at the start, by worlds a
 bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure robosuite's tasks in an environment of its own
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmark/speed/peers.py $(RECORD)
 
+# --- the static site, by mkdocs in an environment of its own
+
+DOCS := .venv-docs
+DOCS_PACKAGES := mkdocs==1.6.1 mkdocs-material==9.8.2 mkdocstrings==1.0.8 mkdocstrings-python==2.0.11 \
+	ruff==0.17.5
+
+$(DOCS)/.installed: Makefile
+	$(CHOSEN) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet $(DOCS_PACKAGES)
+	touch $@
+
+docs: $(DOCS)/.installed  ## build the pages and the API reference into site/, a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --clean
+	@echo "open site/index.html"
+
+# ---
+
 clean:  ## remove environments, caches and builds; runs/ and results/ stay
-	rm -rf $(VENV) .venv-py* $(LOWEST) $(PEERS) $(LEROBOT) $(LEROBOT)-312 $(CLIENTS) $(OMNIGIBSON) $(OMNIGIBSON)-310 $(OMNIGIBSON)-source build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-py* $(LOWEST) $(PEERS) $(LEROBOT) $(LEROBOT)-312 $(CLIENTS) $(OMNIGIBSON) $(OMNIGIBSON)-310 $(OMNIGIBSON)-source $(DOCS) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
