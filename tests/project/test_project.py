@@ -189,9 +189,7 @@ def test_make_tries_each_python_that_it_finds(tmp_path):
     for version in ("3.10", "3.12", "3.14"):
         interpreter(tmp_path, version, f"python{version}")
     (tmp_path / "make").symlink_to(str(shutil.which("make")))
-    told = make(
-        "-n", "-W", "pyproject.toml", "test-pythons", f"VENV={tmp_path / 'venv'}", path=tmp_path
-    )
+    told = make("-nB", "test-pythons", f"VENV={tmp_path / 'venv'}", path=tmp_path)
     for version, extras in (("3.10", "dev"), ("3.12", "train,data,report,dev")):
         assert f"python{version} -m venv .venv-py{version}" in told.stdout
         assert (
