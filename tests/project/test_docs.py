@@ -326,3 +326,9 @@ def test_speed_table_follows_the_records(tmp_path):
     line = tables.speed_line(ids[1:], tmp_path)
     assert "1234 to 1234 environment steps per second" in line and " 6 to 6 times" in line
     assert f"`make x` at commit `{'a' * 12}` (2 CPU cores, load 3.2 before)" in text
+
+
+def test_the_readme_says_what_became_of_cleanrl_utils():
+    """Its conventions are followed; it is no dependency, as it has no release for these Pythons."""
+    text = (ROOT / "README.md").read_text()
+    assert "`cleanrl-utils`" in text and "cannot be installed" in text
