@@ -206,7 +206,7 @@ $(DOCS)/.installed: Makefile
 
 docs: $(DOCS)/.installed  ## build the pages and the API reference into site/, a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --clean
-	@echo "open site/index.html"
+	@echo "open site/index.html; to search it: python -m http.server --bind 127.0.0.1 -d site"
 
 # ---
 

@@ -2,6 +2,9 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,13 @@ def test_the_front_page_is_the_readme(hooks):
     assert local
     for target in local:
         assert (ROOT / "docs" / target).exists(), target
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_target_makes_its_environment_and_stops_at_broken_links():
+    words = ["make", "-nB", "docs", f"PYTHON={sys.executable}"]
+    plan = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "-m venv .venv-docs" in plan
+    assert plan.index("pip install") < plan.index("-m mkdocs build")
+    assert "mkdocs-material==" in plan
+    assert "\nstrict: true\n" in (ROOT / "mkdocs.yml").read_text()
