@@ -13,7 +13,7 @@ from script_calls import call
 from source import ROOT
 
 from dexfw_envs.backends.layout import CAMERAS
-from dexfw_envs.backends.omnigibson import backend, session
+from dexfw_envs.backends.omnigibson import TIMESTEP, backend, session
 from dexfw_envs.backends.omnigibson.description import configs, plans
 from dexfw_envs.backends.omnigibson.description.contract import SCENE_MARGIN
 from dexfw_envs.backends.omnigibson.description.frames import to_scene
@@ -230,7 +230,7 @@ def test_gymnasium_gets_as_far_as_isaac_sim(whole, task):
     with pytest.raises((BoundaryError, AttributeError, TypeError)) as raised:
         gym.make_vec(f"DexFW/{task}-v0", num_envs=2, backend="omnigibson")
     assert raised.traceback[-1].path.name != "vector_env.py"
-    assert any(step.path.name == "reading.py" and step.name == "measure"
+    assert any(step.path.name == "reading.py" and step.name == "measured_robot"
                for step in raised.traceback)  # fmt: skip
     assert len(flat(whole.calls, "import_scene")) == 2
     assert len(flat(whole.calls, "post_play_load")) == 2
@@ -253,7 +253,7 @@ def test_the_flywheel_script_gets_as_far_as_isaac_sim(whole, monkeypatch, tmp_pa
     assert names.index("build_data") < names.index("make_env"), "the first turn's first work"
     assert any(step.path.name == "reading.py" for step in raised.traceback)
     [[settings]] = flat(whole.calls, "launch")
-    assert settings["physics_dt"] == pytest.approx(0.0025), "the script's own step"
+    assert settings["physics_dt"] == pytest.approx(TIMESTEP), "the backend's own step"
     assert len(flat(whole.calls, "import_scene")) == 2
     kinds = [call[0] for call in whole.calls]
     assert flat(whole.calls, "threads") == [(dexflywheel.Args().threads,)]
