@@ -209,7 +209,7 @@ from dexfw_envs.runs.metrics import means
 from dexfw_envs.runs.progress import Progress
 from dexfw_envs.runs.report import (
     curves,
-    measure,
+    evaluate_policies,
     plot_success,
     print_success,
     success_curves,
@@ -1270,7 +1270,7 @@ def evaluate_turn(run: Run, i: int) -> None:
         policies["combined"] = ChunkPolicy(base, residual, args, env)
 
     filmed = args.capture_video or i == args.iterations
-    rows = measure(
+    rows = evaluate_policies(
         policies,
         env,
         args,

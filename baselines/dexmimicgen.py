@@ -166,7 +166,7 @@ from dexfw_envs.registry import entry
 from dexfw_envs.runs.checkpoints import check_header
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.progress import Progress
-from dexfw_envs.runs.report import all_rounds, measure, print_success, success_curves
+from dexfw_envs.runs.report import all_rounds, evaluate_policies, print_success, success_curves
 from dexfw_envs.transforms import matrix_from_quat
 
 
@@ -659,7 +659,7 @@ def evaluate_policy(run: Run) -> None:
     args = run.args
     env = make_env(args)
     base = build_policy(run.load("policy_1.pt"), args)
-    rows = measure(
+    rows = evaluate_policies(
         {"base": ChunkPolicy(base, args, env)},
         env,
         replace(args, eval_splits=all_rounds(args.eval_splits, args.task)),

@@ -297,7 +297,7 @@ from dexfw_envs.observation import HAND_JOINTS, arm_count, read_objects, read_pr
 from dexfw_envs.runs.checkpoints import check_header, load_checkpoint
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.progress import Progress, check_finished
-from dexfw_envs.runs.report import all_rounds, measure, print_success, success_curves
+from dexfw_envs.runs.report import all_rounds, evaluate_policies, print_success, success_curves
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.teleop.keyboard import keyboard_operator, raw_terminal
 from dexfw_envs.transforms import matrix_from_quat
@@ -1262,7 +1262,7 @@ def evaluate_policy(run: Run, i: int) -> None:
     last = i == (args.rounds if args.deploys else 0)
     films = run.path / "videos" if last or args.capture_video else None
     asked = replace(args, eval_splits=all_rounds(args.eval_splits, args.task))
-    rows = measure(
+    rows = evaluate_policies(
         {"base": policy},
         env,
         asked,

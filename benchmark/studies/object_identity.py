@@ -32,7 +32,7 @@ from dexfw_envs.files import atomic_write_json, read_json
 from dexfw_envs.provenance import provenance
 from dexfw_envs.runs.checkpoints import load_checkpoint
 from dexfw_envs.runs.folder import RunFolder
-from dexfw_envs.runs.report import measure
+from dexfw_envs.runs.report import evaluate_policies
 from dexfw_envs.runs.settings import from_dict
 
 #: Store of the demonstrations in a run's folder, by script.
@@ -101,7 +101,7 @@ def evaluate(script: ModuleType, run: Any, one_hot: OneHot) -> None:
     env = script.make_env(run.args)
     base = script.build_policy(run.load("policy_1.pt"), run.args)
     policy = PolicyWithObjectId(script.ChunkPolicy(base, run.args, env), env, one_hot)
-    rows = measure({"base": policy}, env, run.args, method=script.METHOD, iteration=1)
+    rows = evaluate_policies({"base": policy}, env, run.args, method=script.METHOD, iteration=1)
     env.close()
     atomic_write_json(run.path / "eval_1.json", rows)
 

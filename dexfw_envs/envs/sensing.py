@@ -11,9 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from dexfw_envs import transforms as tf
+from dexfw_envs.observation import (
+    OBJECT_ANGULAR_VELOCITY,
+    OBJECT_LINEAR_VELOCITY,
+    OBJECT_POSITION,
+    OBJECT_QUATERNION,
+    OBJECT_SIZE,
+    POSITION_SIZE,
+)
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
+ROTVEC_SIZE = 3
 _STREAM = 0x7472  # keeps these draws apart from what else a scenario's seed decides
 
 
@@ -34,7 +43,7 @@ class Tracker:
         self.deviation = np.zeros((num_worlds, 2))
         self.dropped = np.zeros(num_worlds)
         self._seeds = [0] * num_worlds
-        self._seen = np.zeros((num_worlds, objects, 13))  # position, quaternion, velocities
+        self._seen = np.zeros((num_worlds, objects, OBJECT_SIZE))
 
     def reset(self, mask: np.ndarray, scenarios: Sequence[Scenario], world: WorldState) -> None:
         """Begin episodes in the worlds of `mask` (N,), one scenario per world of the mask."""
@@ -62,10 +71,10 @@ class Tracker:
 
         return dataclasses.replace(
             world,
-            object_position=now[..., :3],
-            object_quaternion=now[..., 3:7],
-            object_linear_velocity=now[..., 7:10],
-            object_angular_velocity=now[..., 10:],
+            object_position=now[..., OBJECT_POSITION],
+            object_quaternion=now[..., OBJECT_QUATERNION],
+            object_linear_velocity=now[..., OBJECT_LINEAR_VELOCITY],
+            object_angular_velocity=now[..., OBJECT_ANGULAR_VELOCITY],
         )
 
     def _look_at(self, index: int, objects: np.ndarray, step: int) -> np.ndarray:
@@ -75,14 +84,15 @@ class Tracker:
 
         rng = np.random.default_rng((self._seeds[index], _STREAM, step))
         is_dropped = rng.random() < self.dropped[index]
-        moved = rng.normal(size=(len(objects), 3)) * self.deviation[index, 0]
-        turned = rng.normal(size=(len(objects), 3)) * self.deviation[index, 1]
+        moved = rng.normal(size=(len(objects), POSITION_SIZE)) * self.deviation[index, 0]
+        turned = rng.normal(size=(len(objects), ROTVEC_SIZE)) * self.deviation[index, 1]
         if is_dropped and step > 0:
             return self._seen[index]
 
         tracked = objects.copy()
-        tracked[:, :3] += moved
-        tracked[:, 3:7] = tf.quat_multiply(tf.quat_from_rotvec(turned), objects[:, 3:7])
+        tracked[:, OBJECT_POSITION] += moved
+        true_turn = objects[:, OBJECT_QUATERNION]
+        tracked[:, OBJECT_QUATERNION] = tf.quat_multiply(tf.quat_from_rotvec(turned), true_turn)
         return tracked
 
     def get_state(self) -> np.ndarray:

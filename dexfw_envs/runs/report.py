@@ -28,7 +28,7 @@ from dexfw_envs.runs.options import ScriptArgs
 Row = Mapping[str, Any]
 
 
-def measure(
+def evaluate_policies(
     policies: Mapping[str, Policy],
     env: EpisodeEnv,
     args: ScriptArgs,
@@ -56,33 +56,40 @@ def measure(
         over the successes, relative to the seed demonstration; nan without successes.
     """
     rows: list[dict[str, Any]] = []
-    troubles: list[str] = []
+    trouble = None
     made_by = {key: provenance[key] for key in ("commit", "command")} if provenance else {}
+    kind: dict[str, Any] = {
+        "method": method,
+        "variant": args.variant,
+        "task": args.task,
+        "precision": args.precision,
+    }
+
     for split in splits_at(args.eval_splits, args.task, iteration):
         for name, policy in policies.items():
-            folder = Path(films) / f"{iteration}-{split}-{name}" if films and not troubles else None
-            what: dict[str, Any] = {
-                "split": split,
-                "episodes": args.eval_episodes,
-                "seed": args.seed,
-                "progress": f"{split} {name}",
-            }
-            found, trouble = evaluate_filmed(policy, env, folder, **what)
-            troubles += [trouble] if trouble else []
+            folder = None
+            if films and not trouble:
+                folder = Path(films) / f"{iteration}-{split}-{name}"
+            records, trouble_now = evaluate_filmed(
+                policy,
+                env,
+                folder,
+                split=split,
+                episodes=args.eval_episodes,
+                seed=args.seed,
+                progress=f"{split} {name}",
+            )
+            trouble = trouble or trouble_now
+
             labels: dict[str, Any] = {"iteration": iteration, "policy": name}
             if args.records:
-                kind: dict[str, Any] = {
-                    "method": method,
-                    "variant": args.variant,
-                    "task": args.task,
-                    "precision": args.precision,
-                }
-                write_records(found, args.records, **kind, **labels, **made_by)
-            won = [(record["jerk"], record["length"]) for record in found if record["success"]]
-            motion = motion_ratios(won, args.task)
-            rows.append({**labels, "split": split, **summary(found), **motion})
+                write_records(records, args.records, **kind, **labels, **made_by)
 
-    for trouble in troubles:
+            won = [(record["jerk"], record["length"]) for record in records if record["success"]]
+            motion = motion_ratios(won, args.task)
+            rows.append({**labels, "split": split, **summary(records), **motion})
+
+    if trouble:
         print(f"warning: no videos of iteration {iteration}: {trouble}", file=sys.stderr)
     return rows
 
@@ -122,7 +129,8 @@ def success_curves(rows: Sequence[Row]) -> dict[str, float]:
     """Return success in an evaluation, by the tags "charts/success_<split>_<policy>".
 
     Args:
-        rows: What `measure` returned. TensorBoard allows no brackets in a tag: "T_O(2)" is T_O2.
+        rows: What `evaluate_policies` returned. TensorBoard allows no brackets in a tag: "T_O(2)"
+            is T_O2.
     """
     by_tag = {}
     for row in rows:

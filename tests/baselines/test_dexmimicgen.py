@@ -77,7 +77,7 @@ def generated(run):
 
 def test_killed_and_resumed_run_generates_and_learns_the_same(tmp_path, monkeypatch, capsys):
     short_evaluation(dm, monkeypatch)
-    monkeypatch.setattr(dm, "measure", without_films(dm.measure))
+    monkeypatch.setattr(dm, "evaluate_policies", without_films(dm.evaluate_policies))
     monkeypatch.setattr(dm, "ROUND", 2)
     records = {"records": tmp_path / "records"}
     assert run_script(dm, arguments(tmp_path / "a", **records)) == 0

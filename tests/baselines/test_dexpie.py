@@ -561,7 +561,7 @@ def short(monkeypatch):
         return env
 
     monkeypatch.setattr(dp, "make_env", made)
-    monkeypatch.setattr(dp, "measure", without_films(dp.measure))
+    monkeypatch.setattr(dp, "evaluate_policies", without_films(dp.evaluate_policies))
 
 
 def checkpoint(run, name):

@@ -57,8 +57,10 @@ def one_run(folder) -> Path:
 
 
 def test_a_process_killed_in_two_stages_and_resumed_gives_the_same_run(tmp_path, monkeypatch):
-    measure = fw.measure
-    monkeypatch.setattr(fw, "measure", lambda *a, films, **options: measure(*a, **options))
+    measure = fw.evaluate_policies
+    monkeypatch.setattr(
+        fw, "evaluate_policies", lambda *a, films, **options: measure(*a, **options)
+    )
     moments, a, b = random.Random(0), tmp_path / "a", tmp_path / "b"
     start = tiny_arguments(b, **SMALL)
     run_and_kill(b, start, "base_1", "step", moments.randint(1, 80))

@@ -47,7 +47,7 @@ def store_of_seeds(folder, count, task="Grasp", source="scripted"):
 
 def test_a_run_from_a_store_is_labelled_and_resumes(tmp_path, monkeypatch, capsys):
     short_evaluation(hd, monkeypatch)
-    monkeypatch.setattr(hd, "measure", without_films(hd.measure))
+    monkeypatch.setattr(hd, "evaluate_policies", without_films(hd.evaluate_policies))
     demos = store_of_seeds(tmp_path / "mine", 3, source="policy")
     flags = ["--runs", str(tmp_path / "runs"), "--demos", str(demos), "--demonstrations", "2"]
     flags += ["--records", str(tmp_path / "records")]

@@ -26,7 +26,7 @@ def measured(tmp_path, monkeypatch):
         env = StubVectorEnv(2)
         env.spec = SimpleNamespace(id="DexFW/Grasp-v0")
         policies = {"base": GoPolicy(0.0), "combined": GoPolicy()}
-        return report.measure(policies, env, args, method="x", iteration=1, **options)
+        return report.evaluate_policies(policies, env, args, method="x", iteration=1, **options)
 
     return measure
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dexfw_envs.backends.omnigibson.reading import ArmReader
+from dexfw_envs.observation import ARM_JOINTS
 from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.spec import RobotSpec
 
@@ -86,8 +87,8 @@ class Arms:
                 position, velocity = self._simulator.joint_state(world, name)
                 robots[name] = (position.copy(), velocity.copy())
             position, velocity = robots[name]
-            position[reader.arm_index] = joints[arm, :7]
-            position[reader.hand_index] = reader.hand_map.to_other(joints[arm, 7:])
-            velocity[reader.arm_index] = rates[arm, :7]
-            velocity[reader.hand_index] = reader.hand_map.to_other_rates(rates[arm, 7:])
+            position[reader.arm_index] = joints[arm, :ARM_JOINTS]
+            position[reader.hand_index] = reader.hand_map.to_other(joints[arm, ARM_JOINTS:])
+            velocity[reader.arm_index] = rates[arm, :ARM_JOINTS]
+            velocity[reader.hand_index] = reader.hand_map.to_other_rates(rates[arm, ARM_JOINTS:])
         return robots

@@ -28,6 +28,14 @@ from dexfw_envs.backends.omnigibson.states import Placement, Row, blown_up, star
 from dexfw_envs.backends.omnigibson.worlds import Scenes
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.control.codec import CONTROL_PERIOD
+from dexfw_envs.observation import (
+    ARM_JOINTS,
+    OBJECT_ANGULAR_VELOCITY,
+    OBJECT_LINEAR_VELOCITY,
+    OBJECT_POSITION,
+    OBJECT_QUATERNION,
+    POSE_SIZE,
+)
 from dexfw_envs.scenario import Scenario
 from dexfw_envs.world import WorldState
 
@@ -108,7 +116,7 @@ class OmniGibsonBackend:
             ContactReader(self.simulator, world, readers, self.settings.timestep)
             for world in range(n)
         ]
-        self._targets = np.zeros((n, needs.robot.arms, 13))
+        self._targets = np.zeros((n, needs.robot.arms, needs.robot.commanded_joints))
         self._time = np.zeros(n)
         self._fault = np.zeros(n, dtype=bool)
         self._scenarios: list[Scenario | None] = [None] * n
@@ -168,7 +176,7 @@ class OmniGibsonBackend:
         """Set one world to a row of state, and tell its controllers to hold."""
         names = self._scenes.choose(world, scenario, self.needs.contents)
         things = {
-            name: Placement(values[:3], values[3:7], values[7:])
+            name: Placement(values[OBJECT_POSITION], values[OBJECT_QUATERNION], values[POSE_SIZE:])
             for name, values in zip(names, row.objects, strict=True)
         }
         self._scenes.load(world, things, self._arms.states(world, row.joints, row.rates))
@@ -184,7 +192,7 @@ class OmniGibsonBackend:
 
     def _hold(self, world: int, joints: np.ndarray) -> None:
         """Command the joints as they are: without a command OmniGibson's hands go to 0 rad."""
-        self._arms.command(world, joints[:, :7], joints[:, 7:])
+        self._arms.command(world, joints[:, :ARM_JOINTS], joints[:, ARM_JOINTS:])
 
     def rest(self, mask: np.ndarray) -> None:
         """Save nothing: all scenes of the process step together."""
@@ -193,9 +201,9 @@ class OmniGibsonBackend:
         """Hold joint targets [rad], (N, A, 13), for one control period; passive joints follow."""
         self._session.enter(self)
         self._targets[:] = joint_targets
-        hands = self.robot.hand.full_positions(joint_targets[..., 7:])
+        hands = self.robot.hand.full_positions(joint_targets[..., ARM_JOINTS:])
         for world in range(self.num_worlds):
-            self._arms.command(world, joint_targets[world, :, :7], hands[world])
+            self._arms.command(world, joint_targets[world, :, :ARM_JOINTS], hands[world])
         self.simulator.step()
         self._time += CONTROL_PERIOD
         self._fault |= [blown_up(self._row(world)) for world in range(self.num_worlds)]
@@ -218,23 +226,23 @@ class OmniGibsonBackend:
         rates = np.array([r.rates for r in rows])
         things = np.array([row.objects for row in rows])
         objects, contents = np.split(things, [self.needs.objects], axis=1)
-        place, turn = self._arms.palms(joints[..., :7])
+        place, turn = self._arms.palms(joints[..., :ARM_JOINTS])
         contacts = [self._contacts_of(world) for world in worlds]
 
         return WorldState(
             time=self._time.copy(),
-            arm_position=joints[..., :7].copy(),
-            arm_velocity=rates[..., :7].copy(),
-            hand_position=joints[..., 7:].copy(),
-            hand_velocity=rates[..., 7:].copy(),
+            arm_position=joints[..., :ARM_JOINTS].copy(),
+            arm_velocity=rates[..., :ARM_JOINTS].copy(),
+            hand_position=joints[..., ARM_JOINTS:].copy(),
+            hand_velocity=rates[..., ARM_JOINTS:].copy(),
             end_effector_position=place,
             end_effector_quaternion=turn,
             fingertip_position=np.array([self._arms.fingertips(world) for world in worlds]),
-            object_position=objects[..., :3].copy(),
-            object_quaternion=objects[..., 3:7].copy(),
-            object_linear_velocity=objects[..., 7:10].copy(),
-            object_angular_velocity=objects[..., 10:].copy(),
-            contents_position=contents[..., :3].copy(),
+            object_position=objects[..., OBJECT_POSITION].copy(),
+            object_quaternion=objects[..., OBJECT_QUATERNION].copy(),
+            object_linear_velocity=objects[..., OBJECT_LINEAR_VELOCITY].copy(),
+            object_angular_velocity=objects[..., OBJECT_ANGULAR_VELOCITY].copy(),
+            contents_position=contents[..., OBJECT_POSITION].copy(),
             object_opening=self._openings(),
             fault=self._fault.copy(),
             **{name: np.array([c[name] for c in contacts]) for name in contacts[0]},

@@ -18,10 +18,18 @@ from dexfw_envs.backends.base import SceneNeeds
 from dexfw_envs.backends.omnigibson.description.frames import to_scene, to_xyzw
 from dexfw_envs.backends.starts import arm_starts, start_places
 from dexfw_envs.catalog.objects import get_object
+from dexfw_envs.observation import (
+    JOINTS_SIZE,
+    OBJECT_LINEAR_VELOCITY,
+    OBJECT_POSE,
+    OBJECT_POSITION,
+    OBJECT_QUATERNION,
+    OBJECT_SIZE,
+    VELOCITY_SIZE,
+)
 from dexfw_envs.robots.spec import RobotSpec
 from dexfw_envs.scenario import Scenario
 
-JOINTS = 19  # of an arm with its hand
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
 SPEED_LIMIT = 100.0  # of joints [rad/s] and objects [m/s]: faster is blown up
 
@@ -57,7 +65,12 @@ class Row:
         """Read what `to_vector` wrote."""
         arms = needs.robot.arms
         things = needs.objects + needs.contents
-        shapes = ((arms, JOINTS), (arms, JOINTS), (arms, 13), (things, 13))
+        shapes = (
+            (arms, JOINTS_SIZE),
+            (arms, JOINTS_SIZE),
+            (arms, needs.robot.commanded_joints),
+            (things, OBJECT_SIZE),
+        )
         ends = np.cumsum([rows * columns for rows, columns in shapes])
         parts = np.split(vector[: ends[-1]], ends[:-1])
         joints, rates, targets, objects = (
@@ -72,13 +85,15 @@ def start_row(robot: RobotSpec, needs: SceneNeeds, scenario: Scenario) -> Row:
     arms = arm_starts(robot, noise)
     hand = np.tile(robot.hand.full_positions(np.array(robot.home_hand)), (robot.arms, 1))
     poses = np.array(scenario.object_poses)
-    things = np.zeros((needs.objects + needs.contents, 13))
-    things[: needs.objects, :7] = poses
-    things[needs.objects :, 3:7] = UPRIGHT
+    things = np.zeros((needs.objects + needs.contents, OBJECT_SIZE))
+    things[: needs.objects, OBJECT_POSE] = poses
+    things[needs.objects :, OBJECT_QUATERNION] = UPRIGHT
 
     if needs.contents:
         floor = get_object(scenario.objects[0]).opening[2]
-        things[needs.objects :, :3] = start_places(floor, poses[0], needs.contents, noise)
+        things[needs.objects :, OBJECT_POSITION] = start_places(
+            floor, poses[0], needs.contents, noise
+        )
 
     driven = np.tile(robot.home_hand, (robot.arms, 1))
     joints, targets = (np.concatenate([arms, part], axis=1) for part in (hand, driven))
@@ -87,14 +102,18 @@ def start_row(robot: RobotSpec, needs: SceneNeeds, scenario: Scenario) -> Row:
 
 def blown_up(row: Row) -> bool:
     """Say whether anything is faster than it can be, or not a number."""
-    speeds = np.concatenate([row.rates.reshape(-1), row.objects[:, 7:10].reshape(-1)])
+    of_objects = row.objects[:, OBJECT_LINEAR_VELOCITY]
+    speeds = np.concatenate([row.rates.reshape(-1), of_objects.reshape(-1)])
     with np.errstate(invalid="ignore"):
         return not bool((np.abs(speeds) < SPEED_LIMIT).all())
 
 
 def width(needs: SceneNeeds) -> int:
     """Return the length of a row."""
-    return needs.robot.arms * (2 * JOINTS + 13) + 13 * (needs.objects + needs.contents) + 2
+    of_an_arm = 2 * JOINTS_SIZE + needs.robot.commanded_joints
+    things = needs.objects + needs.contents
+    time_and_fault = 2
+    return needs.robot.arms * of_an_arm + things * OBJECT_SIZE + time_and_fault
 
 
 @dataclass(frozen=True)
@@ -130,9 +149,9 @@ def edited(
         root = dict(entry["root_link"])
         root["pos"] = tensor(to_scene(placement.position))
         root["ori"] = tensor(to_xyzw(placement.quaternion))
-        velocity = np.zeros(6) if placement.velocity is None else placement.velocity
-        root["lin_vel"] = tensor(velocity[:3])
-        root["ang_vel"] = tensor(velocity[3:])
+        velocity = np.zeros(2 * VELOCITY_SIZE) if placement.velocity is None else placement.velocity
+        root["lin_vel"] = tensor(velocity[:VELOCITY_SIZE])
+        root["ang_vel"] = tensor(velocity[VELOCITY_SIZE:])
         registry[name] = {**entry, "root_link": root}
 
     for name, (position, velocity) in robots.items():

@@ -19,14 +19,13 @@ from dexfw_envs.backends.omnigibson.description.configs import (
 )
 from dexfw_envs.backends.omnigibson.description.frames import to_scene, to_table, to_wxyz
 from dexfw_envs.backends.omnigibson.reading import ArmReader
-from dexfw_envs.backends.omnigibson.states import Placement, edited
+from dexfw_envs.backends.omnigibson.states import UPRIGHT, Placement, edited
 from dexfw_envs.backends.omnigibson.usd_files.objects import OBJECT_RULE, TABLE_RULE
 from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import get_surroundings
+from dexfw_envs.observation import OBJECT_POSITION, OBJECT_QUATERNION, OBJECT_SIZE
 from dexfw_envs.robots.spec import RobotSpec
 from dexfw_envs.scenario import Scenario
-
-UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
 
 
 @dataclass
@@ -144,11 +143,12 @@ class Scenes:
         """Read what is in play in the table frame, wxyz, with velocities, (O + C, 13)."""
         names = self._scenes[world].in_play
         if not names:
-            rows = np.zeros((needs.objects + needs.contents, 13))
-            rows[:, 3] = 1.0
+            rows = np.zeros((needs.objects + needs.contents, OBJECT_SIZE))
+            rows[:, OBJECT_QUATERNION] = UPRIGHT
             return rows
         rows = np.array([self._simulator.body(world, name) for name in names])
-        rows[:, :3], rows[:, 3:7] = to_table(rows[:, :3]), to_wxyz(rows[:, 3:7])
+        rows[:, OBJECT_POSITION] = to_table(rows[:, OBJECT_POSITION])
+        rows[:, OBJECT_QUATERNION] = to_wxyz(rows[:, OBJECT_QUATERNION])
         return rows
 
 
