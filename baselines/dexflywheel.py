@@ -348,6 +348,7 @@ def make_env(
         max_episode_steps=steps,
         reward_mode=reward_mode,
         autoreset_mode=autoreset_mode,
+        variation={} if args.variation else None,  # of each scenario, or none at all
         info_mode="full",
         render_mode="rgb_array",
         **options,

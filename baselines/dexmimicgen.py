@@ -225,6 +225,7 @@ def make_env(args: Args, image: bool = False, steps: int | None = None, worlds: 
         image_size=args.image_size if args.sees else VIDEO_SIZE,
         max_episode_steps=steps,
         autoreset_mode="disabled",
+        variation={} if args.variation else None,  # of each scenario, or none at all
         render_mode="rgb_array",
         **backend_options,
     ).unwrapped

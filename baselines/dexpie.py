@@ -353,6 +353,7 @@ def make_env(
         control_mode=CONTROL_MODE,
         render_mode="human" if watched else "rgb_array",
         autoreset_mode="disabled",
+        variation={} if args.variation else None,  # of each scenario, or none at all
         max_episode_steps=steps,
         **options,
     ).unwrapped

@@ -47,13 +47,14 @@ def evaluate_checkpoint(
     except ValueError as error:
         method = state.get("method", "unknown")
         raise ValueError(f"{asked.evaluate}, a policy of method {method}: {error}") from error
-    names = (*WORLD, *asked.ASKED, "displacement")
+    names = (*WORLD, *asked.ASKED, "displacement", "variation")
     args = dataclasses.replace(trained, **{name: getattr(asked, name) for name in names})
     labels = _labels(state, asked, args, tasks) if asked.records else {}
     torch.manual_seed(asked.seed)
     policy, env = open_policy(state, args, asked.policy)
     names = ("split", "episodes", "seed", "displacement")
     what: dict[str, Any] = {name: getattr(asked, name) for name in names}
+    what["variation"] = asked.variation or None
     folder = None
     if asked.capture_video:
         name = run_name(state["env_id"], "evaluate", asked.seed)

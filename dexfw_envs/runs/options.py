@@ -56,6 +56,7 @@ class EvaluateArgs:
     policy: Literal["base", "combined"] = "combined"  # with --evaluate: which policy
     json: bool = False  # with --evaluate: print one line of JSON
     displacement: float = 0.0  # with --evaluate: how far from their places objects start [m]
+    variation: str = ""  # with --evaluate: how the worlds differ: an axis or a group, such as size
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ Settings = TypeVar("Settings", bound=ScriptArgs)
 
 # What `--evaluate` takes from the command line; all else is as it was in training.
 WORLD = ("task", "backend", "device", "threads", "timestep_scale", "friction_scale")
-ONLY_EVALUATE = ("split", "episodes", "policy", "json", "displacement")
+ONLY_EVALUATE = ("split", "episodes", "policy", "json", "displacement", "variation")
 EVALUATE = ("evaluate", *ONLY_EVALUATE, "seed", "records", "variant", "capture_video", *WORLD)
 FILMS = 8  # first episodes that --evaluate films with --capture-video
 # What `--resume` takes from the command line; all else is as it was at the run's start.

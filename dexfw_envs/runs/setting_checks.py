@@ -27,6 +27,7 @@ from dexfw_envs.runs.options import (
     from_dict,
 )
 from dexfw_envs.runs.precision import COMPARED
+from dexfw_envs.variation import ranges_of
 
 
 def check_combination(args: ScriptArgs, named: Sequence[str]) -> None:
@@ -53,6 +54,8 @@ def check_values(args: ScriptArgs) -> None:
     _check_numbers(args)
     check_backend(args.backend)
     options_for(args.backend, args.threads, args.timestep_scale, args.friction_scale)
+    if args.variation:
+        ranges_of(args.variation)
 
 
 def _check_numbers(args: ScriptArgs) -> None:

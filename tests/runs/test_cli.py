@@ -8,11 +8,12 @@ from types import MappingProxyType, SimpleNamespace
 import pytest
 from stub_env import GoPolicy, StubVectorEnv, make_scenarios
 
-from dexfw_envs.evaluation.records import read_records
+from dexfw_envs.evaluation.records import read_records, scenario_of
 from dexfw_envs.runs import folder
 from dexfw_envs.runs.evaluation import _labels, evaluate_checkpoint
 from dexfw_envs.runs.precision import Precision
 from dexfw_envs.runs.settings import ScriptArgs, check_device, from_dict, parse
+from dexfw_envs.variation import AXES
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,14 @@ def test_settings_of_runs_from_before_an_option_still_load():
 
 
 def test_options_that_would_be_ignored_are_refused():
-    given = ("--split T_VAL", "--episodes 3", "--policy base", "--json", "--displacement 0.02")
+    given = (
+        "--split T_VAL",
+        "--episodes 3",
+        "--policy base",
+        "--json",
+        "--displacement 0.02",
+        "--variation size",
+    )
     for flags in map(str.split, given):
         with pytest.raises(ValueError, match=f"without --evaluate.*{flags[0]}"):
             parsed(*flags)
@@ -103,6 +111,10 @@ def test_options_that_would_be_ignored_are_refused():
         (("--evaluate", "policy.pt", "--episodes", "0"), "--episodes must be at least 1, got 0"),
         (("--seed", "-3"), "--seed must be at least 0, got -3"),
         (("--threads", "0"), "--threads must be at least 1, got 0"),
+        (
+            ("--evaluate", "policy.pt", "--variation", "weight"),
+            "unknown variation 'weight'; choose from size, mass, .* all",
+        ),
         (("--backend", "bullet"), "unknown backend 'bullet'; choose one of .*'mujoco'"),
     ],
 )
@@ -220,11 +232,23 @@ def test_evaluation_writes_records_of_the_checkpoint(tmp_path, monkeypatch):
         evaluated(tmp_path, Args(steps=7), **labels)
     with pytest.raises(ValueError, match=r"need --variant NAME.*--displacement"):
         evaluated(tmp_path, Args(seed=4), ("displacement", 0.02), **labels)
+    with pytest.raises(ValueError, match=r"need --variant NAME.*--variation"):
+        evaluated(tmp_path, Args(seed=4), ("variation", "size"), **labels)
     evaluated(tmp_path, Args(seed=4), **labels)
     evaluated(tmp_path, Args(steps=7), ("variant", "short"), **labels)
     rows = read_records(tmp_path / "records")
     found = {(r["method"], r["variant"], r["iteration"], r["seed"], r["policy"]) for r in rows}
     assert found == {("x", "", 2, 4, "combined"), ("x", "short", 2, 1, "combined")}
+
+
+def test_evaluation_varies_the_worlds_as_asked(tmp_path):
+    pytest.importorskip("torch")
+    varied = (("variation", "size"), ("variant", "sizes"))
+    evaluated(tmp_path, Args(), *varied, method="x", iteration=2)
+    scenes = [scenario_of(row) for row in read_records(tmp_path / "records")]
+    low, high = AXES["size"].usual
+    assert len({scene.value("size") for scene in scenes}) == len(scenes) == 3
+    assert all(low <= scene.value("size") <= high for scene in scenes)
 
 
 @dataclass(frozen=True)
