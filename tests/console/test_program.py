@@ -56,7 +56,7 @@ def test_a_command_does_what_its_module_does(tmp_path):
 def test_errors_and_exit_codes_of_a_command_come_through(tmp_path, capsys):
     assert program.main(["verify", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    assert program.main(["verify", "--no-such-option"]) == 2
+    assert program.main(["verify", str(tmp_path), "--no-such-option"]) == 2
     assert "--no-such-option" in capsys.readouterr().err
     assert program.main(["verify", str(tmp_path / "none"), "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
