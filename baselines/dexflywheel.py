@@ -51,6 +51,7 @@ class WheelArgs:
     """Turns of the wheel and the data of each."""
 
     preset: Literal["quick", "laptop", "paper"] = "laptop"  # where all other options start from
+    demos: str = ""  # a demonstration of your own, file or store; the shipped one if empty
     iterations: int = 3  # turns of the wheel; beyond the third the objects stay those of the third
     aep: bool = True  # A_EP on the collected rollouts (off: an ablation; D_1 has it always)
     data: Literal["fresh", "cumulative"] = "fresh"  # base_i learns from D_i, or from D_1 .. D_i
@@ -193,6 +194,7 @@ from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.control.codec import HAND_ACTIONS, PALM_ACTIONS
 from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.demos.collection import Tries, gather
+from dexfw_envs.demos.demonstrations import read_demonstrations
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.editing.augment import augment
 from dexfw_envs.editing.reading import read_motions
@@ -253,7 +255,7 @@ def build_data(run: Run, i: int) -> None:
     report = {}
 
     if i == 1:
-        motions = [load_seed(args.task)]
+        motions = [first_demonstration(args)]
     else:
         motions, report["rollouts"] = gather_rollouts(run, i, env, rng, add)
     if i == 1 or args.aep:
@@ -267,6 +269,13 @@ def build_data(run: Run, i: int) -> None:
     for episode in episodes:  # the failures are stored already
         add(episode, source=source)
     atomic_write_json(run.path / f"data_{i}.json", report)
+
+
+def first_demonstration(args: Args) -> Episode:
+    """The first success of `--demos`, or the demonstration that ships with the task."""
+    if not args.demos:
+        return load_seed(args.task)
+    return read_demonstrations(args.demos, entry(args.task).env_id, CONTROL_MODE, count=1)[0]
 
 
 def gather_rollouts(

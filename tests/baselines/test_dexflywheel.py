@@ -20,6 +20,8 @@ from script_calls import call, settings, success_tags
 
 from dexfw_envs.catalog.splits import training_sampler
 from dexfw_envs.control.smoothing import local_lines
+from dexfw_envs.demos.seeds import load_seed
+from dexfw_envs.episodes.store import EpisodeMismatch, EpisodeStore
 from dexfw_envs.runs.checkpoints import dump, load
 
 ACTION = 12
@@ -36,6 +38,20 @@ TINY = fw.Args(
 def _one_thread():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+def test_the_first_demonstration_can_be_ones_own(tmp_path):
+    assert np.array_equal(fw.first_demonstration(TINY).actions, load_seed("Grasp").actions)
+
+    mine = replace(load_seed("Grasp"), actions=load_seed("Grasp").actions / 2)
+    store = EpisodeStore(tmp_path / "mine", mine.env_id, mine.control_mode)
+    identifier = store.add(mine, source="scripted", seed=0, index=0)
+    for given in (tmp_path / "mine", store.path(identifier)):
+        chosen = fw.first_demonstration(replace(TINY, demos=str(given)))
+        assert np.array_equal(chosen.actions, mine.actions)
+
+    with pytest.raises(EpisodeMismatch, match="DexFW/Pour-v0"):
+        fw.first_demonstration(replace(TINY, demos=str(tmp_path / "mine"), task="Pour"))
 
 
 def observation(worlds: int, seed: int = 0) -> dict[str, np.ndarray]:
