@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 from dexfw_envs.catalog.lookup import find
+from dexfw_envs.catalog.objects import get_object
 from dexfw_envs.catalog.surroundings import SURROUNDINGS
 
 
@@ -33,6 +34,10 @@ class Curriculum:
     receivers: tuple[str, ...] = ()
     receiver_cell: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
+
+# Combinations that a task of the user's own must have: 40 each are held out for T_OEP and T_VAL,
+# and the rest is to be more than those.
+LEAST_SCENES = 160
 
 # Two-armed tasks: five places on a line across the table, the centre first.
 LINE = (
@@ -112,6 +117,47 @@ CURRICULA: dict[str, Curriculum] = {
         jitter=(0.010, 0.010, 5.0),
     ),
 }  # fmt: skip
+
+
+def register_curriculum(task: str, entry: Curriculum) -> None:
+    """Give a task of the user's own its objects and scenes, in this process.
+
+    Raises:
+        TypeError: This is no `Curriculum`.
+        ValueError: The task has a curriculum already, or the rows do not fit together: their
+            number differs, they name an unknown object, or more surroundings or cells than there
+            are; or the last row has too few scenes for tests and training.
+    """
+    if not isinstance(entry, Curriculum):
+        raise TypeError(f"a curriculum is a Curriculum, got {entry!r}")
+    if task in CURRICULA:
+        raise ValueError(f"task {task!r} has a curriculum already")
+
+    rows = {len(entry.new_objects), len(entry.surroundings), len(entry.poses)}
+    if len(rows) != 1 or not all(entry.new_objects):
+        raise ValueError(
+            "a curriculum has as many rows of new_objects, none of them empty, as of surroundings "
+            f"and poses; got {len(entry.new_objects)}, {len(entry.surroundings)}, "
+            f"{len(entry.poses)}"
+        )
+    for object_id in itertools.chain(*entry.new_objects, entry.receivers):
+        get_object(object_id)
+    _check_counts("surroundings", entry.surroundings, len(SURROUNDINGS))
+    _check_counts("poses", entry.poses, len(entry.cells))
+
+    scenes = len(list(itertools.chain(*entry.new_objects)))
+    scenes *= entry.surroundings[-1] * entry.poses[-1]
+    if scenes < LEAST_SCENES:
+        raise ValueError(
+            f"the curriculum of {task} has {scenes} combinations of object, surroundings and pose "
+            f"in its last row; {LEAST_SCENES} are needed for tests and training"
+        )
+    CURRICULA[task] = entry
+
+
+def _check_counts(what: str, counts: tuple[int, ...], most: int) -> None:
+    if not all(1 <= count <= most for count in counts):
+        raise ValueError(f"{what} of a curriculum lie in 1 .. {most}, got {counts}")
 
 
 def curriculum(task: str) -> Curriculum:

@@ -14,6 +14,8 @@ EXPECTED = {
     "own_demonstration": r"recorded \d+ steps, success True.*edited into [1-8] of 8.*T_VAL",
     "own_method_script": r"[1-9]\d* demonstrations.*success on T_VAL \d\.\d\d.*object",
     "own_object": r"\('my_mug',\)",
+    "own_robot": r"the iiwa grasps in [1-9]\d* of 16 scenes.*wrote iiwa.urdf",
+    "own_task": r"gentle.*\(4, 13\).*pushed 0\.[1-9]",
     "train_with_sb3_or_cleanrl": r"\(82,\).*global_step=\d+, episodic_return.*success 0\.",
 }
 
