@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SUNK = ("link", "hand", "support")  # what an object can lie in, the order of `penetration`
+
 
 @dataclass(frozen=True)
 class WorldState:
@@ -32,10 +34,15 @@ class WorldState:
     # What a vessel encloses, in its body frame: radius at the floor and at the rim, height of the
     # floor and of the rim; zeros for what holds nothing.
     object_opening: np.ndarray  # [m], (N, O, 4)
-    hand_object_contact: np.ndarray  # any link of the hand, bool, (N, A, O)
+    object_extent: np.ndarray  # lowest and highest point on an object's z axis [m], (N, O, 2)
+    hand_object_contact: np.ndarray  # palm and fingers, bool, (N, A, O)
+    arm_object_contact: np.ndarray  # a link of the arm, or the wrist, bool, (N, A, O)
     object_support_contact: np.ndarray  # table or floor, bool, (N, O)
     object_object_contact: np.ndarray  # two objects touch each other, bool, (N,)
     arm_arm_contact: np.ndarray  # bool, (N,)
+    # How deep an object lay in arm links, hands and supports at most, in any physics step of the last
+    # control period; in the order of `SUNK`; nan where a backend cannot tell.
+    penetration: np.ndarray  # [m], (N, 3)
     fault: np.ndarray  # the simulation broke down (not a number, or blown up), bool, (N,)
 
     @property

@@ -7,7 +7,7 @@ from dexfw_envs.catalog.shapes import Vec3
 TABLE_HALF_SIZE: Vec3 = (0.35, 0.45, 0.02)  # [m]
 TABLE_CENTRE: Vec3 = (0.05, 0.0, -0.02)
 FLOOR = -0.75  # height [m]
-HEAD: Vec3 = (-0.54, 0.0, 0.95)  # of the two-armed robot [m]
+HEAD: Vec3 = (-0.48, 0.0, 0.95)  # of the two-armed robot [m]
 HEAD_HALF_SIZE: Vec3 = (0.03, 0.09, 0.035)
 COLUMN_RADII = {1: 0.08, 2: 0.05}  # by number of arms [m]
 # By number of arms; name: (position, point looked at, vertical field of view [deg]).

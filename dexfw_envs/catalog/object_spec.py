@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dexfw_envs.catalog.shapes import (
     Part,
     Quat,
@@ -17,6 +19,7 @@ from dexfw_envs.catalog.shapes import (
     diagonal_inertia,
     height_at_rest,
     lying_quaternion,
+    reach,
 )
 
 UPRIGHT: Quat = (1.0, 0.0, 0.0, 0.0)
@@ -82,6 +85,12 @@ class ObjectSpec:
     resting_quaternion: Quat
     resting_height: float
     opening: Quat = (0.0, 0.0, 0.0, 0.0)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Lowest and highest point of the object along its own z axis [m]."""
+        up = np.array([0.0, 0.0, 1.0])
+        return -reach(self.parts, -up), reach(self.parts, up)
 
 
 def make(

@@ -317,7 +317,7 @@ class DexVectorEnv(SharedAttributes):
         self.backend.apply(self.link.commands(targets))
         self.world = self.backend.world()
 
-        self.memory.elapsed += 1
+        self.memory.step(self.world)
         self.task.remember(self.world, self.memory)
 
     def _count_success(self) -> dict[str, np.ndarray]:
@@ -396,6 +396,7 @@ class DexVectorEnv(SharedAttributes):
             "measures": self.task.measures(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
+            "penetration": self.memory.penetration.copy(),
         }
 
         if self.info_mode == "full":

@@ -6,7 +6,7 @@ from math import pi, radians
 
 import numpy as np
 
-from dexfw_envs.robots.spec import ArmSpec
+from dexfw_envs.robots.spec import ARM_RADII, ArmSpec
 
 HALF = pi / 2
 # Of every link, in its frame: mass [kg]; centre of mass x, y, z [mm]; inertia about the frame's
@@ -54,6 +54,8 @@ def rm75() -> ArmSpec:
         centres=tuple((x / 1e3, y / 1e3, z / 1e3) for _, (x, y, z), _ in LINKS),
         inertias=moments,
         source="RealMan documentation of the RM75 series (RM75-6F); RealMan robot description",
+        # The last tube: the maker's meshes show 29 mm, 39 mm at the flange's ears.
+        radii=(*ARM_RADII[:-1], 0.037),
     )
 
 

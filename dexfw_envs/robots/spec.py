@@ -8,7 +8,7 @@ import numpy as np
 
 SIDES = ("right", "left")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
-ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # of the links' capsules [m]
+ARM_RADII = (0.06, 0.06, 0.055, 0.055, 0.05, 0.05, 0.045)  # of most arms' capsules [m]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class ArmSpec:
     # xx yy zz xy xz yz in the link frame, about the centre of mass [kg m^2]
     inertias: tuple[tuple[float, float, float, float, float, float], ...]
     source: str
+    radii: tuple[float, ...] = ARM_RADII  # of the capsules, one per joint [m]
 
     @property
     def joints(self) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 from dexfw_envs import transforms as tf
 from dexfw_envs.catalog.shapes import Part, diagonal_inertia, volume
 from dexfw_envs.robots import inspire as hand_geometry
-from dexfw_envs.robots.spec import ARM_RADII, FINGERS, ArmSpec, HandSpec, Mount, RobotSpec
+from dexfw_envs.robots.capsules import joint_offset, link_capsules
+from dexfw_envs.robots.spec import FINGERS, ArmSpec, HandSpec, Mount, RobotSpec
 
 ROOT = "base"
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
@@ -114,9 +115,12 @@ def _add_arm(tree: Tree, arm: ArmSpec, mount: Mount) -> None:
     side = f"{mount.side}_"
     parent = f"{mount.side}_base"
     zero = Inertial(TINY_MASS, (0.0, 0.0, 0.0), (1e-7,) * 3 + (0.0,) * 3)
-    offsets = [_offset(row) for row in arm.dh]
-    tips = [*offsets[1:], np.array([0.0, 0.0, arm.flange])]
-    tree.links.append(Link(parent, zero, _arm_parts(offsets[0], ARM_RADII[0]), collides=False))
+    offsets = [joint_offset(row) for row in arm.dh]
+    parts = [
+        () if capsule is None else (capsule_between(capsule.start, capsule.end, capsule.radius),)
+        for capsule in link_capsules(arm)
+    ]
+    tree.links.append(Link(parent, zero, parts[0], collides=False))
     position = mount.base_position
     turn = mount.base_quaternion
     tree.joints.append(Joint(f"{side}mount", ROOT, parent, position, turn))
@@ -124,7 +128,7 @@ def _add_arm(tree: Tree, arm: ArmSpec, mount: Mount) -> None:
     for i in range(arm.joints):
         name = f"{side}link{i + 1}"
         inertial = Inertial(arm.masses[i], arm.centres[i], arm.inertias[i])
-        tree.links.append(Link(name, inertial, _arm_parts(tips[i], ARM_RADII[min(i + 1, 6)])))
+        tree.links.append(Link(name, inertial, parts[i + 1]))
         turn = _tuple(tf.quat_from_rotvec(np.array([arm.dh[i][1], 0.0, 0.0])))
         tree.joints.append(
             Joint(
@@ -134,17 +138,6 @@ def _add_arm(tree: Tree, arm: ArmSpec, mount: Mount) -> None:
             )
         )
         parent = name
-
-
-def _offset(row: tuple[float, float, float]) -> np.ndarray:
-    a, alpha, d = row
-    return np.array([a, -np.sin(alpha) * d, np.cos(alpha) * d])
-
-
-def _arm_parts(tip: np.ndarray, radius: float) -> tuple[Part, ...]:
-    if np.linalg.norm(tip) < 1e-6:
-        return ()
-    return (capsule_between(np.zeros(3), tip, radius),)
 
 
 def _add_hand(tree: Tree, robot: RobotSpec, mount: Mount) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dexfw_envs.backends.base import SceneNeeds
-from dexfw_envs.world import WorldState
+from dexfw_envs.world import SUNK, WorldState
 
 GIVEN_UP = "given up"  # reason of failure where the operator of a collection ended the episode
 # Why an episode failed; `info["failure_code"]` is the index into it, the same for every task.
@@ -24,18 +24,26 @@ class EpisodeMemory:
     hold: np.ndarray  # consecutive steps in which all success ingredients held, (N,)
     elapsed: np.ndarray  # control steps since reset, (N,)
     marks: np.ndarray  # what the task remembers of the episode so far, 0 at its start, (N, K)
+    penetration: np.ndarray  # the deepest so far, in the order of `world.SUNK` [m], (N, 3)
 
     @classmethod
     def empty(cls, worlds: int, objects: int, marks: int = 0) -> EpisodeMemory:
         """Return the memory of N worlds before their first reset."""
         start = np.zeros((worlds, objects, 3))
         remembered = np.zeros((worlds, marks))
-        return cls(start, np.zeros(worlds), np.zeros(worlds), remembered)
+        penetration = np.zeros((worlds, len(SUNK)))
+        return cls(start, np.zeros(worlds), np.zeros(worlds), remembered, penetration)
 
     def begin(self, mask: np.ndarray, world: WorldState) -> None:
         """Start new episodes in the worlds of `mask`."""
         self.start_position[mask] = world.object_position[mask]
-        self.hold[mask] = self.elapsed[mask] = self.marks[mask] = 0
+        for counted in (self.hold, self.elapsed, self.marks, self.penetration):
+            counted[mask] = 0.0
+
+    def step(self, world: WorldState) -> None:
+        """Note that a control step has passed, before the task remembers its own."""
+        self.elapsed += 1
+        np.maximum(self.penetration, world.penetration, out=self.penetration)
 
     def get_state(self) -> np.ndarray:
         """Read the memory as rows, (N, M)."""

@@ -28,8 +28,8 @@ class GraspTask:
         object (15 cells with jitter), arm joints at the start (uniform +-0.02 rad).
     Success:
         For 10 consecutive control steps (0.5 s): the object's centre is more than 0.20 m above
-        its start (`raised`), a link of the hand touches it (`contact`), nothing else does
-        (`free`), and it moves slower than 0.30 m/s (`slow`). Judged on the object, not the hand.
+        its start (`raised`), the hand touches it (`contact`), neither a support nor a link of
+        the arm does (`free`), and it moves slower than 0.30 m/s (`slow`). Judged on the object, not the hand.
     Episode end:
         Terminated on success, when the object is lost (off the table, or more than 0.30 m from
         its start in the plane: "dropped"), or on a simulation fault ("fault"). Truncated after
@@ -74,7 +74,7 @@ class GraspTask:
         return {
             "raised": objects.rise(world, memory) > RAISE,
             "contact": world.hand_object_contact[:, 0, 0].copy(),
-            "free": ~world.object_support_contact[:, 0],
+            "free": objects.free(world),
             "slow": objects.speed(world) < SPEED_LIMIT,
         }
 

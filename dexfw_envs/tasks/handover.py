@@ -14,12 +14,16 @@ from dexfw_envs.world import WorldState
 
 RAISE = 0.15  # the object counts as raised above its start by more than this [m] (paper, A.3)
 GIVEN = 0.15  # the right palm is farther than this from the object's centre [m] (paper, A.3)
-TAKEN = 0.10  # the left palm is nearer than this to it [m] (paper, A.3)
+TAKEN = 0.10  # the left palm is nearer than this to it [m] (paper, A.3, there to its centre)
 HOLD_STEPS = 10  # control steps all success ingredients must last (paper, A.3)
 CARRIED = 0.05  # the right hand alone must have raised the object by more than this before [m]
 SPEED_LIMIT = 0.30  # an object faster than this is thrown, not held [m/s]
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 RIGHT, LEFT = 0, 1
+# What is remembered of an episode: whether the right hand alone has carried the object, whether both
+# hands have had it since then, and for how many steps on end the paper's form of success has held.
+MARKS = 3
+CARRIED_MARK, PASSED_MARK, PAPER_MARK = range(MARKS)
 
 
 class HandoverTask:
@@ -35,10 +39,12 @@ class HandoverTask:
     Success:
         For 10 consecutive control steps (0.5 s): the object's centre is more than 0.15 m above
         its start (`raised`), farther than 0.15 m from the right palm (`given`) and nearer than
-        0.10 m to the left palm (`taken`); a link of the left hand touches it (`contact`), the
-        right hand and everything else do not (`free`), and it moves slower than 0.30 m/s
-        (`slow`). Before that, the right hand alone must have raised it by more than 0.05 m
-        (`carried`): the left hand picking it up by itself is no handover.
+        0.10 m to the left palm (`taken`, measured to the object's axis); the left hand touches
+        it (`contact`), the right hand, supports and arm links do not (`free`), and it moves
+        slower than 0.30 m/s (`slow`). Before that it must have been passed in the air
+        (`passed`): the right hand alone has raised it by more than 0.05 m, then both hands have
+        touched it at once, and since then it has rested on nothing but hands. The paper's form
+        of success is reported, not judged.
     Episode end:
         Terminated on success, when the object is lost (off the table, or more than 0.40 m from
         its start in the plane: "dropped"), or on a simulation fault ("fault"). Truncated after
@@ -59,7 +65,7 @@ class HandoverTask:
         "upright",
     )
     success_terms: tuple[str, ...] = (
-        "carried",
+        "passed",
         "raised",
         "given",
         "taken",
@@ -68,18 +74,28 @@ class HandoverTask:
         "slow",
     )
     stages: tuple[str, ...] = ("reach", "grasp", "lift", "bring", "exchange", "release")
-    marks = 1  # 1 once the right hand alone has carried the object
+    marks = MARKS
     observation_groups = two_arm_groups()
 
     def __init__(self) -> None:
         self.needs = SceneNeeds(robot=dual_rm75_inspire(), objects=1)
 
     def remember(self, world: WorldState, memory: EpisodeMemory) -> None:
-        """Mark where the right hand, without the left, has the object off its support."""
+        """Mark how far the passing is, and since when the paper's form of success has held."""
         touch = world.hand_object_contact[:, :, 0]
-        carried = touch[:, RIGHT] & ~touch[:, LEFT] & ~world.object_support_contact[:, 0]
-        rise = objects.rise(world, memory)
-        memory.marks[carried & (rise > CARRIED), 0] = 1.0
+        free = objects.free(world)
+        marks = memory.marks
+        marks[~free, CARRIED_MARK] = 0.0  # what is set down has to be carried and passed anew
+        marks[~free, PASSED_MARK] = 0.0
+
+        alone = touch[:, RIGHT] & ~touch[:, LEFT] & free
+        marks[alone & (objects.rise(world, memory) > CARRIED), CARRIED_MARK] = 1.0
+        both = touch.all(axis=1) & free
+        marks[both & (marks[:, CARRIED_MARK] > 0), PASSED_MARK] = 1.0
+
+        steps = marks[:, PAPER_MARK]
+        going_on = np.where(self._as_in_the_paper(world, memory), steps + 1, 0)
+        marks[:, PAPER_MARK] = np.where(steps >= HOLD_STEPS, steps, going_on)
 
     def reward(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return six bounded terms after the paper's (submission appendix, Handover), each (N,).
@@ -112,22 +128,32 @@ class HandoverTask:
 
     def success(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Return the ingredients of success at this instant, each bool (N,)."""
-        rise = objects.rise(world, memory)
-        distance = _palm_distance(world)
+        to_axis = objects.from_axis(world, world.end_effector_position)
         touch = world.hand_object_contact[:, :, 0]
         return {
-            "carried": memory.marks[:, 0] > 0,
-            "raised": rise > RAISE,
-            "given": distance[:, RIGHT] > GIVEN,
-            "taken": distance[:, LEFT] < TAKEN,
+            "passed": memory.marks[:, PASSED_MARK] > 0,
+            "raised": objects.rise(world, memory) > RAISE,
+            "given": _palm_distance(world)[:, RIGHT] > GIVEN,
+            "taken": to_axis[:, LEFT] < TAKEN,
             "contact": touch[:, LEFT].copy(),
-            "free": ~world.object_support_contact[:, 0] & ~touch[:, RIGHT],
+            "free": objects.free(world) & ~touch[:, RIGHT],
             "slow": objects.speed(world) < SPEED_LIMIT,
         }
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
-        """Return what is reported but not judged: `tilt` of the object [deg], (N,)."""
-        return {"tilt": objects.tilt(world)}
+        """Return what is reported but not judged, each (N,).
+
+        `tilt` is the object's [deg]; `paper` is 1 once the paper's form of success has held for 10
+        steps: raised, given, and taken as measured to the object's centre.
+        """
+        paper = memory.marks[:, PAPER_MARK] >= HOLD_STEPS
+        return {"tilt": objects.tilt(world), "paper": paper.astype(float)}
+
+    def _as_in_the_paper(self, world: WorldState, memory: EpisodeMemory) -> np.ndarray:
+        """Say where the paper's three conditions hold at this instant (A.3), bool (N,)."""
+        distance = _palm_distance(world)
+        raised = objects.rise(world, memory) > RAISE
+        return raised & (distance[:, RIGHT] > GIVEN) & (distance[:, LEFT] < TAKEN)
 
     def lost(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
         """Say where the object has left the table or rolled out of reach, bool (N,)."""

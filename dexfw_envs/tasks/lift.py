@@ -31,9 +31,9 @@ class LiftTask:
         +-0.02 rad).
     Success:
         For 10 consecutive control steps (0.5 s): the object's centre is more than 0.15 m above
-        its start (`raised`), a link of each hand touches it (`right`, `left`), the hands are on
-        opposite sides of it (`between`), nothing else touches it (`free`), and it moves slower
-        than 0.30 m/s (`slow`). Its tilt is reported, not judged.
+        its start (`raised`), each hand touches it (`right`, `left`), the hands are on opposite
+        sides of it (`between`), neither a support nor a link of an arm touches it (`free`), and
+        it moves slower than 0.30 m/s (`slow`). Its tilt is reported, not judged.
     Episode end:
         Terminated on success, when the object is lost (off the table, or more than 0.30 m from
         its start in the plane: "dropped"), or on a simulation fault ("fault"). Truncated after
@@ -86,7 +86,7 @@ class LiftTask:
             "right": world.hand_object_contact[:, 0, 0].copy(),
             "left": world.hand_object_contact[:, 1, 0].copy(),
             "between": (away[:, 0] * away[:, 1]).sum(axis=1) < 0.0,
-            "free": ~world.object_support_contact[:, 0],
+            "free": objects.free(world),
             "slow": objects.speed(world) < SPEED_LIMIT,
         }
 

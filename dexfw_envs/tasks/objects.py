@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dexfw_envs import transforms as tf
 from dexfw_envs.tasks.base import EpisodeMemory
 from dexfw_envs.world import WorldState
 
@@ -41,3 +42,29 @@ def away(world: WorldState, memory: EpisodeMemory, reach: float) -> np.ndarray:
     moved = (world.object_position - memory.start_position)[..., :2]
     gone = (moved * moved).sum(axis=-1) > reach**2
     return gone | (world.object_position[..., 2] < TABLE_EDGE)
+
+
+def free(world: WorldState, index: int = 0) -> np.ndarray:
+    """Say where an object rests on no support and on no link of an arm, bool (N,)."""
+    on_link = world.arm_object_contact[:, :, index].any(axis=1)
+    return ~world.object_support_contact[:, index] & ~on_link
+
+
+def from_axis(world: WorldState, points: np.ndarray, index: int = 0) -> np.ndarray:
+    """Distance of points to an object's axis [m], (N, A).
+
+    The axis goes through the centre of mass along the object's z axis, from its lowest to its
+    highest point.
+
+    Args:
+        world: The worlds.
+        points: In the table frame [m], (N, A, 3).
+        index: The object's place in the scene.
+    """
+    back = tf.quat_conjugate(world.object_quaternion[:, index])[:, None]
+    inside = tf.quat_rotate(back, points - world.object_position[:, index, None])
+    lowest = world.object_extent[:, index, None, 0]
+    highest = world.object_extent[:, index, None, 1]
+    beyond = inside[..., 2] - np.clip(inside[..., 2], lowest, highest)
+    across = (inside[..., :2] ** 2).sum(axis=-1)
+    return np.sqrt(across + beyond**2)

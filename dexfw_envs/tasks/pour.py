@@ -20,6 +20,7 @@ NEAR = 0.02  # horizontal distance of a ball from the bowl's centre that counts 
 LIFT = 0.08  # height that the paper's lift term pays for [m]
 HOLD_STEPS = 10  # control steps all success ingredients must last; the paper gives no hold
 UPRIGHT = np.cos(np.deg2rad(30.0))  # a bowl tipped further has fallen over
+MOST, LITTLE = 0.75, 0.125  # shares of balls poured, at least, and spilled, at most, of a clean pour
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 MOVING, POURING = 0.06, np.cos(np.deg2rad(35.0))  # rise [m] and tilt at which these stages begin
 
@@ -37,9 +38,9 @@ class PourTask:
     Success:
         For 10 consecutive control steps (0.5 s): a ball lies in the bowl, out of the cup, below the
         bowl's rim and less than 0.02 m from its centre in the plane (`inside`), the bowl stands on
-        the table (`standing`), a link of the hand touches the cup (`contact`) and neither table,
-        floor nor bowl does (`free`). The shares of balls in the bowl and spilled are reported, not
-        judged.
+        the table (`standing`), the hand touches the cup (`contact`), and neither table, floor,
+        bowl nor a link of the arm does (`free`). The shares of balls in the bowl and spilled are
+        reported, not judged; so is whether it was a clean pour.
     Episode end:
         Terminated on success, when cup or bowl are lost (off the table, or more than 0.40 m from
         their start in the plane: "dropped"), when all balls are spilled or the bowl has fallen
@@ -100,14 +101,20 @@ class PourTask:
             "inside": (near & self._poured(world)).any(axis=1),
             "standing": upright & world.object_support_contact[:, BOWL],
             "contact": world.hand_object_contact[:, 0, CUP].copy(),
-            "free": ~world.object_support_contact[:, CUP] & ~world.object_object_contact,
+            "free": objects.free(world, CUP) & ~world.object_object_contact,
         }
 
     def measures(self, world: WorldState, memory: EpisodeMemory) -> dict[str, np.ndarray]:
-        """Return the shares of balls `poured` into the bowl and `spilled` beside it, each (N,)."""
-        poured = self._poured(world)
-        spilled = self._spilled(world)
-        return {"poured": poured.mean(axis=1), "spilled": spilled.mean(axis=1)}
+        """Return what is reported but not judged, each (N,).
+
+        `poured` and `spilled` are the shares of balls in the bowl and beside it; `clean` is 1 where
+        most balls are in, few are spilled, and the cup is still held, else 0.
+        """
+        poured = self._poured(world).mean(axis=1)
+        spilled = self._spilled(world).mean(axis=1)
+        held = world.hand_object_contact[:, 0, CUP] & objects.free(world, CUP)
+        clean = (poured >= MOST) & (spilled <= LITTLE) & held
+        return {"poured": poured, "spilled": spilled, "clean": clean.astype(float)}
 
     def _poured(self, world: WorldState) -> np.ndarray:
         """Say which balls are in the bowl and not, with the cup, still in the cup, bool (N, C)."""

@@ -1,6 +1,7 @@
 """Contact: which bodies collide, and how stiff every contact is.
 
-Only hand, object, support, thumb against fingers, the partner arm and a vessel's contents collide.
+Hands, arm links from the forearm on, objects, supports and a vessel's contents collide, thumbs with
+their fingers, and an arm with its partner. The links before the forearm touch the partner alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def partner(name: str) -> int:
 # Contents touch the walls of vessels, supports and each other, but no hand: balls cannot be batted,
 # and the fingers around a cup do not stir them. A vessel stands on a hull or a base, not on walls.
 WALL, CONTENT = 64, 128
+LINK = 256  # arm links from the forearm on, and the wrist
 
 # Time constant [s] and damping ratio of contacts and joint limits. MuJoCo scales a contact's
 # stiffness with the mass it moves: at the default 0.02 s a pressing arm sinks a light object

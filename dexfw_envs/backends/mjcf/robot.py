@@ -9,15 +9,24 @@ from dexfw_envs import transforms as tf
 from dexfw_envs.backends.mjcf.collision import (
     FINGER,
     HAND,
+    LINK,
     OBJECT,
     SOLREF,
     SUPPORT,
     THUMB,
+    WALL,
     own,
     partner,
 )
 from dexfw_envs.robots import inspire as hand_geometry
-from dexfw_envs.robots.spec import ARM_RADII, FINGERS, HandSpec, Mount, RobotSpec
+from dexfw_envs.robots.capsules import (
+    FOREARM,
+    Capsule,
+    joint_offset,
+    link_capsules,
+    wrist_capsule,
+)
+from dexfw_envs.robots.spec import FINGERS, HandSpec, Mount, RobotSpec
 
 HAND_FRICTION = (0.5, 0.005, 0.0001)  # below every object's: the object's own value decides
 ARM_RGBA = (0.92, 0.92, 0.94, 1.0)
@@ -45,13 +54,13 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBod
         name=f"{pre}base", pos=mount.base_position, quat=mount.base_quaternion
     )
 
-    for i, (a, alpha, d) in enumerate(arm.dh):
-        offset = np.array([a, -np.sin(alpha) * d, np.cos(alpha) * d])
-        _add_link(body, robot, pre if i else "", offset, ARM_RADII[i])
+    capsules = link_capsules(arm)
+    for i, row in enumerate(arm.dh):
+        _add_link(body, robot, pre, i, capsules[i])
         body = body.add_body(
             name=f"{pre}link{i + 1}",
-            pos=offset,
-            quat=tf.quat_from_rotvec(np.array([alpha, 0.0, 0.0])),
+            pos=joint_offset(row),
+            quat=tf.quat_from_rotvec(np.array([row[1], 0.0, 0.0])),
             gravcomp=1.0,
             explicitinertial=True,
             mass=arm.masses[i],
@@ -68,8 +77,16 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, index: int) -> mujoco.MjsBod
         )
         _add_servo(spec, f"{pre}joint{i + 1}", arm.stiffness[i], arm.damping[i], arm.effort[i])
 
-    _add_link(body, robot, pre, np.array([0.0, 0.0, arm.flange]), ARM_RADII[-1])
-    return body.add_body(name=f"{pre}flange", pos=(0.0, 0.0, arm.flange), gravcomp=1.0)
+    _add_link(body, robot, pre, arm.joints, capsules[arm.joints])
+    flange = body.add_body(name=f"{pre}flange", pos=(0.0, 0.0, arm.flange), gravcomp=1.0)
+    _add_capsule(
+        flange,
+        wrist_capsule(mount),
+        rgba=HAND_RGBA,
+        mass=hand_geometry.WRIST_MASS,
+        **_link_contact(pre, robot.arms == 2),
+    )
+    return flange
 
 
 def _add_servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float, effort: float) -> None:
@@ -86,26 +103,49 @@ def _add_servo(spec: mujoco.MjSpec, joint: str, kp: float, kv: float, effort: fl
     )
 
 
-def _add_link(
-    body: mujoco.MjsBody, robot: RobotSpec, pre: str, tip: np.ndarray, radius: float
-) -> None:
-    """Draw a link. It touches nothing but the other arm; without a prefix, nothing at all."""
-    two = robot.arms == 2
-    if np.linalg.norm(tip) < 1e-6:
-        if two:
-            return
-        tip = np.array([0.0, 0.0, 1e-3])
+def solid_links(robot: RobotSpec, pre: str) -> list[str]:
+    """Return the names of an arm's bodies that objects and supports are solid to."""
+    links = range(FOREARM, robot.arm.joints + 1)
+    capsules = link_capsules(robot.arm)
+    bodies = [f"{pre}link{i}" for i in links if capsules[i] is not None]
+    return [*bodies, f"{pre}flange"]  # the flange carries the wrist
 
+
+def _add_link(
+    body: mujoco.MjsBody, robot: RobotSpec, pre: str, index: int, capsule: Capsule | None
+) -> None:
+    """Draw link `index`, the base being 0, and make it solid to what it may touch.
+
+    From the forearm on that is all but its own hand; before it the partner arm alone, and for the
+    base nothing.
+    """
+    if capsule is None:
+        return
+
+    two = robot.arms == 2
+    if index >= FOREARM:
+        contact = _link_contact(pre, two)
+    elif index and two:
+        contact = {"contype": own(pre), "conaffinity": partner(pre), "solref": SOLREF}
+    else:
+        contact = {"contype": 0, "conaffinity": 0}
+    _add_capsule(body, capsule, rgba=ARM_RGBA, mass=0.0, **contact)
+
+
+def _add_capsule(body: mujoco.MjsBody, capsule: Capsule, **options: object) -> None:
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-        fromto=(0.0, 0.0, 0.0, *tip),
-        size=(radius, 0, 0),
-        rgba=ARM_RGBA,
-        contype=own(pre) if two else 0,
-        conaffinity=partner(pre) if two else 0,
-        solref=SOLREF,
-        mass=0.0,
+        fromto=(*capsule.start, *capsule.end),
+        size=(capsule.radius, 0, 0),
+        **options,
     )
+
+
+def _link_contact(pre: str, two: bool) -> dict[str, object]:
+    """Return how a link from the forearm on touches; where there are two arms, the other as well."""
+    bit = own(pre) if two else 0
+    other = partner(pre) if two else 0
+    return _contact(LINK | bit, OBJECT | SUPPORT | WALL | other)
 
 
 def _add_hand(
@@ -115,7 +155,7 @@ def _add_hand(
         name=f"{pre}palm", pos=mount.palm_offset, quat=mount.palm_quaternion, gravcomp=1.0
     )
     palm.add_site(name=f"{pre}end_effector", size=(0.004, 0, 0), rgba=(0, 0, 0, 0))
-    _add_palm_geoms(palm, mount, pre)
+    _add_palm(palm, pre)
     _add_thumb(palm, hand, pre)
 
     for row in range(4):
@@ -139,7 +179,7 @@ def _side(pre: str) -> float:
     return 1.0 if pre == "right_" else -1.0
 
 
-def _add_palm_geoms(palm: mujoco.MjsBody, mount: Mount, pre: str) -> None:
+def _add_palm(palm: mujoco.MjsBody, pre: str) -> None:
     half = hand_geometry.PALM_HALF_SIZE
     palm.add_geom(
         name=f"{pre}palm",
@@ -149,18 +189,6 @@ def _add_palm_geoms(palm: mujoco.MjsBody, mount: Mount, pre: str) -> None:
         mass=hand_geometry.PALM_MASS,
         rgba=HAND_RGBA,
         **_contact(HAND | own(pre), OBJECT | SUPPORT | partner(pre)),
-    )
-    wrist = tf.quat_rotate(
-        tf.quat_conjugate(np.array(mount.palm_quaternion)), -np.array(mount.palm_offset)
-    )
-    palm.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-        fromto=(*wrist, -half[0] + 0.01, 0.0, -half[2]),
-        size=(hand_geometry.WRIST_RADIUS, 0, 0),
-        rgba=HAND_RGBA,
-        contype=0,
-        conaffinity=0,
-        mass=hand_geometry.WRIST_MASS,
     )
 
 

@@ -17,11 +17,15 @@ from dexfw_envs.backends.layout import (
 )
 from dexfw_envs.backends.mjcf.collision import OBJECT, SOLREF, SUPPORT
 from dexfw_envs.backends.mjcf.contents import add_contents
-from dexfw_envs.backends.mjcf.robot import add_robot, prefix
+from dexfw_envs.backends.mjcf.robot import add_robot, prefix, solid_links
 from dexfw_envs.robots.spec import FINGERS, RobotSpec
 
 IMPRATIO = 10.0  # friction grasps creep at 1; see Todorov's notes on elliptic cones
 SUPPORTS = ("table", "floor")
+# Of MuJoCo's contact sensors: what they tell, and which contact goes first.
+FOUND = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND)
+DISTANCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_DIST)
+NEAREST = 1
 MATT = 0.1  # specularity of the table: no glare at the lamp's mirror image
 
 
@@ -195,18 +199,18 @@ def _add_sensors(spec: mujoco.MjSpec, needs: SceneNeeds) -> None:
     for arm in range(needs.robot.arms):
         pre = prefix(needs.robot, arm)
         for index in range(needs.objects):
-            _add_contact(
-                spec,
-                f"{pre}object{index}_contact",
-                (mujoco.mjtObj.mjOBJ_XBODY, f"{pre}palm"),
-                (mujoco.mjtObj.mjOBJ_BODY, f"object{index}"),
-            )
+            item = (mujoco.mjtObj.mjOBJ_BODY, f"object{index}")
+            palm = (mujoco.mjtObj.mjOBJ_XBODY, f"{pre}palm")
+            _add_depth(spec, f"{pre}object{index}_contact", palm, item)
+            for link in solid_links(needs.robot, pre):
+                body = (mujoco.mjtObj.mjOBJ_BODY, link)
+                _add_depth(spec, f"{link}_object{index}_contact", body, item)
         for finger in FINGERS:
             _add_force(spec, f"{pre}{finger}_force", f"{pre}{finger}_distal")
 
     for index in range(needs.objects):
         for support in SUPPORTS:
-            _add_contact(
+            _add_depth(
                 spec,
                 f"object{index}_{support}_contact",
                 (mujoco.mjtObj.mjOBJ_GEOM, support),
@@ -224,7 +228,15 @@ def _add_sensors(spec: mujoco.MjSpec, needs: SceneNeeds) -> None:
 
 
 def _add_contact(spec: mujoco.MjSpec, name: str, first: tuple, second: tuple) -> None:
-    _add_contact_sensor(spec, name, first, second, data=1, reduce=0)  # "found": matches counted
+    _add_contact_sensor(spec, name, first, second, data=FOUND, reduce=0)
+
+
+def _add_depth(spec: mujoco.MjSpec, name: str, first: tuple, second: tuple) -> None:
+    """Add a sensor of how many contacts there are, and of the smallest distance [m], below zero.
+
+    Where there is no contact both numbers are 0.
+    """
+    _add_contact_sensor(spec, name, first, second, data=FOUND | DISTANCE, reduce=NEAREST)
 
 
 def _add_force(spec: mujoco.MjSpec, name: str, body: str) -> None:

@@ -21,7 +21,7 @@ from dexfw_envs.backends.mjcf.objects import (
     object_fields,
     scaled_fields,
 )
-from dexfw_envs.backends.mjcf.robot import HAND_FRICTION, prefix
+from dexfw_envs.backends.mjcf.robot import HAND_FRICTION, prefix, solid_links
 from dexfw_envs.backends.mjcf.scene import SUPPORTS, build_model
 from dexfw_envs.backends.mujoco import ENTRY, TIMESTEP
 from dexfw_envs.backends.mujoco.addresses import content_addresses, hand_geoms, joint_addresses
@@ -34,7 +34,7 @@ from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.control.controller import physics_steps
 from dexfw_envs.robots.spec import FINGERS
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.world import WorldState
+from dexfw_envs.world import SUNK, WorldState
 
 STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)  # keep positions and velocities current after a step
 SERVO_FIELDS = ("actuator_gainprm", "actuator_biasprm")  # all their numbers are gains
@@ -74,6 +74,8 @@ class MujocoBackend:
         self.model = build_model(needs, timestep)
         self._threads = min(threads, num_worlds)
         self._openings = np.zeros((num_worlds, needs.objects, 4))
+        self._extents = np.zeros((num_worlds, needs.objects, 2))
+        self._penetration = np.zeros((num_worlds, len(SUNK)))
         self._open()
         self._fault, self._resting = np.zeros((2, num_worlds), dtype=bool)
         self._speed_limits = speed_limits(self.model)
@@ -149,11 +151,16 @@ class MujocoBackend:
 
     def _bind_sensors(self, pre: list[str], objects: list[str]) -> None:
         address = {s.name: s.adr[0] for s in map(self.model.sensor, range(self.model.nsensor))}
+        links = [solid_links(self.robot, p) for p in pre]
         self._touch = np.array([[address[f"{p}{o}_contact"] for o in objects] for p in pre])
+        self._link_touch = np.array(  # (A, O, links)
+            [[[address[f"{x}_{o}_contact"] for x in of_arm] for o in objects] for of_arm in links]
+        )
         self._force = np.array(
             [[address[f"{p}{f}_force"] + np.arange(3) for f in FINGERS] for p in pre]
         )
         self._support = np.array([[address[f"{o}_{s}_contact"] for s in SUPPORTS] for o in objects])
+        self._found = [part.reshape(-1) for part in (self._link_touch, self._touch, self._support)]
         self._pairs = {n: address.get(n) for n in ("object_object_contact", "arm_arm_contact")}
 
     # --- commands
@@ -174,6 +181,7 @@ class MujocoBackend:
         for world, scenario in zip(ids, scenarios, strict=True):
             self._write_start(int(world), scenario)
         self._fault[ids] = self._resting[ids] = False
+        self._penetration[ids] = 0.0
         self.batch.forward(ids)
 
     def _write_models(self, ids: np.ndarray, scenarios: Sequence[Scenario]) -> None:
@@ -200,7 +208,9 @@ class MujocoBackend:
         for name in BODY_FIELDS:
             self._fields[name][world, body] = rows[name]
         self._fields["geom_friction"][world, geoms, 0] *= self._friction_of(scenario)
-        self._openings[world, index] = np.multiply(get_object(object_id).opening, size)
+        item = get_object(object_id)
+        self._openings[world, index] = np.multiply(item.opening, size)
+        self._extents[world, index] = np.multiply(item.extent, size)
 
     def _write_surroundings(self, world: int, scenario: Scenario) -> None:
         around = get_surroundings(scenario.surroundings)
@@ -261,11 +271,27 @@ class MujocoBackend:
         self._ctrl[:] = joint_targets.reshape(self.num_worlds, -1)
         warned = self.batch.warning.copy()
         try:
-            self.batch.step(np.flatnonzero(~self._resting), self._substeps, STAGE)
+            self._step(np.flatnonzero(~self._resting))
         except SimulationError as error:
             self._record_faults(np.isin(np.arange(self.num_worlds), error.ids))
         warnings = (self.batch.warning != warned).reshape(self.num_worlds, -1)
         self._record_faults(warnings.any(axis=1) | self._blown_up())
+
+    def _step(self, ids: np.ndarray) -> None:
+        """Step worlds for a control period, and note how deep objects lay in what they touched."""
+        before = self._substeps - 1
+        deepest = np.zeros((len(ids), len(SUNK)))
+        if before:
+            recorded = self.batch.rollout(before, record=("sensordata",), ids=ids)["sensordata"]
+            deepest = self._depths(recorded).max(axis=1)
+        self.batch.step(ids, 1, STAGE)
+        self._penetration[ids] = np.maximum(deepest, self._depths(self._sensors[ids]))
+
+    def _depths(self, sensors: np.ndarray) -> np.ndarray:
+        """Return how deep links, hands and supports lie in objects [m], (..., 3)."""
+        # The distance stands behind the number of contacts.
+        parts = [-sensors[..., found + 1].min(axis=-1) for found in self._found]
+        return np.maximum(np.stack(parts, axis=-1), 0.0)
 
     def _blown_up(self) -> np.ndarray:
         with np.errstate(invalid="ignore"):
@@ -304,9 +330,12 @@ class MujocoBackend:
             object_angular_velocity=tf.quat_rotate(quaternion, twist[..., 3:]),
             contents_position=self._qpos[:, self._content_q],
             object_opening=self._openings.copy(),
+            object_extent=self._extents.copy(),
             hand_object_contact=self._sensors[:, self._touch] > 0,
+            arm_object_contact=(self._sensors[:, self._link_touch] > 0).any(axis=-1),
             object_support_contact=(self._sensors[:, self._support] > 0).any(axis=-1),
             **pairs,
+            penetration=self._penetration.copy(),
             fault=self._fault.copy(),
         )
 
@@ -332,10 +361,12 @@ class MujocoBackend:
     # --- state
 
     def get_state(self) -> np.ndarray:
-        """Read integration state, sensors and the fault flag of every world, (N, S) float64."""
-        return np.concatenate(
-            [self.batch.state, self._sensors, self._fault[:, None].astype(float)], axis=1
-        )
+        """Read all that a world goes on from, (N, S) float64.
+
+        In order: integration state, sensors, penetration, and whether it broke down.
+        """
+        fault = self._fault[:, None].astype(float)
+        return np.concatenate([self.batch.state, self._sensors, self._penetration, fault], axis=1)
 
     def set_state(
         self, mask: np.ndarray, states: np.ndarray, scenarios: Sequence[Scenario]
@@ -343,7 +374,8 @@ class MujocoBackend:
         """Restore worlds of `mask` from rows of `get_state`, one per world of the mask."""
         ids = np.flatnonzero(mask)
         size = self.batch.nstate
-        expected = size + self._sensors.shape[1] + 1
+        sensors_end = size + self._sensors.shape[1]
+        expected = sensors_end + len(SUNK) + 1
         if states.shape != (len(ids), expected):
             raise ValueError(f"state has shape {states.shape}, expected {(len(ids), expected)}")
 
@@ -356,7 +388,8 @@ class MujocoBackend:
         self.batch.state[ids] = states[:, :size]
         self.batch.forward(ids)
         self.batch.state[ids] = states[:, :size]  # forward overwrites the solver's warm start
-        self._restored_sensors(ids, states[:, size:-1])
+        self._restored_sensors(ids, states[:, size:sensors_end])
+        self._penetration[ids] = states[:, sensors_end:-1]
         self._fault[ids] = states[:, -1] > 0
         self._resting[ids] = False
 

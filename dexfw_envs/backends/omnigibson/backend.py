@@ -37,7 +37,7 @@ from dexfw_envs.observation import (
     POSE_SIZE,
 )
 from dexfw_envs.scenario import Scenario
-from dexfw_envs.world import WorldState
+from dexfw_envs.world import SUNK, WorldState
 
 GAINS = ("suite", "simulator")
 USUAL_CAMERAS = {1: ("front",), 2: ("front", "head")}  # by number of arms
@@ -243,7 +243,9 @@ class OmniGibsonBackend:
             object_linear_velocity=objects[..., OBJECT_LINEAR_VELOCITY].copy(),
             object_angular_velocity=objects[..., OBJECT_ANGULAR_VELOCITY].copy(),
             contents_position=contents[..., OBJECT_POSITION].copy(),
-            object_opening=self._openings(),
+            object_opening=self._of_objects("opening", 4),
+            object_extent=self._of_objects("extent", 2),
+            penetration=np.full((self.num_worlds, len(SUNK)), np.nan),  # not told by PhysX
             fault=self._fault.copy(),
             **{name: np.array([c[name] for c in contacts]) for name in contacts[0]},
         )
@@ -255,12 +257,14 @@ class OmniGibsonBackend:
             return self._contacts[world].read(names[:objects], self._scenes.table(world))
         return no_contacts(self.needs.robot.arms, objects)
 
-    def _openings(self) -> np.ndarray:
-        openings = np.zeros((self.num_worlds, self.needs.objects, 4))
+    def _of_objects(self, attribute: str, size: int) -> np.ndarray:
+        """Return an attribute of every object in play, (N, O, size); zeros before a reset."""
+        values = np.zeros((self.num_worlds, self.needs.objects, size))
         for world, scenario in enumerate(self._scenarios):
             if scenario is not None:
-                openings[world] = [get_object(name).opening for name in scenario.objects]
-        return openings
+                items = [get_object(name) for name in scenario.objects]
+                values[world] = [getattr(item, attribute) for item in items]
+        return values
 
     def render(self, index: int, camera: str, height: int, width: int) -> np.ndarray:
         """Draw one world: uint8 (height, width, 3)."""

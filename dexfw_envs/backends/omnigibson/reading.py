@@ -148,9 +148,9 @@ class ContactReader:
         self._tips = [
             [paths[r.names.robot][k] for _, k in r.names.finger_links] for r in self.readers
         ]
+        self._links = [[paths[r.names.robot][k] for k in r.names.arm_links] for r in self.readers]
         self._arms = [
-            [paths[r.names.robot][k] for k in (*r.names.arm_links, *r.names.hand_links)]
-            for r in self.readers
+            [*links, *hand] for links, hand in zip(self._links, self._hands, strict=True)
         ]
 
     def read(self, names: list[str], table: str) -> dict[str, np.ndarray]:
@@ -164,20 +164,24 @@ class ContactReader:
             The fields of `WorldState` about contact, without the leading axis.
         """
         things = [self.simulator.body_path(self.world, name) for name in names]
-        rows = [path for hand in self._hands for path in hand]
-        touch = self._sizes(rows, things)  # (links, O)
-        splits = np.cumsum([len(hand) for hand in self._hands])[:-1]
-        by_hand = np.array([part.max(axis=0) for part in np.split(touch, splits)])
         pair = self._sizes(things[:1], things[1:]) if len(things) > 1 else np.zeros((1, 1))
         arms = self._sizes(*self._arms) if len(self._arms) == 2 else np.zeros((1, 1))
 
         return {
             "fingertip_force": self._forces(things),
-            "hand_object_contact": by_hand > 0.0,
+            "hand_object_contact": self._touching(self._hands, things),
+            "arm_object_contact": self._touching(self._links, things),
             "object_support_contact": np.array([self._supported(k, table) for k in names]),
             "object_object_contact": np.array(pair.max() > 0.0),
             "arm_arm_contact": np.array(arms.max() > 0.0),
         }
+
+    def _touching(self, groups: list[list[str]], things: list[str]) -> np.ndarray:
+        """Say which of each arm's links touch which objects, bool (A, O)."""
+        rows = [path for group in groups for path in group]
+        sizes = self._sizes(rows, things)  # (links, O)
+        splits = np.cumsum([len(group) for group in groups])[:-1]
+        return np.array([part.max(axis=0) for part in np.split(sizes, splits)]) > 0.0
 
     def _supported(self, name: str, table: str) -> bool:
         """Say whether table or floor touch an object; neither moves, so no impulse names them."""
@@ -200,6 +204,7 @@ def no_contacts(arms: int, objects: int) -> dict[str, np.ndarray]:
     return {
         "fingertip_force": np.zeros((arms, 5)),
         "hand_object_contact": np.zeros((arms, objects), dtype=bool),
+        "arm_object_contact": np.zeros((arms, objects), dtype=bool),
         "object_support_contact": np.zeros(objects, dtype=bool),
         "object_object_contact": np.array(False),
         "arm_arm_contact": np.array(False),
