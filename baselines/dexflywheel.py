@@ -205,6 +205,7 @@ from dexfw_envs.evaluation.evaluator import evaluate
 from dexfw_envs.files import atomic_write_json, read_json
 from dexfw_envs.observation import read_objects, read_proprio
 from dexfw_envs.registry import entry
+from dexfw_envs.revision import REVISION
 from dexfw_envs.runs.checkpoints import check_header, pack, unpack
 from dexfw_envs.runs.folder import RunFolder
 from dexfw_envs.runs.metrics import means
@@ -1350,6 +1351,7 @@ def header(args: Args) -> dict:
     return {
         "method": METHOD,
         "method_version": METHOD_VERSION,
+        "revision": REVISION,
         "observation_keys": keys,
         "env_id": entry(args.task).env_id,
         "control_mode": CONTROL_MODE,

@@ -41,6 +41,7 @@ import numpy as np
 from dexfw_envs import checks
 from dexfw_envs.deployment.chunk_executor import check_latency
 from dexfw_envs.registry import entry
+from dexfw_envs.revision import REVISION
 from dexfw_envs.runs.evaluation import evaluate_checkpoint
 from dexfw_envs.runs.settings import (
     SAME_METHOD,
@@ -1324,6 +1325,7 @@ def header(args: Args) -> dict:
     return {
         "method": METHOD,
         "method_version": METHOD_VERSION,
+        "revision": REVISION,
         "control_mode": CONTROL_MODE,
         "observation_keys": ["proprio", sight],
         "env_id": entry(args.task).env_id,

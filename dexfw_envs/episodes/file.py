@@ -24,15 +24,19 @@ import numpy as np
 
 from dexfw_envs.episodes.episode import Episode
 from dexfw_envs.files import atomic_write_bytes, json_form
+from dexfw_envs.revision import FIRST, REVISION
 from dexfw_envs.scenario import Scenario
 
 SCHEMA_VERSION = 1
+# What a header is read as where the file was written before there was such a field.
+OLDER = {"revision": FIRST}
 SOURCES = ("scripted", "policy", "augmented")
 HEADER_FIELDS = {
     "schema_version": int,
     "env_id": str,
     "control_mode": str,
     "mujoco_version": str,
+    "revision": int,
     "seed": int,
     "source": str,
     "index": int,
@@ -62,7 +66,7 @@ class DamagedEpisode(ValueError):
 
 
 class EpisodeMismatch(ValueError):
-    """An episode of another env version, control mode or file format than was asked for."""
+    """An episode of another env version, revision, control mode or file format than asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,7 @@ class StoredEpisode(Episode):
         env_id: Id with version, such as `DexFW/Grasp-v0`.
         control_mode: The action's meaning, such as `ee_pose`.
         mujoco_version: Version that made `states`; "" where there are none.
+        revision: Revision of the worlds it was made in; see `dexfw_envs.revision`.
         seed: Seed of the run that made the episode.
         source: One of `SOURCES`.
         schema_version: Version of the file's layout.
@@ -83,6 +88,7 @@ class StoredEpisode(Episode):
     env_id: str
     control_mode: str
     mujoco_version: str
+    revision: int
     seed: int
     source: str
     schema_version: int
@@ -126,6 +132,7 @@ def make_header(
         "env_id": env_id,
         "control_mode": control_mode,
         "mujoco_version": _maker(episode) if mujoco_version is None else mujoco_version,
+        "revision": getattr(episode, "revision", REVISION),  # one read from a file keeps its own
         "seed": seed,
         "source": source,
         "index": episode.index if index is None else index,
@@ -256,9 +263,17 @@ def check_origin(
 ) -> None:
     """Refuse an episode of another env version or control mode (None: any).
 
+    Where an env is asked for, the worlds must be of this revision, too.
+
     Raises:
         EpisodeMismatch: With what the episode is and what was asked for.
     """
+    revision = header.get("revision", FIRST)
+    if env_id is not None and revision != REVISION:
+        raise EpisodeMismatch(
+            f"{where} holds episodes of revision {revision} of the worlds, but {REVISION} is needed; "
+            "what was recorded in other worlds is not used in these"
+        )
     for name, wanted in (("env_id", env_id), ("control_mode", control_mode)):
         if wanted is not None and header[name] != wanted:
             raise EpisodeMismatch(
@@ -301,7 +316,8 @@ def _read_header(file: h5py.File, path: str | Path) -> dict[str, Any]:
     try:
         schema = int(file.attrs["schema_version"])
         if schema == SCHEMA_VERSION:
-            return {name: kind(file.attrs[name]) for name, kind in HEADER_FIELDS.items()}
+            values = {**OLDER, **file.attrs}
+            return {name: kind(values[name]) for name, kind in HEADER_FIELDS.items()}
     except _UNREADABLE as error:
         raise DamagedEpisode(path, str(error)) from error
     raise EpisodeMismatch(f"{path} has file format {schema}; this version reads {SCHEMA_VERSION}")

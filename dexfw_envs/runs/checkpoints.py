@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dexfw_envs.revision import FIRST
 from dexfw_envs.runs.folder import RunFolder
 
 _FOLDER = 0x10  # marks a part of a ZIP archive as a folder
@@ -85,9 +86,12 @@ def _check_archive(data: bytes) -> None:
 def check_header(state: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
     """Refuse a checkpoint that does not fit the code and the environment that want to use it.
 
+    One that names no revision of the worlds is of the first.
+
     Raises:
         ValueError: An entry differs from what is needed.
     """
+    state = {"revision": FIRST, **state}
     for name, value in needed.items():
         if state.get(name) != value:
             raise ValueError(f"the checkpoint has {name} {state.get(name)!r}, needed is {value!r}")

@@ -149,9 +149,7 @@ class ContactReader:
             [paths[r.names.robot][k] for _, k in r.names.finger_links] for r in self.readers
         ]
         self._links = [[paths[r.names.robot][k] for k in r.names.arm_links] for r in self.readers]
-        self._arms = [
-            [*links, *hand] for links, hand in zip(self._links, self._hands, strict=True)
-        ]
+        self._arms = [[*links, *hand] for links, hand in zip(self._links, self._hands, strict=True)]
 
     def read(self, names: list[str], table: str) -> dict[str, np.ndarray]:
         """Read the contacts of the last physics step.
