@@ -271,8 +271,8 @@ def check_origin(
     revision = header.get("revision", FIRST)
     if env_id is not None and revision != REVISION:
         raise EpisodeMismatch(
-            f"{where} holds episodes of revision {revision} of the worlds, but {REVISION} is needed; "
-            "what was recorded in other worlds is not used in these"
+            f"{where} holds episodes of revision {revision} of the worlds, but {REVISION} is "
+            "needed; what was recorded in other worlds is not used in these"
         )
     for name, wanted in (("env_id", env_id), ("control_mode", control_mode)):
         if wanted is not None and header[name] != wanted:

@@ -20,7 +20,7 @@ THUMB_ALONG = (0.25, 0.0, float(np.sqrt(1 - 0.25**2)))  # link direction in the 
 THUMB_FOLD = float(np.deg2rad(-60.0))
 PALM_HALF_SIZE = (0.048, 0.038, 0.012)
 PALM_MASS, WRIST_MASS = 0.35, 0.15  # [kg]
-# The wrist is drawn back behind the palm's surface, so that what lies in the palm does not touch it.
+# The wrist is drawn back behind the palm's surface: what lies in the palm does not touch it.
 WRIST_RADIUS = 0.020  # [m]
 WRIST_END_X, WRIST_END_Z = -0.038, -0.022  # centre of its front end in the palm frame [m]
 LINK_DENSITY = 1100.0  # [kg/m^3], a plastic and aluminium mix

@@ -29,7 +29,8 @@ class GraspTask:
     Success:
         For 10 consecutive control steps (0.5 s): the object's centre is more than 0.20 m above
         its start (`raised`), the hand touches it (`contact`), neither a support nor a link of
-        the arm does (`free`), and it moves slower than 0.30 m/s (`slow`). Judged on the object, not the hand.
+        the arm does (`free`), and it moves slower than 0.30 m/s (`slow`). Judged on the object,
+        not the hand.
     Episode end:
         Terminated on success, when the object is lost (off the table, or more than 0.30 m from
         its start in the plane: "dropped"), or on a simulation fault ("fault"). Truncated after

@@ -20,8 +20,8 @@ CARRIED = 0.05  # the right hand alone must have raised the object by more than 
 SPEED_LIMIT = 0.30  # an object faster than this is thrown, not held [m/s]
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 RIGHT, LEFT = 0, 1
-# What is remembered of an episode: whether the right hand alone has carried the object, whether both
-# hands have had it since then, and for how many steps on end the paper's form of success has held.
+# What is remembered of an episode: whether the right hand alone has carried the object, whether
+# both hands have had it since then, and for how many steps on end the paper's form of success held.
 MARKS = 3
 CARRIED_MARK, PASSED_MARK, PAPER_MARK = range(MARKS)
 

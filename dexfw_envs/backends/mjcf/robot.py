@@ -142,7 +142,7 @@ def _add_capsule(body: mujoco.MjsBody, capsule: Capsule, **options: object) -> N
 
 
 def _link_contact(pre: str, two: bool) -> dict[str, object]:
-    """Return how a link from the forearm on touches; where there are two arms, the other as well."""
+    """Return how a link from the forearm on touches; with two arms, the other one as well."""
     bit = own(pre) if two else 0
     other = partner(pre) if two else 0
     return _contact(LINK | bit, OBJECT | SUPPORT | WALL | other)
