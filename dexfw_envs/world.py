@@ -40,8 +40,8 @@ class WorldState:
     object_support_contact: np.ndarray  # table or floor, bool, (N, O)
     object_object_contact: np.ndarray  # two objects touch each other, bool, (N,)
     arm_arm_contact: np.ndarray  # bool, (N,)
-    # How deep an object lay in arm links, hands and supports at most, in any physics step of the last
-    # control period; in the order of `SUNK`; nan where a backend cannot tell.
+    # How deep an object lay in arm links, hands and supports at most, in any physics step of the
+    # last control period; in the order of `SUNK`; nan where a backend cannot tell.
     penetration: np.ndarray  # [m], (N, 3)
     fault: np.ndarray  # the simulation broke down (not a number, or blown up), bool, (N,)
 

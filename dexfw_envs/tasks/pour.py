@@ -20,10 +20,8 @@ NEAR = 0.02  # horizontal distance of a ball from the bowl's centre that counts 
 LIFT = 0.08  # height that the paper's lift term pays for [m]
 HOLD_STEPS = 10  # control steps all success ingredients must last; the paper gives no hold
 UPRIGHT = np.cos(np.deg2rad(30.0))  # a bowl tipped further has fallen over
-MOST, LITTLE = (
-    0.75,
-    0.125,
-)  # shares of balls poured, at least, and spilled, at most, of a clean pour
+MOST = 0.75  # least share of the balls in the bowl after a clean pour
+LITTLE = 0.125  # greatest share of them beside it
 REACH = 0.40  # an object farther than this from its start, in the plane, is lost [m]
 MOVING, POURING = 0.06, np.cos(np.deg2rad(35.0))  # rise [m] and tilt at which these stages begin
 
