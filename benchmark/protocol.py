@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dexfw_envs.registry import TASKS as REGISTERED
+from dexfw_envs.revision import FIRST, REVISION
 
 ROOT = Path(__file__).resolve().parents[1]  # the clone, where scripts and results are
 
@@ -31,6 +32,8 @@ TRAJECTORIES = (20, 100, 500)
 #: Turns of the flywheel by preset.
 TURNS = {"quick": 2, "laptop": 3, "paper": 3}
 USUAL_PRESET = "laptop"
+#: Revision of the worlds whose results tables, plots and pages show: the newest that was run whole.
+SHOWN_REVISION = 1
 
 
 def check_preset(preset: str) -> str:
@@ -44,8 +47,13 @@ def check_preset(preset: str) -> str:
     return preset
 
 
-def results_of(results: Path, preset: str) -> Path:
-    """Folder of a preset's results: the usual one's is the folder itself, others lie within."""
+def results_of(results: Path, preset: str, revision: int = REVISION) -> Path:
+    """Folder of the results of a preset in a revision of the worlds, which never share one.
+
+    Those of the first revision and of the usual preset are the folder itself, others lie within.
+    """
+    if revision != FIRST:
+        results = results / f"revision-{revision}"
     return results if check_preset(preset) == USUAL_PRESET else results / preset
 
 

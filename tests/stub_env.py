@@ -15,6 +15,7 @@ import numpy as np
 from dexfw_envs import checks
 from dexfw_envs.backends.base import Capabilities
 from dexfw_envs.tasks.base import FAILURES
+from dexfw_envs.world import SUNK
 
 HOLD = 3
 EXACT = Capabilities(exact_restore=True, true_objects=True, parallel_worlds=True, real_time=False)
@@ -108,6 +109,7 @@ class StubVectorEnv:
             "stage": (self.hold > 0).astype(int),
             "hold": self.hold.copy(),
             "failure_code": failure,
+            "penetration": np.zeros((self.num_envs, len(SUNK))),
             "scenario": self.scenarios.copy(),
             "elapsed": self.time.copy(),
         }

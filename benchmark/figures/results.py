@@ -10,7 +10,13 @@ from typing import Any
 
 from benchmark.figures.query import Query
 from benchmark.kept.summaries import Summary, precision_of, read_summaries
-from benchmark.protocol import TURNS, USUAL_PRESET, name_in_grid, results_of
+from benchmark.protocol import (
+    SHOWN_REVISION,
+    TURNS,
+    USUAL_PRESET,
+    name_in_grid,
+    results_of,
+)
 from dexfw_envs.evaluation.records import Record, read_records
 
 ONE_SEED, UNEVEN = "†", "‡"  # beside a figure
@@ -75,14 +81,16 @@ class Results:
     Attributes:
         folder: The results.
         preset: The preset they are of.
+        revision: The revision of the worlds they are of.
     """
 
     folder: Path
     preset: str = USUAL_PRESET
+    revision: int = SHOWN_REVISION
     _groups: dict[tuple, list[Record]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.root = results_of(self.folder, self.preset)
+        self.root = results_of(self.folder, self.preset, self.revision)
         names = ("method", "variant", "iteration", "policy", "task", "split")
         for row in map(self._named, read_records(self.root / "records")):
             self._groups.setdefault(tuple(row[name] for name in names), []).append(row)

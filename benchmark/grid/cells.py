@@ -1,9 +1,9 @@
 """The grid: which script runs with which options, for which tables. A cell is one run of a script.
 
 A cell gives the figures of all its turns, policies and splits. It is known by its digest: of its
-options, of what its preset and task change of the script's settings, of the environment's version
-and of the script's METHOD_VERSION, which is raised whenever results can change otherwise. What has
-the same digest need not run again.
+options, of what its preset and task change of the script's settings, of the environment's version,
+of the revision of the worlds, and of the script's METHOD_VERSION, which is raised whenever results
+can change otherwise. What has the same digest need not run again.
 
 Cells train with `--precision fp32`, which every processor has, so that runs of different machines
 can stand in one table. Those that ran before scripts had that option trained in bf16; they keep the
@@ -43,6 +43,7 @@ from benchmark.protocol import (
     name_in_records,
 )
 from dexfw_envs.registry import entry
+from dexfw_envs.revision import FIRST, REVISION
 
 
 @dataclass(frozen=True)
@@ -204,23 +205,25 @@ def settings_tables(source: str) -> dict[str, Any]:
     return {name: known.get(name, {}) for name in ("PRESETS", "TASKS")}
 
 
-def digest(cell: Cell, root: Path = ROOT) -> str | None:
+def digest(cell: Cell, root: Path = ROOT, revision: int = REVISION) -> str | None:
     """Return the hash that says whether a cell has to run again; None without its script."""
-    return _digest(cell, cell.options, root)
+    return _digest(cell, cell.options, root, revision)
 
 
-def earlier_digest(cell: Cell, root: Path = ROOT) -> str | None:
+def earlier_digest(cell: Cell, root: Path = ROOT, revision: int = REVISION) -> str | None:
     """Return the digest of a run from before scripts had `--precision`, which stays done."""
-    return _digest(cell, cell.earlier_options, root)
+    return _digest(cell, cell.earlier_options, root, revision)
 
 
-def _digest(cell: Cell, options: tuple[str, ...], root: Path) -> str | None:
+def _digest(cell: Cell, options: tuple[str, ...], root: Path, revision: int) -> str | None:
     version = method_version(root / cell.script)
     if version is None:
         return None
     tables = settings_tables((root / cell.script).read_text(encoding="utf-8"))
     settings = [tables["PRESETS"].get(cell.preset, {}), tables["TASKS"].get(cell.task, {})]
     parts = [cell.variant.method, version, entry(cell.task).env_id, options, settings]
+    if revision != FIRST:  # runs of the first one did not say so
+        parts.append({"revision": revision})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

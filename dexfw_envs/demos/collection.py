@@ -15,7 +15,7 @@ from dexfw_envs.catalog.splits import configurations
 from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.episodes.rollout import Episode
 from dexfw_envs.episodes.store import EpisodeStore
-from dexfw_envs.evaluation.summary import summary
+from dexfw_envs.evaluation.summary import rates
 from dexfw_envs.scenario import Scenario
 
 
@@ -119,7 +119,7 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
     """
     rows = store.manifest()
     won = [row for row in rows if row["success"]]
-    rates = summary(
+    figures = rates(
         [{"object": r["scenario"]["objects"][0], "success": r["success"]} for r in rows]
     )
     lost = Counter(row["failure"] for row in rows if not row["success"])
@@ -128,11 +128,11 @@ def generation_report(store: EpisodeStore, task: str) -> dict[str, Any]:
         "successes": len(won),
         "scenes": len(rows),
         "first": len(won),
-        "objects_handled": sum(row["success"] > 0 for row in rates["per_object"].values()),
+        "objects_handled": sum(row["success"] > 0 for row in figures["per_object"].values()),
         "failures": dict(lost.most_common()),
     }
 
-    return counts | rates | motion_ratios([(row["jerk"], row["length"]) for row in won], task)
+    return counts | figures | motion_ratios([(row["jerk"], row["length"]) for row in won], task)
 
 
 def motion_ratios(motions: Sequence[tuple[float, int]], task: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from dexfw_envs.demos.seeds import load_seed
 from dexfw_envs.editing.augment import Augmentation, augment
 from dexfw_envs.editing.bridging import EditOptions
 from dexfw_envs.envs.vector import DexVectorEnv
-from dexfw_envs.evaluation.summary import summary
+from dexfw_envs.evaluation.summary import rates
 from dexfw_envs.files import atomic_write_json
 from dexfw_envs.provenance import provenance
 from dexfw_envs.registry import entry
@@ -81,7 +81,7 @@ def _outcomes(made: Augmentation) -> dict[str, Any]:
     done = sorted((e.index, e.scenario.objects[0], e.success) for e in made)
     rows = [{"object": item, "success": success} for _, item, success in done]
     reasons = dict(sorted(made.tally.reasons.items(), key=lambda pair: -pair[1]))
-    return {**summary(rows), "reasons": reasons}
+    return {**rates(rows), "reasons": reasons}
 
 
 def write_transfer(report: Mapping[str, Any], root: str | Path = "results/replay") -> Path:

@@ -27,8 +27,12 @@ from dexfw_envs.episodes.rollout import Episode, Policy, ProgressCallback, run_e
 from dexfw_envs.evaluation.film import Film
 from dexfw_envs.evaluation.records import Record, reference
 from dexfw_envs.registry import NAMESPACE
+from dexfw_envs.revision import REVISION
 from dexfw_envs.scenario import displaced, varied
 from dexfw_envs.variation import ranges_of
+from dexfw_envs.world import SUNK
+
+MILLIMETRES = 1000.0  # of a metre
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
@@ -256,7 +260,21 @@ def _identity(env: EpisodeEnv | gymnasium.Env) -> dict[str, Any]:
     task, _, version = env_id.rpartition("/")[2].rpartition("-v")
     if not version.isdigit():
         raise ValueError(_foreign(repr(env_id)))
-    return {"task": task, "env_id": env_id, "env_version": int(version)}
+    return {
+        "task": task,
+        "env_id": env_id,
+        "env_version": int(version),
+        "revision": REVISION,
+        "sees": _given(env),
+    }
+
+
+def _given(env: EpisodeEnv | gymnasium.Env) -> str:
+    """Name the observation groups that a policy is given, joined by +."""
+    space = getattr(env, "single_observation_space", getattr(env, "observation_space", None))
+    if isinstance(space, gymnasium.spaces.Dict):
+        return "+".join(sorted(space.spaces))
+    return ""
 
 
 def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
@@ -280,4 +298,11 @@ def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
         "failure": episode.failure,
         "progress": episode.info["progress"],
         "measures": json.dumps(episode.info["measures"]),
+        **_penetration(episode),
     }
+
+
+def _penetration(episode: Episode) -> dict[str, float]:
+    """Return the columns on how deep the object lay in something, in millimetres."""
+    depths = zip(SUNK, episode.info["penetration"], strict=True)
+    return {f"penetration_{part}": MILLIMETRES * depth for part, depth in depths}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dexfw_envs import files, provenance
 from dexfw_envs.console import extras
+from dexfw_envs.revision import FIRST
 
 if TYPE_CHECKING:
     from dexfw_envs.scenario import Scenario
@@ -46,6 +47,11 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "measures": (str, "what the task reports beside success, at the episode's end, as JSON"),
     "env_id": (str, "Gymnasium id"),
     "env_version": (int, "version in the id"),
+    "revision": (int, "revision of the worlds, see `dexfw_envs.revision`"),
+    "sees": (str, "observation groups that the policy was given, joined by +; empty if unknown"),
+    "penetration_link": (float, "deepest that the object lay in a link of an arm [mm]"),
+    "penetration_hand": (float, "the same in a hand [mm]"),
+    "penetration_support": (float, "the same in table or floor [mm]"),
     "commit": (str, "git commit, with -dirty where tracked code differs from it"),
     "command": (str, "command that made the record"),
     "wall_time_s": (float, "the episode's share of the evaluation's wall time [s]"),
@@ -54,7 +60,16 @@ COLUMNS: dict[str, tuple[type, str]] = {
 CHECKSUM = "dexfw_crc32"  # key of the rows' checksum in a file's metadata
 
 #: What a column is read as where the file was written before there was such a column.
-OLDER: Record = {"measures": "{}", "progress": float("nan"), "precision": ""}
+OLDER: Record = {
+    "measures": "{}",
+    "progress": float("nan"),
+    "precision": "",
+    "revision": FIRST,
+    "sees": "",
+    "penetration_link": float("nan"),
+    "penetration_hand": float("nan"),
+    "penetration_support": float("nan"),
+}
 
 
 def reference(text: str, split: str, seed: int, episode: int) -> str:

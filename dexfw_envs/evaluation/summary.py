@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dexfw_envs.control.codec import CONTROL_PERIOD
 from dexfw_envs.evaluation.records import mean_measures
+from dexfw_envs.world import SUNK
+
+SECONDS_PER_MINUTE = 60.0
 
 if TYPE_CHECKING:
     pass
@@ -61,6 +65,54 @@ def per_object(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     return {name: _rate(group) for name, group in groups.items()}
 
 
+def rates(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return success, n, the Wilson interval, and the same per object, of all that has an outcome.
+
+    Args:
+        records: What `evaluate` returned, or rows with "object" and "success".
+
+    Raises:
+        ValueError: There are no records.
+    """
+    if not records:
+        raise ValueError("no records to sum up")
+    return {**_rate(records), "per_object": per_object(records)}
+
+
+def longest_run(records: Sequence[Mapping[str, Any]]) -> int:
+    """Return the most successes on end, in the order of the episodes."""
+    longest = 0
+    run = 0
+    for record in records:
+        run = run + 1 if record["success"] else 0
+        longest = max(longest, run)
+    return longest
+
+
+def throughput(records: Sequence[Mapping[str, Any]]) -> float:
+    """Return the successes per minute of robot time, resets not counted."""
+    steps = sum(record["length"] for record in records)
+    successes = sum(bool(record["success"]) for record in records)
+    return successes / (steps * CONTROL_PERIOD / SECONDS_PER_MINUTE)
+
+
+def deepest(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how deep the object of a success ever lay in links, hands and supports [mm].
+
+    Empty where there is no success, or none that says so.
+    """
+    depths = {}
+    for part in SUNK:
+        known = [
+            record[f"penetration_{part}"]
+            for record in records
+            if record["success"] and np.isfinite(record.get(f"penetration_{part}", np.nan))
+        ]
+        if known:
+            depths[part] = max(known)
+    return depths
+
+
 def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the scripts' `--evaluate --json` prints.
 
@@ -69,14 +121,21 @@ def summary(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         "success" (fraction), "n", "low" and "high" (95 % Wilson interval), "per_object" with
-        the same four for each object and, where the task has any, "measures" with the mean of
-        each over the episodes, at their ends; ready for `json.dumps`.
+        the same four for each object; "throughput", successes per minute of robot time;
+        "longest_run" of successes; where there are any, "penetration", the deepest in a success
+        [mm], and "measures" with the mean of each over the episodes, at their ends. Ready for
+        `json.dumps`.
 
     Raises:
         ValueError: There are no records.
     """
-    if not records:
-        raise ValueError("no records to sum up")
     measures = mean_measures(records)
-    figures = {**_rate(records), "per_object": per_object(records)}
-    return figures | ({"measures": measures} if measures else {})
+    figures = {
+        **rates(records),
+        "throughput": throughput(records),
+        "longest_run": longest_run(records),
+    }
+    for name, values in (("penetration", deepest(records)), ("measures", measures)):
+        if values:
+            figures[name] = values
+    return figures
