@@ -52,7 +52,7 @@ class HandoverExpert:
     while it stands. One that lies on its side is not recovered (0 of 40 that were laid down): it
     would take a palm from above, a quarter turn from the nominal orientation, and an action turns a
     palm by 0.8 rad about an axis. Of 40 that slipped when the right hand had just lifted them it
-    handed 25 over; the other 15 lay on their side.
+    handed 21 over.
 
     Args:
         env: The environment it acts in; its true state is read.
