@@ -109,7 +109,7 @@ class StubVectorEnv:
             "stage": (self.hold > 0).astype(int),
             "hold": self.hold.copy(),
             "failure_code": failure,
-            "penetration": np.zeros((self.num_envs, len(SUNK))),
+            "penetration": {part: np.zeros(self.num_envs) for part in SUNK},
             "scenario": self.scenarios.copy(),
             "elapsed": self.time.copy(),
         }

@@ -17,7 +17,7 @@ TREES = ("dexfw_envs", "benchmark", "baselines")
 # A module imports from its own room and from those before it. A room is a folder or a module.
 # Commands are the modules that `python -m` runs and that no module imports: they are above all.
 PACKAGE = (
-    *("transforms", "files", "provenance", "checks"),
+    *("revision", "transforms", "files", "provenance", "checks"),
     *("observation", "world", "variation", "scenario"),
     *("console", "catalog", "robots", "control", "backends", "tasks", "registry", "envs"),
     *("experts", "episodes", "evaluation", "editing", "demos", "deployment", "teleop", "play"),

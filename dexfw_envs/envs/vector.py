@@ -32,7 +32,7 @@ from dexfw_envs.registry import check_id, entry
 from dexfw_envs.scenario import Scenario, varied_sampler
 from dexfw_envs.tasks.base import FAILURES, EpisodeMemory
 from dexfw_envs.variation import ranges_of
-from dexfw_envs.world import WorldState
+from dexfw_envs.world import SUNK, WorldState
 
 Sampler = Callable[[np.random.Generator], Scenario]
 RENDER_MODES = ("rgb_array", "human")
@@ -140,6 +140,7 @@ class DexVectorEnv(SharedAttributes):
         if variation is not None:
             self.sampler = varied_sampler(self.sampler, ranges_of(variation))
 
+        self.obs_mode = obs_mode
         self._observer = Observer(self.task, obs_mode, image_size)
         self._backend_options = {"name": backend, **backend_options}
         self.backend = self.make_worlds()
@@ -396,7 +397,7 @@ class DexVectorEnv(SharedAttributes):
             "measures": self.task.measures(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
-            "penetration": self.memory.penetration.copy(),
+            "penetration": dict(zip(SUNK, self.memory.penetration.T.copy(), strict=True)),
         }
 
         if self.info_mode == "full":

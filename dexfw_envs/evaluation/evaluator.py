@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from dexfw_envs.envs.observe import FLAT
 from dexfw_envs.envs.protocol import EpisodeEnv
 from dexfw_envs.envs.single import DexEnv
 from dexfw_envs.episodes.rollout import Episode, Policy, ProgressCallback, run_episodes
@@ -98,6 +99,7 @@ def evaluate(
             stack.callback(env.close)
         labels = {**_identity(env), "split": split or "custom", "seed": seed}
         batch = _batch_of(env)
+        labels["sees"] = getattr(batch, "obs_mode", "").removesuffix(FLAT)
 
         if split is not None:
             chosen = _draw(labels["task"], split, episodes, seed)
@@ -265,16 +267,7 @@ def _identity(env: EpisodeEnv | gymnasium.Env) -> dict[str, Any]:
         "env_id": env_id,
         "env_version": int(version),
         "revision": REVISION,
-        "sees": _given(env),
     }
-
-
-def _given(env: EpisodeEnv | gymnasium.Env) -> str:
-    """Name the observation groups that a policy is given, joined by +."""
-    space = getattr(env, "single_observation_space", getattr(env, "observation_space", None))
-    if isinstance(space, gymnasium.spaces.Dict):
-        return "+".join(sorted(space.spaces))
-    return ""
 
 
 def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
@@ -304,5 +297,5 @@ def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
 
 def _penetration(episode: Episode) -> dict[str, float]:
     """Return the columns on how deep the object lay in something, in millimetres."""
-    depths = zip(SUNK, episode.info["penetration"], strict=True)
-    return {f"penetration_{part}": MILLIMETRES * depth for part, depth in depths}
+    depths = episode.info["penetration"]
+    return {f"penetration_{part}": MILLIMETRES * depths[part] for part in SUNK}

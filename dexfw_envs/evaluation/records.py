@@ -48,7 +48,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "env_id": (str, "Gymnasium id"),
     "env_version": (int, "version in the id"),
     "revision": (int, "revision of the worlds, see `dexfw_envs.revision`"),
-    "sees": (str, "observation groups that the policy was given, joined by +; empty if unknown"),
+    "sees": (str, "`obs_mode` of the worlds, flat or not; empty if unknown"),
     "penetration_link": (float, "deepest that the object lay in a link of an arm [mm]"),
     "penetration_hand": (float, "the same in a hand [mm]"),
     "penetration_support": (float, "the same in table or floor [mm]"),

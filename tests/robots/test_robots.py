@@ -10,6 +10,7 @@ from scenes import scene, started
 from dexfw_envs import transforms as tf
 from dexfw_envs.backends.mjcf.scene import build_model
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
+from dexfw_envs.robots.capsules import FOREARM
 from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.robots.panda_inspire import panda_inspire
 from dexfw_envs.tasks.grasp import GraspTask
@@ -162,12 +163,14 @@ def test_the_hand_follows_its_couplings_in_simulation():
         assert np.abs(env.world.hand_velocity).max() < 0.2  # it has come to rest
 
 
-def test_nothing_but_hand_object_and_support_collides(model):
+def test_links_before_the_forearm_and_the_column_touch_nothing(model):
+    solid = {f"right_link{k}" for k in range(FOREARM, 8)} | {"right_flange"}
     for index in range(model.ngeom):
         geom = model.geom(index)
         body = model.body(int(geom.bodyid[0])).name
         active = geom.contype[0] or geom.conaffinity[0]
         hand = any(part in body for part in ("palm", "thumb", "index", "middle", "ring", "little"))
-        expected = hand or body.startswith("object") or geom.name in ("table", "floor")
+        expected = hand or body in solid or body.startswith("object")
+        expected |= geom.name in ("table", "floor")
         if active:
             assert expected, (index, body)

@@ -12,6 +12,7 @@ from dexfw_envs.backends.mjcf.scene import build_model
 from dexfw_envs.backends.mujoco.backend import TIMESTEP
 from dexfw_envs.control.codec import PoseCodec, Targets
 from dexfw_envs.control.controller import Controller
+from dexfw_envs.robots.capsules import FOREARM
 from dexfw_envs.robots.dual_rm75_inspire import dual_rm75_inspire
 from dexfw_envs.robots.kinematics import ArmKinematics
 from dexfw_envs.tasks.lift import LiftTask
@@ -188,7 +189,7 @@ def meets(first, second):
     )
 
 
-def test_arms_collide_with_each_other_and_with_nothing_else(model):
+def test_links_are_solid_from_the_forearm_on_and_never_to_their_own_arm(model):
     geoms = [model.geom(i) for i in range(model.ngeom)]
     bodies = [model.body(int(geom.bodyid[0])).name for geom in geoms]
     arms = {
@@ -196,13 +197,14 @@ def test_arms_collide_with_each_other_and_with_nothing_else(model):
         for side in ("right", "left")
     }
     hands = [g for g, b in zip(geoms, bodies, strict=True) if any(part in b for part in HANDS)]
-    links = [g for g, b in zip(geoms, bodies, strict=True) if "_link" in b]
-    assert len(links) == 6, "upper arm, forearm and wrist of both"
+    links = [g for g, b in zip(geoms, bodies, strict=True) if "_link" in b or "flange" in b]
+    assert len(links) == 8, "upper arm, forearm, last tube and wrist of both"
+    things = [model.geom(name) for name in ("object0_0", "table", "floor")]
     for link in links:
-        own = arms[bodies[link.id].split("_")[0]]
-        assert not any(meets(link, geom) for geom in own)
-        outside = [g for g in geoms if g not in arms["right"] and g not in arms["left"]]
-        assert not any(meets(link, geom) for geom in outside)
+        side, part = bodies[link.id].split("_")
+        assert not any(meets(link, geom) for geom in arms[side])
+        solid = part == "flange" or int(part.removeprefix("link")) >= FOREARM
+        assert all(meets(link, geom) == solid for geom in things)
     for right in arms["right"]:
         for left in arms["left"]:
             solid = all(g.contype[0] or g.conaffinity[0] for g in (right, left))

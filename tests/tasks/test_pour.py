@@ -94,7 +94,7 @@ def reasons(world):
 def test_a_ball_in_the_bowl_meets_everything():
     assert tuple(met(poured())) == TASK.success_terms
     assert all(met(poured()).values())
-    assert measured(poured()) == {"poured": 1 / BALLS, "spilled": 0.0}
+    assert measured(poured()) == {"poured": 1 / BALLS, "spilled": 0.0, "clean": 0.0}
 
 
 RIM = get_object("soup_bowl").opening[3]
@@ -129,16 +129,36 @@ def test_a_cup_of_balls_set_into_the_bowl_does_not_count():
     balls = template().contents_position + down
     world = dataclasses.replace(world, object_position=place, contents_position=balls)
     assert not met(world)["inside"]
-    assert measured(world) == {"poured": 0.0, "spilled": 0.0}
+    assert measured(world) == {"poured": 0.0, "spilled": 0.0, "clean": 0.0}
 
 
 def test_balls_beside_or_under_the_bowl_are_spilled():
     world = poured(others="table")
-    assert measured(world) == {"poured": 1 / BALLS, "spilled": 1 - 1 / BALLS}
+    assert measured(world) == {"poured": 1 / BALLS, "spilled": 1 - 1 / BALLS, "clean": 0.0}
     under = poured(away=(0.05, 0.0), height=-0.02)  # below the overhanging wall
-    assert measured(under) == {"poured": 0.0, "spilled": 1 / BALLS}
+    assert measured(under) == {"poured": 0.0, "spilled": 1 / BALLS, "clean": 0.0}
     falling = poured(away=(0.0, 0.0), height=0.10)
-    assert measured(falling) == {"poured": 0.0, "spilled": 0.0}
+    assert measured(falling) == {"poured": 0.0, "spilled": 0.0, "clean": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("inside", "spilled", "held", "clean"),
+    [
+        (8, 0, True, 1.0),
+        (6, 1, True, 1.0),
+        (6, 2, True, 0.0),
+        (5, 0, True, 0.0),
+        (8, 0, False, 0.0),
+    ],
+)
+def test_a_clean_pour_is_mostly_in_hardly_spilled_and_still_held(inside, spilled, held, clean):
+    world = poured(hand_object_contact=np.array([[[held, False]]]))
+    balls = world.contents_position.copy()
+    bowl = world.object_position[:, BOWL]
+    balls[:, :inside] = bowl[:, None]
+    balls[:, inside : inside + spilled] = bowl[:, None] + (0.15, 0.0, -0.02)
+    balls[:, inside + spilled :] = world.contents_position[:, -1:]
+    assert measured(dataclasses.replace(world, contents_position=balls))["clean"] == clean
 
 
 def test_lost():
