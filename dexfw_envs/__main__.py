@@ -4,7 +4,7 @@
     dexfw play Grasp              # a trained policy, in a picture
     dexfw record --task Lift --output lift.h5   # a demonstration by the scripted expert
     dexfw train dexflywheel --preset quick
-    dexfw evaluate results/policies/dexflywheel/Grasp/i3-seed1.safetensors
+    dexfw evaluate results/revision-2/policies/dexflywheel/Grasp/i3-seed1.safetensors
 
 A command is a module of the package, and can be called as one: `dexfw verify FOLDER` does what
 `python -m dexfw_envs.demos.verify FOLDER` does. What trains and evaluates are the scripts of a

@@ -7,11 +7,12 @@ run again with the kept policy, so that whoever has the clone can make the same 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -32,10 +33,18 @@ RATE = 10.0  # pictures per second
 CRITICS = ("critic", "targets")  # begin the names of their weights
 
 
-def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
+def keep_policies(
+    checkpoints: Path, cell: Cell, results: Path, made: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Keep the policy of each turn, small enough to be handed on, and return the files.
 
     Critics are needed by learning alone: theirs are zeros, which take no space.
+
+    Args:
+        checkpoints: Folder of the run's checkpoints.
+        cell: What the run is.
+        results: Folder of the results.
+        made: "commit" and "command" of the run, which the files then name.
     """
     kept = []
     for path in sorted(checkpoints.glob("policy_*.pt")):
@@ -48,6 +57,8 @@ def keep_policies(checkpoints: Path, cell: Cell, results: Path) -> list[Path]:
             for name, weights in (state.get("residual") or {}).items():
                 if name.startswith(CRITICS):
                     weights.zero_()
+            if made is not None:
+                state["made"] = {name: made[name] for name in ("commit", "command")}
             write_policy(target, state)
             kept.append(target)
     return kept

@@ -5,7 +5,7 @@
 
 A kept policy, or a run's checkpoint, of `baselines/dexflywheel.py` becomes a file that
 `python -m dexfw_envs play` plays without torch. What is written is then run by the player itself on
-`T_OEP`, and its success goes into the file.
+`T_VAL`, and its success goes into the file.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 
 from benchmark.grid.scripts import load_script
-from benchmark.protocol import FLYWHEEL, ROOT, SPLITS
+from benchmark.protocol import FLYWHEEL, ROOT, USUAL_PRESET, results_of
 from dexfw_envs.evaluation.evaluator import evaluate
 from dexfw_envs.evaluation.summary import summary
-from dexfw_envs.files import read_json
-from dexfw_envs.play import load, shipped_path
+from dexfw_envs.play import MEASURED_ON, load, shipped_path
 from dexfw_envs.play.file import read_arrays, write_arrays
 from dexfw_envs.registry import TASKS
 from dexfw_envs.runs.policies import read_policy
 from dexfw_envs.runs.settings import from_dict
 
+KEPT = results_of(ROOT / "results", USUAL_PRESET) / "policies"
 # The policies that ship.
 METHOD = FLYWHEEL
 ITERATION = 3
@@ -53,14 +53,14 @@ class Args:
     output: Path | None = None
     """with --policy: the file to write, ending in .npz"""
     episodes: int = 200
-    """episodes of T_OEP by which success is measured; 0 leaves it out"""
+    """episodes of T_VAL by which success is measured; 0 leaves it out"""
     threads: int = 2
     """threads of the simulator"""
 
 
 def kept_path(task: str) -> Path:
     """Return the kept policy from which that of a task is made."""
-    return ROOT / "results/policies" / METHOD / task / f"i{ITERATION}-seed{SEED}.safetensors"
+    return KEPT / METHOD / task / f"i{ITERATION}-seed{SEED}.safetensors"
 
 
 def export(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -78,24 +78,27 @@ def export(source: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if other:
         raise ValueError(f"{source} was made with {other}; the player knows {PLAYABLE}")
 
-    copied = ("env_id", "control_mode", "observation_keys", "method", "method_version", "iteration")
+    copied = (
+        "env_id",
+        "control_mode",
+        "observation_keys",
+        "revision",
+        "method",
+        "method_version",
+        "iteration",
+    )
     header = {name: state[name] for name in copied}
-    header |= {"seed": args["seed"], "policy": "combined", "made": _made(source, args)}
+    header |= {"seed": args["seed"], "policy": "combined", "made": _made(source, state)}
     header["settings"] = {name: args[name] for name in SETTINGS}
     arrays = {f"base/{name}": value.numpy() for name, value in state["base"].items()}
     return header, arrays | _residual(state["residual"]) | _schedule(state)
 
 
-def _made(source: Path, args: dict[str, Any]) -> dict[str, Any]:
-    """Say by what commit and command a kept policy was made, as far as the results know."""
-    variant = args["variant"] or "main"
-    run = ROOT / "results/runs" / METHOD / args["task"] / f"{variant}-seed{args['seed']}.json"
-    kept = ROOT / "results/policies"
-    if not source.resolve().is_relative_to(kept) or not run.is_file():
-        return {"from": source.name}
-    known = read_json(run)
-    name = source.resolve().relative_to(ROOT).as_posix()
-    return {"from": name, "commit": known["commit"], "command": known["command"]}
+def _made(source: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Say from which file a policy is and, where that says so, by what commit and command."""
+    source = source.resolve()
+    name = source.relative_to(ROOT).as_posix() if source.is_relative_to(ROOT) else source.name
+    return {"from": name, **state.get("made", {})}
 
 
 def _residual(weights: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -127,9 +130,9 @@ def _schedule(state: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def measured(path: Path, episodes: int, threads: int) -> dict[str, Any]:
-    """Let the player run a file on the first split; return success, n and the Wilson interval."""
+    """Let the player run a file on `MEASURED_ON`; return success, n and the Wilson interval."""
     policy = load(path)
-    what = {"split": SPLITS[0], "episodes": episodes, "seed": policy.header["seed"]}
+    what = {"split": MEASURED_ON, "episodes": episodes, "seed": policy.header["seed"]}
     env_id = policy.header["env_id"]
     options = {"threads": threads}
     records = evaluate(policy, env_id, **what, env_options=options, progress=env_id)

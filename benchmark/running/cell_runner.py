@@ -97,7 +97,7 @@ def store_results(run: RunFolder, cell: Cell, site: Site, made_by: dict[str, Any
     if cell.keeps_policies and any(checkpoints.glob("policy_*.pt")):
         from benchmark.kept.policies import film_policies, keep_policies
 
-        keep_policies(checkpoints, cell, results)
+        keep_policies(checkpoints, cell, results, run.provenance)
         film_policies(cell, results, site.root, site.threads)
     _write_summary(summary, cell, results)
 

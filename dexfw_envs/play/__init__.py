@@ -3,7 +3,7 @@
     from dexfw_envs.evaluation import evaluate
     from dexfw_envs.play import load_shipped
 
-    records = evaluate(load_shipped("Grasp"), "DexFW/Grasp-v0", split="T_OEP", episodes=8)
+    records = evaluate(load_shipped("Grasp"), "DexFW/Grasp-v0", split="T_VAL", episodes=8)
 
 `dexfw play Grasp` shows one in a picture or a film.
 """
@@ -17,7 +17,7 @@ from dexfw_envs.registry import entry
 
 __all__ = ["MEASURED_ON", "PlayedPolicy", "load", "load_shipped", "shipped_path"]
 
-MEASURED_ON = "T_OEP"  # the split on which the shipped policies were measured
+MEASURED_ON = "T_VAL"  # the split on which the shipped policies were measured
 FOLDER = Path(__file__).parent / "policies"
 
 

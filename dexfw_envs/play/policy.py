@@ -17,6 +17,7 @@ from dexfw_envs.control.smoothing import local_lines
 from dexfw_envs.episodes.episode import Observation
 from dexfw_envs.observation import read_objects, read_proprio
 from dexfw_envs.play.file import Arrays, read_arrays
+from dexfw_envs.revision import FIRST, REVISION
 from dexfw_envs.transforms import matrix_from_quat
 
 LIMIT = 5.0  # of a standardised input
@@ -200,9 +201,15 @@ def load(path: str | Path) -> PlayedPolicy:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, no policy file, or lacks an array.
+        ValueError: It is damaged, no policy file, or lacks an array; or it was trained in worlds
+            of another revision.
     """
     header, arrays = read_arrays(path)
+    revision = header.get("revision", FIRST)
+    if revision != REVISION:
+        raise ValueError(
+            f"{path} is of revision {revision} of the worlds, needed is {REVISION}: train it anew"
+        )
     try:
         return PlayedPolicy(header, arrays)
     except (KeyError, ValueError, TypeError) as error:

@@ -20,7 +20,7 @@ from benchmark.__main__ import main
 from benchmark.grid.scripts import load_script
 from benchmark.kept import policies
 from benchmark.kept.policies import CANDIDATES, RATE, SIDE, film_policies, keep_policies, shrink
-from benchmark.protocol import ROOT
+from benchmark.protocol import ROOT, results_of
 from dexfw_envs.catalog.splits import split
 from dexfw_envs.evaluation.records import COLUMNS, OLDER, write_records
 from dexfw_envs.evaluation.video import VideoWriter
@@ -28,7 +28,8 @@ from dexfw_envs.runs.checkpoints import dump
 from dexfw_envs.runs.policies import read_policy, write_policy
 from dexfw_envs.runs.settings import ScriptArgs, from_dict
 
-KEPT = sorted((ROOT / "results/policies/dexflywheel").glob("*/i*-seed*.safetensors"))
+POLICIES = results_of(ROOT / "results", "laptop") / "policies"
+KEPT = sorted((POLICIES / "dexflywheel").glob("*/i*-seed*.safetensors"))
 SCENES = split("Grasp", "T_OEP", 8, 1)
 WON = [True, True, False, True, True, False, True, True]
 
@@ -132,7 +133,7 @@ def test_what_is_kept_is_the_first_seed_of_the_methods_compared():
     assert cell().kept_folder == Path("dexflywheel/Grasp")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "results/policies").glob("*/*/*.safetensors")),
+@pytest.mark.parametrize("path", sorted(POLICIES.glob("*/*/*.safetensors")),
                          ids=lambda path: "-".join(path.parts[-3:]))  # fmt: skip
 def test_scripts_open_every_policy_that_is_kept(path):
     state = read_policy(path)
@@ -142,23 +143,26 @@ def test_scripts_open_every_policy_that_is_kept(path):
     env.close()
 
 
-@pytest.mark.skipif(not KEPT, reason="no policy is kept yet")
-def test_a_kept_policy_agrees_with_its_cell(capsys):
+@pytest.mark.parametrize("path", [path for path in KEPT if path.name.startswith("i3")],
+                         ids=lambda path: path.parent.name)  # fmt: skip
+def test_a_kept_policy_agrees_with_its_records(path, capsys):
     """In other scenes, those of another seed; the intervals of both must meet."""
     script = load_script("dexflywheel")
-    words = ["--evaluate", str(KEPT[0]), "--split", "T_OEP", "--episodes", "32", "--seed", "1000"]
+    words = ["--evaluate", str(path), "--split", "T_VAL", "--episodes", "32", "--seed", "1000"]
     assert call(script, [*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    task, turn = KEPT[0].parent.name, KEPT[0].stem.partition("-")[0].removeprefix("i")
-    words = ["show", "--method", "dexflywheel", "--task", task, "--iteration", turn, "--json"]
-    assert main([*words, "--root", str(ROOT / "results" / "records")]) == 0
+
+    words = ["show", "--method", "dexflywheel", "--task", path.parent.name, "--iteration", "3"]
+    words += ["--split", "T_VAL", "--json", "--root", str(POLICIES.parent / "records")]
+    assert main(words) == 0
     known = json.loads(capsys.readouterr().out)
-    assert known["policy_path"] == KEPT[0].as_posix()
+    assert known["policy_path"] == path.as_posix()
+    assert known["n"] == 200
     assert found["n"] == 32
     assert found["low"] <= known["high"] and known["low"] <= found["high"]
 
 
-SEEN = ROOT / "results/policies/dexflywheel/Grasp/i3-seed1.safetensors"  # as the README names it
+SEEN = POLICIES / "dexflywheel/Grasp/i3-seed1.safetensors"  # as the README names it
 LOOK = ["--evaluate", str(SEEN), "--episodes", "1", "--threads", "1", "--capture-video", "--json"]
 
 

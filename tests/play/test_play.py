@@ -23,6 +23,7 @@ from dexfw_envs.play import load, load_shipped, shipped_path
 from dexfw_envs.play.file import HEADER, LARGEST, read_arrays, write_arrays
 from dexfw_envs.play.show import WON
 from dexfw_envs.registry import TASKS, entry
+from dexfw_envs.revision import REVISION
 
 NAMES = [item.name for item in TASKS]
 NEAR = 1e-5  # an action of the player to that of the script
@@ -30,6 +31,7 @@ HEAD = {
     "env_id": "DexFW/Grasp-v0",
     "control_mode": "ee_pose",
     "observation_keys": ["proprio", "object"],
+    "revision": REVISION,
     "settings": {},
 }
 
@@ -46,7 +48,7 @@ def test_a_policy_ships_and_says_what_it_is(task):
     assert header["method"] == "dexflywheel" and header["policy"] == "combined"
     assert header["made"]["commit"] and f"--task {task}" in header["made"]["command"]
     found = header["measured"]
-    assert found["split"] == "T_OEP" and found["n"] == 200
+    assert found["split"] == "T_VAL" and found["n"] == 200
     bounds = wilson(round(found["success"] * found["n"]), found["n"])
     assert (found["low"], found["high"]) == pytest.approx(bounds)
     assert found["low"] > 0.8
@@ -61,7 +63,7 @@ def test_the_policies_are_data_of_the_package():
 
 @pytest.mark.parametrize("task", NAMES)
 def test_it_solves_the_first_scenes(task):
-    scenes = split(task, "T_OEP", 4, 0)
+    scenes = split(task, "T_VAL", 4, 0)
     options = {"num_envs": 4, "env_options": {"threads": 1}}
     records = evaluate(load_shipped(task), entry(task).env_id, scenarios=scenes, **options)
     assert sum(record["success"] for record in records) >= 3
@@ -117,7 +119,7 @@ class Beside:
 def test_the_player_acts_as_the_script_does(task):
     """Three scenes in two worlds, so that one world starts anew while the other is under way."""
     theirs, env = the_script(task, worlds=2)
-    scenes = split(task, "T_OEP", 3, 1)
+    scenes = split(task, "T_VAL", 3, 1)
     pair = Beside(theirs, load_shipped(task))
     expected = evaluate(pair, env, scenarios=scenes)
     assert len(pair.apart) >= 50 and max(pair.apart) < NEAR
@@ -147,10 +149,10 @@ def test_a_policy_of_ones_own_is_exported_and_measured(tmp_path, capsys):
     pytest.importorskip("torch", reason="kept policies are read by torch")
     pytest.importorskip("diffusers", reason="the schedule is that of diffusers")
     pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
-    from benchmark.kept.shipped import Args, main
+    from benchmark.kept.shipped import KEPT, Args, main
     from benchmark.protocol import ROOT
 
-    source = ROOT / "results/policies/dexflywheel/Grasp/i2-seed1.safetensors"
+    source = KEPT / "dexflywheel/Grasp/i2-seed1.safetensors"
     main(Args(policy=source, output=tmp_path / "my.npz", episodes=2, threads=1))
     said = capsys.readouterr().out
     assert said.startswith(f"{tmp_path / 'my.npz'}, ") and said.endswith("] of 2 episodes\n")
@@ -161,22 +163,33 @@ def test_a_policy_of_ones_own_is_exported_and_measured(tmp_path, capsys):
         main(Args(policy=source))
 
 
-def test_other_policies_are_not_exported():
+def test_other_policies_are_not_exported(tmp_path):
     pytest.importorskip("torch", reason="kept policies are read by torch")
     pytest.importorskip("safetensors", reason="kept policies are read by safetensors")
-    from benchmark.kept.shipped import export
-    from benchmark.protocol import ROOT
+    from benchmark.kept.shipped import KEPT, export
+    from dexfw_envs.runs.policies import read_policy, write_policy
 
-    other = next((ROOT / "results/policies").glob("human_demo-default/Grasp/*.safetensors"))
+    state = read_policy(KEPT / "dexflywheel/Grasp/i2-seed1.safetensors")
+    other = tmp_path / "other.safetensors"
+    write_policy(other, {**state, "method": "human_demo"})
     with pytest.raises(ValueError, match="is no combined policy of dexflywheel"):
         export(other)
+
+
+def test_a_policy_of_other_worlds_is_refused(tmp_path):
+    header, arrays = read_arrays(shipped_path("Grasp"))
+    older = tmp_path / "older.npz"
+    header.pop("revision")
+    write_arrays(older, header, arrays)
+    with pytest.raises(ValueError, match=rf"older.npz is of revision 1 .* needed is {REVISION}"):
+        load(older)
 
 
 # --- the player by itself
 
 
 def test_worlds_do_not_know_of_each_other():
-    scenes = split("Grasp", "T_OEP", 3, 5)
+    scenes = split("Grasp", "T_VAL", 3, 5)
     options = {"scenarios": scenes, "env_options": {"threads": 1}}
     alone, beside = (
         evaluate(load_shipped("Grasp"), "DexFW/Grasp-v0", num_envs=n, **options) for n in (1, 3)

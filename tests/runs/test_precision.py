@@ -134,7 +134,7 @@ def test_kept_policies_say_how_they_were_trained():
     from benchmark.grid.scripts import load_script
     from dexfw_envs.runs.policies import read_policy
 
-    kept = sorted((ROOT / "results" / "policies").glob("*/Grasp/i*.safetensors"))
+    kept = sorted((ROOT / "results" / "revision-2" / "policies").glob("*/Grasp/i*.safetensors"))
     assert kept
     for path in kept:
         state = read_policy(path)
