@@ -27,8 +27,10 @@ from tables import (
     speed_line,
     speed_table,
     start_table,
+    worlds_table,
 )
 
+from benchmark.protocol import USUAL_PRESET, results_of
 from benchmark.studies import endurance, object_identity
 from dexfw_envs.backends.starts import START_NOISE
 from dexfw_envs.catalog import SURROUNDINGS, ObjectSpec, curriculum, get_object
@@ -326,7 +328,9 @@ def blocks(page: Path) -> dict[str, Callable[[], str]]:
         names = ("flywheel", "turns", "ablations", "generation", "residual")
         files = {name: RESULTS / "tables" / f"{name}.md" for name in names}
         made = {name: partial(harness_table, path) for name, path in files.items()}
-        return made | {"settings": settings_table}
+        folder = results_of(RESULTS, USUAL_PRESET) / "records"
+        worlds = partial(worlds_table, [item.name for item in TASKS], folder)
+        return made | {"settings": settings_table, "worlds": worlds}
     if page.name == "dexpie.md":
         files = sorted((RESULTS / "tables").glob("pie*.md"))
         return {path.stem: partial(harness_table, path) for path in files}

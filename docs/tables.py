@@ -18,6 +18,8 @@ from benchmark.figures.show import figures_of, group_records  # noqa: E402
 from benchmark.grid.variants import GRID  # noqa: E402
 from benchmark.kept.summaries import read_summaries  # noqa: E402
 from dexfw_envs.evaluation.records import Record, mean_measures, read_records  # noqa: E402
+from dexfw_envs.evaluation.summary import summary  # noqa: E402
+from dexfw_envs.world import SUNK  # noqa: E402
 
 METHOD = "dexflywheel"
 # Variants of the records: policies of the method itself, evaluated in another world.
@@ -103,6 +105,44 @@ def overview_table(tasks: Sequence[str], records: Path) -> str:
     of_seeds = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
     note = f"{size} episodes per figure{of_seeds}; commands and commits in `results/tables/`."
     return _with_legend(lines) + f"\n{note}\n"
+
+
+def worlds_table(tasks: Sequence[str], records: Path) -> str:
+    """The flywheel's last turn in today's worlds, on `T_VAL`, with what its successes rest on."""
+    head = ("Task", "Policy", "success %", "per minute", "longest run", "link", "hand", "support")
+    lines = [_row(*head, "also"), "|---" * (len(head) + 1) + "|"]
+    for task in tasks:
+        for policy in ("base", "combined"):
+            rows = [
+                row
+                for row in _read(task, records, METHOD)
+                if (row["iteration"], row["policy"], row["split"]) == (3, policy, "T_VAL")
+            ]
+            lines.append(_worlds_row(task, policy, rows))
+    return "\n".join(lines) + "\n"
+
+
+def _worlds_row(task: str, policy: str, rows: Sequence[Record]) -> str:
+    if not rows:
+        return _row(task, f"`{policy}`", "not run", *[""] * 6)
+    found = summary(rows)
+    seeds = {row["seed"] for row in rows}
+    rate, low, high = (100 * found[name] for name in ("success", "low", "high"))
+    depths = (f"{found['penetration'][part]:.1f}" for part in SUNK)
+    also = [
+        f"`{name}` {100 * found['measures'][name]:.1f} %"
+        for name in ("clean", "paper")
+        if name in found.get("measures", {})
+    ]
+    return _row(
+        task,
+        f"`{policy}`",
+        f"{rate:.1f}{seed_mark(seeds)} [{low:.1f}, {high:.1f}]",
+        f"{found['throughput']:.1f}",
+        f"{found['longest_run']} of {found['n']}",
+        *depths,
+        ", ".join(also),
+    )
 
 
 def _mean_cell(each: Sequence[list[Record]]) -> str:
