@@ -17,6 +17,7 @@ from dexfw_envs.editing.segments import Subtask
 from dexfw_envs.episodes.rollout import run_episodes
 from dexfw_envs.observation import POSE_SIZE, PROPRIO_SIZE
 from dexfw_envs.tasks.base import FAILURES
+from dexfw_envs.world import SUNK
 
 QUIET = EditOptions(noise="none")
 CLOSED = 0.8  # hand target from which the toy hand holds on [rad]
@@ -141,6 +142,7 @@ class ToyEnv:
         failure = np.where(timeout & ~success, FAILURES.index("timeout"), 0)
         info = {"success": success, "hold": self.hold.copy(), "failure_code": failure}
         info |= {"success_terms": {"raised": high}, "reward_terms": {"up": high * 1.0}}
+        info["penetration"] = {part: np.zeros(self.num_envs) for part in SUNK}
         info |= {"measures": {}, "stage": (self.hold > 0).astype(int)}
         return self._observation(), high * 1.0, success, timeout & ~success, info
 

@@ -21,7 +21,7 @@ from dexfw_envs.envs.protocol import EpisodeEnv
 from dexfw_envs.episodes.rollout import Policy
 from dexfw_envs.evaluation.evaluator import evaluate_filmed
 from dexfw_envs.evaluation.records import write_records
-from dexfw_envs.evaluation.summary import summary
+from dexfw_envs.evaluation.summary import rates, summary
 from dexfw_envs.files import atomic_write_bytes
 from dexfw_envs.runs.options import ScriptArgs
 
@@ -119,7 +119,7 @@ def curves(policy: str, records: Sequence[Row]) -> dict[str, float]:
     """
     if not records:
         return {}
-    figures = summary(records)
+    figures = rates(records)
     tag = f"charts/{policy}_success"
     objects = {f"{tag}/{name}": row["success"] for name, row in figures["per_object"].items()}
     return {f"charts/success_{policy}": figures["success"], tag: figures["success"], **objects}

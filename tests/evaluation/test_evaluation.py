@@ -25,7 +25,7 @@ from dexfw_envs.evaluation.records import (
     with_references,
     write_records,
 )
-from dexfw_envs.evaluation.summary import per_object, summary, wilson
+from dexfw_envs.evaluation.summary import longest_run, per_object, summary, throughput, wilson
 from dexfw_envs.evaluation.video import VideoWriter
 from dexfw_envs.experts.lift import LiftExpert
 
@@ -169,7 +169,8 @@ def test_a_foreign_env_is_refused():
 def test_summary_is_json_ready_and_adds_up():
     records = stub_records(30)
     line = json.loads(json.dumps(summary(records)))
-    assert set(line) == {"success", "n", "low", "high", "per_object", "measures"}
+    told = {"success", "n", "low", "high", "per_object", "measures"}
+    assert set(line) == told | {"throughput", "longest_run", "penetration"}
     assert line["n"] == 30
     assert 0 < line["low"] < line["success"] < line["high"] < 1
     assert (line["low"], line["high"]) == wilson(round(30 * line["success"]), 30)
@@ -177,6 +178,33 @@ def test_summary_is_json_ready_and_adds_up():
     assert sum(part["n"] for part in line["per_object"].values()) == 30
     wins = sum(part["success"] * part["n"] for part in line["per_object"].values())
     assert wins == pytest.approx(30 * line["success"])
+
+
+def row(success, length=100, **more):
+    return {"object": "ball", "success": success, "length": length, **more}
+
+
+def test_throughput_counts_successes_per_minute_of_robot_time():
+    """Ten episodes of 100 steps of 50 ms are 50 s."""
+    records = [row(success=k < 5) for k in range(10)]
+    assert throughput(records) == pytest.approx(6.0)
+    assert summary(records)["throughput"] == pytest.approx(6.0)
+
+
+def test_the_longest_run_is_of_successes_on_end():
+    outcomes = [True, True, False, True, True, True, False, True]
+    assert longest_run([row(success) for success in outcomes]) == 3
+    assert longest_run([row(False)]) == 0
+
+
+def test_the_deepest_penetration_is_that_of_successes():
+    def deep(success, link, hand):
+        depths = {"penetration_link": link, "penetration_hand": hand}
+        return row(success, **depths, penetration_support=float("nan"))
+
+    records = [deep(True, 0.0, 1.5), deep(True, 0.2, 0.5), deep(False, 9.0, 9.0)]
+    assert summary(records)["penetration"] == {"link": 0.2, "hand": 1.5}
+    assert "penetration" not in summary([deep(False, 9.0, 9.0)])
 
 
 def test_measures_are_those_of_the_episodes_ends():
@@ -195,7 +223,7 @@ def test_measures_are_those_of_the_episodes_ends():
     assert len({round(end, 6) for end in ends.values()}) > 6
     mean = np.mean(list(ends.values()))
     assert summary(records)["measures"] == {"distance": pytest.approx(mean)}
-    bare = [{"object": "ball", "success": True}]
+    bare = [row(True)]
     assert "measures" not in summary(bare) and mean_measures(bare) == {}
 
 
