@@ -1,9 +1,9 @@
 """DexFlyWheel (arXiv 2509.23829, sections 3, 4 and A): a data flywheel from one demonstration.
 
-Differs: PPO on success beside SAC; small denoiser, which sees the object's place alone, where the
-residual also sees its turn and velocities; residual filtered.
+Differs: PPO on success beside SAC; a small denoiser, which sees where the object is, while the
+residual also sees its orientation and velocities; the residual is filtered.
 Command: python baselines/dexflywheel.py --preset laptop --seed 3 --eval-splits T_OEP T_O
-Expected: 98.2 % [96.7, 99.0] on T_OEP after turn 3, 3 seeds x 200 (the paper: 90.0 +- 3.2 %).
+Expected: 98.2 % [96.7, 99.0] on T_OEP after turn 3, mean of seeds 1 to 3 (the paper: 90.0 +- 3.2).
 Time: 11 min on two cores, other tasks up to 31 (the paper: 30 h on data-centre GPUs).
 """
 
@@ -56,7 +56,7 @@ class WheelArgs:
     aep: bool = True  # A_EP on the collected rollouts (off: an ablation; D_1 has it always)
     data: Literal["fresh", "cumulative"] = "fresh"  # base_i learns from D_i, or from D_1 .. D_i
     trajectories: tuple[int, ...] = (20, 100, 500)  # size of D_i; the last goes for later turns
-    per_scene: int = 1  # successes kept of a configuration (the paper: 4); fewer, more variety
+    per_scene: int = 1  # successes kept of a drawn configuration (the paper: 4); fewer: variety
     explore: float = 0.0  # standard deviation of an offset on u when a failed scene is tried again
     collect_steps: int | None = None  # longest episode of collection; None: the task's own limit
     aep_smoothing: float = 2.0  # low-pass on rollouts before A_EP, standard deviation [steps]
@@ -101,15 +101,15 @@ class ResidualArgs:
     residual_algo: Literal["ppo", "sac"] = "ppo"  # PPO on success, or the paper's SAC, dense reward
     touch: bool = False  # the residual also feels the fingertip forces
     alpha: tuple[float, float] = (0.15, 0.4)  # largest residual of palm and fingers [action]
-    smoothing: float = 0.5  # k of the filter, twice r_t = (1 - k) r_{t-1} + k u_t; 1: none
+    smoothing: float = 0.5  # kappa of both filters: r <- r + kappa (input - r); 1: no filter
     ramp_start: int = 0  # step up to which the residual is never added
     ramp: int = 10_000  # step from which it is always added; its probability rises in between
     total_timesteps: int = 200_000  # environment steps of residual RL per iteration
     rl_envs: int = 64  # parallel worlds
-    rl_steps: int = 130  # longest episode of RL; the base's successes take about 90 steps
+    rl_steps: int = 130  # longest episode of RL; successes in Grasp take about 90 steps
     test_every: int = 102_400  # environment steps between tests of the full residual during RL
     test_episodes: int = 88  # episodes of such a test
-    enough: float = 1.0  # success in such a test beyond which RL stops: then it only learns haste
+    enough: float = 1.0  # success in a test beyond which RL ends (1: never): it would learn haste
     # PPO
     gamma: float = 0.995  # discount of PPO; a smaller one makes for haste
     n_steps: int = 32  # steps per world between PPO updates
@@ -131,7 +131,7 @@ class ResidualArgs:
 class Args(ResidualArgs, PolicyArgs, WheelArgs, ScriptArgs):
     """All options; those of `ScriptArgs` every script has."""
 
-    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std", "enough")
+    NEGATIVE: ClassVar[tuple[str, ...]] = ("log_std", "enough")  # enough below 0: no RL at all
     RETIRED: ClassVar[dict[str, Any]] = {"base_init": "scratch", "encoder_weights": ""}
 
     def __post_init__(self) -> None:
@@ -305,7 +305,11 @@ def gather_rollouts(
 def edit_motions(
     run: Run, i: int, env, rng: np.random.Generator, add: Callable, motions: list[Episode]
 ) -> tuple[list[Episode], dict]:
-    """A_EP: motions edited for scenes of C_i and run there. Successes and a report, as above."""
+    """A_EP: motions edited for scenes of C_i and run there.
+
+    Returns:
+        The successes and a report on all tries, as `gather_rollouts` does; failures are stored.
+    """
     args = run.args
     smoothing = args.aep_smoothing if i > 1 else 0.0  # the demonstration is smooth
     sources = read_motions(motions, env.codec, smoothing=smoothing)
@@ -335,7 +339,7 @@ def make_env(
     autoreset_mode: str = "disabled",
     **options: Any,
 ):
-    """Make worlds; as they are for collection and tests, where `run_episodes` resets them.
+    """Make parallel worlds; as they are for collection and tests: `run_episodes` resets them.
 
     Args:
         image: Every observation holds a picture; else one is drawn only when it is looked at.
@@ -549,7 +553,7 @@ def largest_residual(args: Args, size: int) -> torch.Tensor:
 def residual_input(
     obs: Observation, base_action: torch.Tensor, r: torch.Tensor, args: Args
 ) -> torch.Tensor:
-    """What the residual sees, (N, D): state, base action, filters; no image, no geometry."""
+    """What the residual sees, (N, D): state, base action, filters; never the image."""
     seen = [features(obs, whole=True)]
     if args.touch:
         seen.append(torch.as_tensor(obs["touch"]))
@@ -567,8 +571,9 @@ class ChunkPolicy:
     """The combined policy, or the base alone; every world of `env` has its own queue of actions.
 
     Args:
-        aligned: A world that was reset plans again together with the others, so that planning
-            is batched. Tests and collection do without: there no world depends on another.
+        aligned: In RL the first chunk of a world that was reset is cut short, so that all worlds
+            plan at the same step, in one batch. In tests and collection each world plans by
+            itself, so that none depends on another.
     """
 
     STATE = ("queue", "noise", "r", "left")
@@ -708,7 +713,8 @@ def epsilon(step: float, args: Args) -> float:
 def test_residual(run: Run, i: int, base: BasePolicy, agent: Agent, n: int, step: int) -> float:
     """Test the residual after n rounds without its noise; return its success in [0, 1].
 
-    Before the first round it is the base, and so is the policy of the schedule.
+    At n = 0 the residual is zero, so one test begins all three curves: of the base, of the policy
+    as the schedule mixes it, and of the residual.
     """
     args = run.args
     rng = np.random.default_rng(run.seed)
@@ -742,7 +748,7 @@ class Worlds:
     Attributes:
         base_action: What the base does next, (N, action).
         x: What the residual sees now, (N, D).
-        gate: Where the residual was added in the last step, (N,) of 0 and 1.
+        gate: Where u entered the filters in the last step, (N,) of 0 and 1.
     """
 
     def __init__(self, env, policy: ChunkPolicy, args: Args, seed: int):
@@ -758,7 +764,7 @@ class Worlds:
         self.x = residual_input(obs, self.base_action, self.policy.r, self.args)
 
     def step(self, u: torch.Tensor, probability: float = 1.0) -> Batch:
-        """Execute the base's actions and, with this probability, the residual u (N, action).
+        """Execute the base's actions plus the residual; u (N, action) enters with a probability.
 
         Returns:
             The transition, all (N, ...): x, u as executed, reward, done, terminated, and x_next,
@@ -771,7 +777,7 @@ class Worlds:
         obs, reward, terminated, truncated, info = self.env.step(action.numpy())
 
         done = terminated | truncated
-        ends = x  # what is seen at an episode's end
+        ends = x  # at an episode's end what is seen there; of no use elsewhere
         if done.any():
             queued = self.policy.queue[:, 0]  # what the base would have done next
             ends = residual_input(info["final_obs"], queued, self.policy.r, self.args)
@@ -807,7 +813,7 @@ class Worlds:
         return np.where(terminated, ending, running)
 
     def take_ended(self) -> list[dict]:
-        """Episodes not taken yet, as many of each world: those that succeed end sooner."""
+        """As many ended episodes of each world: else short ones, successes, would count too often."""
         taken = []
         for _ in range(min(len(rows) for rows in self.ended)):
             for rows in self.ended:
@@ -836,8 +842,8 @@ class Agent(nn.Module):
 
     Attributes:
         round_steps: Steps of every world in a round.
-        optimizers: Theirs.
-        memory: What it needs beside weights and optimizers to go on.
+        optimizers: Of its networks.
+        memory: What else a resumed run needs, such as the replay of SAC.
     """
 
     def __init__(self, inputs: int, args: Args, round_steps: int):
@@ -846,7 +852,9 @@ class Agent(nn.Module):
         self.round_steps = round_steps
         self.optimizers: list[torch.optim.Optimizer] = []
         self.memory: dict[str, Any] = {}
-        one_seen = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)  # as if one x of spread 1
+        one_seen = torch.tensor(
+            [1.0, 0.0, 1.0], dtype=torch.float64
+        )  # as if one x of variance 1 was seen
         self.register_buffer("sums", one_seen[:, None].repeat(1, inputs))  # of 1, x, x^2: (3, D)
 
     def norm(self, x: torch.Tensor) -> torch.Tensor:
@@ -931,7 +939,7 @@ class PpoAgent(Agent):
             rows.append(row | {"sampled": sampled, "gate": worlds.gate})
         rollout = stacked(rows, args.device)  # (T, N, ...)
 
-        self.observe(rollout["x"])  # before the old probabilities are taken: all ratios start at 1
+        self.observe(rollout["x"])  # now: old and new probabilities see the same
         self.add_advantages(rollout)
         self.anneal(step)
         batch = {name: column.flatten(0, 1) for name, column in rollout.items()}  # (T N, ...)
@@ -1151,9 +1159,9 @@ CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATU
 
 
 def features(obs: Observation, whole: bool = False) -> torch.Tensor:
-    """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D).
+    """State of A arms, place of K objects, and with `whole` orientation and velocities, (N, D).
 
-    Observations with an "object_id", one-hot (N, I), also tell which object it is: a study adds it.
+    Observations with an "object_id", one-hot (N, I), also tell which object it is: benchmark.studies does.
     """
     arms = read_proprio(obs["proprio"])
     objects = read_objects(obs["object"])
