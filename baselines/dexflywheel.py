@@ -813,7 +813,7 @@ class Worlds:
         return np.where(terminated, ending, running)
 
     def take_ended(self) -> list[dict]:
-        """As many ended episodes of each world: else short ones, successes, would count too often."""
+        """As many ended episodes of each world, else short ones, successes, count too often."""
         taken = []
         for _ in range(min(len(rows) for rows in self.ended)):
             for rows in self.ended:
@@ -1161,7 +1161,7 @@ CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATU
 def features(obs: Observation, whole: bool = False) -> torch.Tensor:
     """State of A arms, place of K objects, and with `whole` orientation and velocities, (N, D).
 
-    Observations with an "object_id", one-hot (N, I), also tell which object it is: benchmark.studies does.
+    Observations with an "object_id", one-hot (N, I), also say which object it is: a study adds it.
     """
     arms = read_proprio(obs["proprio"])
     objects = read_objects(obs["object"])

@@ -531,9 +531,9 @@ CHANNELS = {"cnn": (3, 16, 32, 64, 32), "vit": (3, 32, 64, 128, 256, IMAGE_FEATU
 
 # Copied from baselines/dexflywheel.py: features
 def features(obs: Observation, whole: bool = False) -> torch.Tensor:
-    """State of A arms, place of K objects, and with `whole` their turn, velocities, (N, D).
+    """State of A arms, place of K objects, and with `whole` orientation and velocities, (N, D).
 
-    Observations with an "object_id", one-hot (N, I), also tell which object it is: a study adds it.
+    Observations with an "object_id", one-hot (N, I), also say which object it is: a study adds it.
     """
     arms = read_proprio(obs["proprio"])
     objects = read_objects(obs["object"])
