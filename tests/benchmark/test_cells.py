@@ -21,7 +21,7 @@ from benchmark.grid.cells import (
 from benchmark.grid.scripts import load_script
 from benchmark.grid.variants import GRID, PARENT, RETRIES, find_variant
 from benchmark.kept.summaries import status, summary_path
-from benchmark.protocol import ROOT, SEEDS, TASKS, TURNS, name_in_grid
+from benchmark.protocol import ROOT, SEEDS, TASKS, TURNS, name_in_grid, results_of
 from dexfw_envs.runs.settings import parse
 
 STUB = Path(__file__).parents[1] / "stub_method.py"
@@ -189,7 +189,7 @@ def test_cells_are_listed_with_their_cost(tmp_path, capsys):
     five = next(row for row in rows if row["variant"] == "five-turns")
     assert five["iterations"] == [4, 5]  # the others are those of the method itself
     assert (five["status"], five["measured"], five["order"]) == ("missing", False, "d")
-    known = summary_path(cell(seed=2), tmp_path)
+    known = summary_path(cell(seed=2), results_of(tmp_path, "laptop"))
     known.parent.mkdir(parents=True)
     known.write_text(json.dumps({"digest": "x", "seconds": {"data_1": 600.0, "base_1": 60.0}}))
     assert main(words) == 0

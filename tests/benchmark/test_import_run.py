@@ -94,7 +94,7 @@ def test_a_run_made_by_hand_counts_as_its_cell(site):  # noqa: F811
     write(path, iteration=2, split="T_O(3)")
     write(path, iteration=3, split="T_VAL")
     assert import_run(path, site) == cell
-    copied = sorted((site.root / "results/records/dexflywheel/Grasp").iterdir())
+    copied = sorted((site.root / "results/revision-2/records/dexflywheel/Grasp").iterdir())
     assert [one.stem for one in copied] == ["i2-combined-T_O3-seed2", "i3-combined-T_OEP-seed2"]
     assert [row["scenario"][:10] for row in read_record_file(copied[1])] == [
         f"T_OEP 2 {k} " for k in range(3)

@@ -63,7 +63,7 @@ def test_missing_cells_run_and_done_ones_are_skipped(site):
     assert (found["method_version"], found["commit"], found["threads"]) == (7, "c0ffee", 1)
     assert [row["success"] for row in found["success"]] == [0.2, 0.3, 0.4]
     assert list(found["curves"]) == ["charts/base_success"]
-    manifest = json.loads((site.root / "results/manifest.json").read_text())
+    manifest = json.loads((site.root / "results/revision-2/manifest.json").read_text())
     assert list(manifest) == [f"dexflywheel/main/Grasp/seed{s}" for s in (1, 2)]
     assert manifest["dexflywheel/main/Grasp/seed1"]["minutes"] == 6.0
     run_cell(cells[0], site)  # a finished run that is called again does no stage twice
@@ -273,7 +273,7 @@ def test_a_policy_of_another_run_is_measured(site):
     assert list(found["seconds"]) == ["evaluate"] and policy in found["command"]
     assert cells_to_run([slow], site.results_of, site.root) == []
     assert "dexflywheel/slow/Grasp/seed1" in json.loads(
-        (site.root / "results/manifest.json").read_text()
+        (site.root / "results/revision-2/manifest.json").read_text()
     )
 
 
@@ -338,7 +338,7 @@ def test_settings_follow_from_options():
 def test_commands_name_no_absolute_path(site):
     words = script_command(cell("five-turns", seed=1), site)
     assert words[0] == "baselines/dexflywheel.py"
-    assert words[words.index("--records") + 1] == "results/records"
+    assert words[words.index("--records") + 1] == "results/revision-2/records"
     assert not any(Path(word).is_absolute() for word in words)
 
 
