@@ -2,8 +2,8 @@
 
 A file is an `.npz` of NumPy's own kind. Its entry "header" is JSON: which environment the policy
 is for, how it was made, how often it succeeds, and the settings that it acts with. All other
-entries are arrays. Large float32 matrices are kept as whole numbers from -31 to 31 and one scale
-per row, under the names NAME and NAME + ":scale".
+entries are arrays. Large float32 matrices are kept as whole numbers from -1023 to 1023 and one
+scale per row, under the names NAME and NAME + ":scale".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUFFIX = ".npz"
 FORMAT = 1  # of the files; raised when what they hold changes
 HEADER = "header"
 SCALE = ":scale"
-LARGEST = 31  # of the whole numbers
+LARGEST = 1023  # of the whole numbers
 SMALLEST = 4096  # numbers; smaller matrices are kept as they are
 LEAST_SCALE = 1e-12  # of a row of zeros
 NEEDED = ("format", "env_id", "control_mode", "observation_keys", "settings")
@@ -98,7 +98,7 @@ def _rounded(name: str, value: np.ndarray) -> Arrays:
         return {name: value}
     reach = np.abs(value).max(axis=1)
     scale = np.maximum(reach, np.float32(LEAST_SCALE)) / np.float32(LARGEST)
-    whole = np.round(value / scale[:, None]).astype(np.int8)
+    whole = np.round(value / scale[:, None]).astype(np.int16)
     return {name: whole, name + SCALE: scale}
 
 

@@ -1,16 +1,17 @@
 """Trained policies in small files, which anyone can evaluate or watch without training.
 
-A `.safetensors` file holds the matrices as whole numbers up to 31 with one scale per row, Huffman
+A `.safetensors` file holds the matrices as whole numbers up to 1023 with one scale per row, Huffman
 coded; all other tensors as they are, and the checkpoint's other entries as JSON. No code runs when
-it is read, and it is less than a fifth of the checkpoint's size. Actions change by less than half a
-percent of their range, a small part of what the policy differs from its data. torch and safetensors
-are imported when called.
+it is read, and it is two fifths of the checkpoint's size. Rounding this fine changed 3 of 200
+outcomes of a policy of Pour, up to 31 it changed 10. torch and safetensors are imported when
+called.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from dexfw_envs.runs.checkpoints import load_file
 SUFFIX = ".safetensors"
 ENTRIES = "dexfw_policy"  # key of checksum and JSON in the file's metadata
 SCALE, SHAPE = "/scale", "/shape"  # end the names of what belongs to a matrix
-LARGEST = 31  # of the whole numbers, which lie in -31 .. 31
+LARGEST = 1023  # of the whole numbers, which lie in -1023 .. 1023; older files have up to 31
 SMALLEST = 4096  # numbers; smaller tensors are not worth the loss
 
 
@@ -122,7 +123,7 @@ def _pack(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value.contiguous()
         return
     scale = value.abs().amax(1).clamp(min=1e-12) / LARGEST
-    whole = torch.round(value / scale[:, None]).to(torch.int8)
+    whole = torch.round(value / scale[:, None]).to(torch.int16)
     coder = zlib.compressobj(9, strategy=zlib.Z_HUFFMAN_ONLY)  # nothing in them repeats
     coded = coder.compress(whole.numpy().tobytes()) + coder.flush()
     yield name, torch.frombuffer(bytearray(coded), dtype=torch.uint8)
@@ -148,7 +149,9 @@ def _unpack(name: str, tensors: Mapping[str, Any]) -> Any:
     import torch
 
     plain = bytearray(zlib.decompress(tensors[name].numpy().tobytes()))
-    whole = torch.frombuffer(plain, dtype=torch.int8).reshape(tensors[name + SHAPE].tolist())
+    shape = tensors[name + SHAPE].tolist()
+    kind = torch.int8 if len(plain) == math.prod(shape) else torch.int16  # older files have bytes
+    whole = torch.frombuffer(plain, dtype=kind).reshape(shape)
     return whole * tensors[name + SCALE][:, None]
 
 
