@@ -164,8 +164,9 @@ def _method_in_header(path: Path) -> str:
         (length,) = struct.unpack("<Q", head)
         text = file.read(min(length, path.stat().st_size))
     try:
-        entries = json.loads(json.loads(text)["__metadata__"]["dexfw_policy"])
-    except (ValueError, KeyError, TypeError):
+        sealed = json.loads(text)["__metadata__"]["dexfw_policy"]
+        entries = json.loads(sealed[sealed.index("{") :])  # after its checksum
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ""
     return str(entries.get("method", "")) if isinstance(entries, dict) else ""
 

@@ -31,6 +31,7 @@ class Capabilities:
     true_objects: bool  # object states are ground truth, not estimates
     parallel_worlds: bool
     real_time: bool  # time passes by itself between commands
+    penetration: bool = False  # `WorldState.penetration` is told
     varies: tuple[str, ...] = ()  # axes of `variation.PHYSICAL` that worlds can be built with
 
 

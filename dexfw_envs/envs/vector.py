@@ -397,8 +397,9 @@ class DexVectorEnv(SharedAttributes):
             "measures": self.task.measures(self.world, self.memory),
             "elapsed": self.memory.elapsed.astype(int),
             "arm_arm_contact": self.world.arm_arm_contact.copy(),
-            "penetration": dict(zip(SUNK, self.memory.penetration.T.copy(), strict=True)),
         }
+        if self.backend.capabilities.penetration:
+            info["penetration"] = dict(zip(SUNK, self.memory.penetration.T.copy(), strict=True))
 
         if self.info_mode == "full":
             info["scenario"] = self._scenario_array()

@@ -33,8 +33,8 @@ class Episode:
             a success.
         jerk: Mean second difference of the actions (see `mean_second_difference`).
         info: `reward_terms` summed over the episode, `success_terms` that were ever true, and
-            `measures` at its end, `penetration`, the deepest in each of `world.SUNK` [m], and
-            `progress`, the furthest stage as a share; 1 for a success.
+            `measures` at its end, `penetration`, the deepest in each of `world.SUNK` [m] where that
+            is told, and `progress`, the furthest stage as a share; 1 for a success.
     """
 
     index: int

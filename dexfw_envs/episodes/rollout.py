@@ -165,7 +165,7 @@ class _Recorder:
                 "reward_terms": {k: float(v[world]) for k, v in self.reward_terms.items()},
                 "success_terms": {k: bool(v[world]) for k, v in self.success_terms.items()},
                 "measures": {k: v for k, v in measures.items() if np.isfinite(v)},
-                "penetration": {k: float(v[world]) for k, v in info["penetration"].items()},
+                "penetration": {k: float(v[world]) for k, v in info.get("penetration", {}).items()},
                 "progress": 1.0 if success else float(self.stage[world] / self.stages),
             },
         )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from dexfw_envs.envs.observe import FLAT
@@ -298,4 +299,4 @@ def _record(episode: Episode, labels: Mapping[str, Any], drawn: bool) -> Record:
 def _penetration(episode: Episode) -> dict[str, float]:
     """Return the columns on how deep the object lay in something, in millimetres."""
     depths = episode.info["penetration"]
-    return {f"penetration_{part}": MILLIMETRES * depths[part] for part in SUNK}
+    return {f"penetration_{part}": MILLIMETRES * depths.get(part, np.nan) for part in SUNK}

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,7 @@ def write_arrays(path: str | Path, header: Mapping[str, Any], arrays: Mapping[st
     """
     if Path(path).suffix != SUFFIX:
         raise ValueError(f"a policy file for the player ends in {SUFFIX}, got {path}")
-    header = {"format": FORMAT, **header}
+    header = {"format": FORMAT, **header, "arrays": sorted(arrays)}
     missing = [name for name in NEEDED if name not in header]
     if missing:
         raise ValueError(f"the header of {path} lacks {missing}")
@@ -78,18 +76,17 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], Arrays]:
         raise FileNotFoundError(f"no policy file {path}") from None
     except (PermissionError, IsADirectoryError):
         raise  # it may be as good as any
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zlib.error, *_ZIP) as error:
+    except Exception as error:  # of whatever kind: damaged bytes may mean anything
         raise ValueError(f"damaged: {path} is no policy file for the player") from error
 
     if not isinstance(header, dict) or any(name not in header for name in NEEDED):
         raise ValueError(f"damaged: the header of {path} lacks one of {NEEDED}")
     if header["format"] != FORMAT:
         raise ValueError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+    if sorted(arrays) != header.get("arrays", sorted(arrays)):
+        raise ValueError(f"damaged: {path} lacks arrays that its header names")
 
     return header, arrays
-
-
-_ZIP = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError)
 
 
 def _rounded(name: str, value: np.ndarray) -> Arrays:

@@ -43,7 +43,7 @@ class EpisodeMemory:
     def step(self, world: WorldState) -> None:
         """Note that a control step has passed, before the task remembers its own."""
         self.elapsed += 1
-        np.maximum(self.penetration, world.penetration, out=self.penetration)
+        np.fmax(self.penetration, world.penetration, out=self.penetration)  # nan: not told
 
     def get_state(self) -> np.ndarray:
         """Read the memory as rows, (N, M)."""

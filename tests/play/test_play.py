@@ -226,7 +226,7 @@ def test_large_matrices_are_rounded_and_all_else_comes_back(tmp_path):
     arrays = {"large": large, "small": small, "exact": exact}
     write_arrays(tmp_path / "a.npz", HEAD, arrays)
     header, found = read_arrays(tmp_path / "a.npz")
-    assert header == HEAD | {"format": 1}
+    assert header == HEAD | {"format": 1, "arrays": ["exact", "large", "small"]}
     assert np.array_equal(found["small"], small) and np.array_equal(found["exact"], exact)
     step = np.abs(large).max(axis=1, keepdims=True) / LARGEST
     assert found["large"].dtype == np.float32
@@ -234,6 +234,16 @@ def test_large_matrices_are_rounded_and_all_else_comes_back(tmp_path):
     write_arrays(tmp_path / "b.npz", HEAD, found)
     again = read_arrays(tmp_path / "b.npz")[1]["large"]
     np.testing.assert_allclose(again, found["large"], rtol=1e-6)  # rounded once is rounded
+
+
+def test_a_file_that_lost_an_array_is_named(tmp_path):
+    header, arrays = read_arrays(shipped_path("Grasp"))
+    write_arrays(tmp_path / "less.npz", header, arrays)
+    with np.load(tmp_path / "less.npz") as file:
+        entries = {name: file[name] for name in file.files if name != "residual/mean"}
+    np.savez(tmp_path / "less.npz", **entries)
+    with pytest.raises(ValueError, match=r"damaged: .*less\.npz lacks arrays"):
+        read_arrays(tmp_path / "less.npz")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.9999])

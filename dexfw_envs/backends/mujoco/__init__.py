@@ -14,6 +14,7 @@ ENTRY = BackendEntry(
         true_objects=True,
         parallel_worlds=True,
         real_time=False,
+        penetration=True,
         varies=PHYSICAL,
     ),
     perturbations={"timestep": TIMESTEP, "friction_scale": 1.0},
