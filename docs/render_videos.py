@@ -4,8 +4,8 @@
     python docs/render_videos.py --policy runs/NAME/checkpoints/policy_3.pt    # a policy
 
 An expert is filmed in scenes picked to show the task. A policy is filmed in the first scenes of
-`T_OEP` as its run evaluates them, whatever comes of them; a JSON file beside the film says what it
-shows. The drawing is that of `render_pictures.py`.
+the split that its run evaluates first, whatever comes of them; a JSON file beside the film says
+what it shows. The drawing is that of `render_pictures.py`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ SIDE, COLUMNS = 180, 4  # of an episode's picture [px], and how many stand in a 
 EVERY, EVERY_POLICY = 2, 3  # control steps from frame to frame; tries that time out are long
 LAST = 1500  # how long the last frame stays [ms]
 POLICY_SCENES = 8
-SPLIT = "T_OEP"
 
 
 # --- episodes
@@ -87,13 +86,14 @@ def play_policy(checkpoint: Path) -> tuple[list[Episode], dict[str, Any]]:
     torch.manual_seed(args.seed)
     kind = "combined" if state.get("residual") else "base"  # the last turn trains no residual
     policy, env = script.open_policy(state, args, kind)
-    worlds = split(args.task, SPLIT, POLICY_SCENES, args.seed)
+    where = args.eval_splits[0]
+    worlds = split(args.task, where, POLICY_SCENES, args.seed)
     episodes = play(env, policy, worlds)
     env.close()
     run = RunFolder(checkpoint.resolve().parents[1])
     known = {name: getattr(args, name) for name in ("task", "preset", "seed", "variant")}
     known |= {"method": state["method"], "iteration": state["iteration"], "policy": kind}
-    known |= {"commit": run.provenance["commit"], "filmed_at": commit(), "split": SPLIT}
+    known |= {"commit": run.provenance["commit"], "filmed_at": commit(), "split": where}
     name = f"runs/{run.path.name}/checkpoints/{checkpoint.name}"
     command = f"python docs/render_videos.py --policy {name}"
     return episodes, known | {"command": command, "episodes": [told(one) for one in episodes]}
@@ -172,7 +172,8 @@ def film_policy(checkpoint: Path) -> None:
     method = f"{known['method']} {known['preset']} {known['variant']}".rstrip()
     title = (
         f"{entry(known['task']).env_id}: {method}, turn {known['iteration']}, {known['policy']} "
-        f"policy, seed {known['seed']}; the first {len(episodes)} scenes of {SPLIT}, {won} solved"
+        f"policy, seed {known['seed']}; the first {len(episodes)} scenes of {known['split']}, "
+        f"{won} solved"
     )
     images = side_by_side([frames(episode, EVERY_POLICY) for episode in episodes])
     save([titled(image, title) for image in images], f"{name}.webp", EVERY_POLICY)

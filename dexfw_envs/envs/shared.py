@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-
-import gymnasium as gym
 
 from dexfw_envs import checks
 from dexfw_envs.backends.layout import CAMERAS
@@ -24,10 +23,16 @@ SHARED_NAMES = {
 }
 
 
-class SharedAttributes(gym.vector.VectorEnv):
-    """A vector environment whose worlds share its attributes but for those of their own."""
+class SharedAttributes:
+    """A vector environment whose worlds share its attributes but for those of their own.
+
+    It stands beside `gymnasium.vector.VectorEnv` among the bases, as other libraries look for that
+    one there.
+    """
 
     task: Task
+    num_envs: int
+    render: Callable[..., Any]
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Read an attribute of every world, or draw every world by `call("render")`.

@@ -39,7 +39,7 @@ RENDER_MODES = ("rgb_array", "human")
 INFO_MODES = ("arrays", "full")
 
 
-class DexVectorEnv(SharedAttributes):
+class DexVectorEnv(SharedAttributes, gym.vector.VectorEnv):
     """N parallel worlds of one task.
 
     What happens when a world's episode ends is Gymnasium's `AutoresetMode`:

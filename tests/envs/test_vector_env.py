@@ -277,3 +277,8 @@ def test_a_step_limit_of_ones_own():
     env.reset(seed=0)
     ends = [env.step(np.zeros((2, 12)))[3].all() for _ in range(4)]
     assert ends == [False, False, False, True]
+
+
+def test_gymnasiums_class_is_a_direct_base():
+    """skrl looks for it there, and nowhere further up."""
+    assert gym.vector.VectorEnv in DexVectorEnv.__bases__
